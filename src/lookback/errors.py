@@ -1,0 +1,15 @@
+"""Mistakes of the user: what, where, the nearest right thing, how to mend it."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class Mistake(Exception):
+    """Something a person can mend; printed as «lookback: …» without a traceback, exit status 2."""
+
+
+def nearest(word: str, choices: Iterable[str]) -> str | None:
+    """The choice most like `word`, or None where none is near."""
+    lower = {choice.lower(): choice for choice in choices}
+    found = difflib.get_close_matches(str(word).lower(), lower, n=1, cutoff=0.5)
+    return lower[found[0]] if found else None
