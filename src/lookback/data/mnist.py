@@ -1,0 +1,77 @@
+"""MNIST: 70,000 handwritten digits of 28 × 28 pixels (LeCun, Bottou, Bengio and Haffner 1998).
+
+IDX, the format of its files: bytes 0, 0, the type (8: unsigned bytes) and the number of dimensions;
+their sizes as big-endian 32-bit integers; then the values, the last dimension fastest.
+"""
+
+import math
+import struct
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from lookback.data.downloaded import downloaded
+from lookback.data.images import Images, ImageTask, Labels
+from lookback.data.task import Split
+from lookback.errors import Mistake
+
+
+class Mnist(ImageTask):
+    """Which digit is it? The test split is the published one; validation is drawn from the rest."""
+
+    classes, brightest, height, width = 10, 255, 28, 28
+
+    def __init__(self, dataset: Mapping[str, Any], order: str, validation: int, seed: int):
+        super().__init__(order)
+        self.name = dataset["name"]
+        self.validation = validation
+        self.seed = seed
+
+    def images(self, split: Split) -> tuple[Images, Labels]:
+        """Images (N, 28, 28) with values 0 to 255, and their digits."""
+        if split == "test":
+            return self._test
+        images, labels = self._training
+        count = len(labels) - self.validation
+        if not 0 < count <= len(labels):
+            raise Mistake(
+                f"MNIST has {len(labels):,} training images: validation {self.validation:,} is not "
+                "between 0 and one less."
+            )
+        drawn = np.random.default_rng(self.seed).permutation(len(labels))
+        index = drawn[:count] if split == "train" else drawn[count:]
+        return images[index], labels[index]
+
+    @cached_property
+    def _training(self) -> tuple[Images, Labels]:
+        return self._read("train")
+
+    @cached_property
+    def _test(self) -> tuple[Images, Labels]:
+        return self._read("t10k")
+
+    def _read(self, part: str) -> tuple[Images, Labels]:
+        return (
+            read_idx(downloaded(self.name, f"{part}-images-idx3-ubyte")),
+            read_idx(downloaded(self.name, f"{part}-labels-idx1-ubyte")).astype(np.int64),
+        )
+
+
+def read_idx(path: Path) -> UInt8[np.ndarray, "..."]:
+    """The array in an IDX file of unsigned bytes.
+
+    Raises Mistake where the file is none, or is not whole.
+    """
+    content = path.read_bytes()
+    dimensions = content[3] if content[:3] == b"\0\0\x08" and len(content) > 3 else 0
+    start = 4 + 4 * dimensions
+    shape = struct.unpack_from(f">{dimensions}I", content, 4) if len(content) >= start else ()
+    if not shape or len(content) != start + math.prod(shape):
+        raise Mistake(
+            f"{path} is not a whole IDX file of unsigned bytes. Remove it and download it again."
+        )
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()
