@@ -1,0 +1,104 @@
+"""What every model is: features at the queries, fast, and the same opened up for study, `trace`."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from lookback.errors import Mistake
+
+Recurrent = Literal["orthogonal", "uniform", "identity"]
+Input = Literal["xavier_uniform", "uniform"]
+
+
+@dataclass(frozen=True)
+class Initialisation:
+    """How weights start; conf/recipe/ names the choices."""
+
+    recurrent: Recurrent
+    input: Input
+    forget_bias: float  # of every forget gate
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> "Initialisation":
+        """A recipe's `initialisation`; raises Mistake where it names a way that there is not."""
+        for name, ways in (("recurrent", get_args(Recurrent)), ("input", get_args(Input))):
+            if (way := settings.get(name)) not in ways:
+                raise Mistake(
+                    f"The recipe's `initialisation.{name}` is {way!r}. "
+                    f"Say one of {', '.join(ways)}."
+                )
+        return cls(**settings)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A forward pass opened up. Keys end in the layer: «hidden/0», «forget/1»."""
+
+    features: Float[Tensor, "batch query hidden"]
+    states: Mapping[str, Float[Tensor, "batch time hidden"]]
+    gates: Mapping[str, Float[Tensor, "batch time hidden"]] = field(default_factory=dict)
+    attention: Float[Tensor, "batch query time"] | None = None
+    # The tensors that lie on the path to the loss, by state: one (B, H) a step, or one (B, T, H).
+    path: Mapping[str, Sequence[Tensor]] = field(default_factory=dict)
+
+    def gradients(self, loss: Float[Tensor, ""]) -> dict[str, Float[Tensor, "batch time hidden"]]:
+        """∂loss/∂state, total: through all later steps, for each state of a differentiable trace.
+
+        The gradient of a fast kernel's stacked output would be the direct term alone.
+        """
+        keys = [(name, len(tensors)) for name, tensors in self.path.items()]
+        flat = [tensor for tensors in self.path.values() for tensor in tensors]
+        found = torch.autograd.grad(loss, flat, allow_unused=True)
+        filled = [torch.zeros_like(t) if g is None else g for t, g in zip(flat, found, strict=True)]
+        gradients, start = {}, 0
+        for name, count in keys:
+            part = filled[start : start + count]
+            gradients[name] = part[0] if part[0].dim() == 3 else torch.stack(part, dim=1)
+            start += count
+        return gradients
+
+
+class SequenceModel(nn.Module, ABC):
+    """An encoder of sequences. What stands past a sequence's length changes nothing."""
+
+    output_size: int  # H, the width of a feature
+
+    @abstractmethod
+    def forward(
+        self,
+        inputs: Float[Tensor, "batch time feature"],
+        lengths: Int[Tensor, " batch"],
+        query: Int[Tensor, "batch query"],
+    ) -> Float[Tensor, "batch query hidden"]:
+        """Features at the queries, by the fastest way there is."""
+
+    @abstractmethod
+    def trace(
+        self,
+        inputs: Float[Tensor, "batch time feature"],
+        lengths: Int[Tensor, " batch"],
+        query: Int[Tensor, "batch query"],
+        *,
+        differentiable: bool = False,
+    ) -> Trace:
+        """The same features to 1e-5, with states, gates and attention on the way.
+
+        `differentiable`: keep the graph, so that `Trace.gradients` works.
+        """
+
+    @abstractmethod
+    def initialise(self, initialisation: Initialisation) -> None:
+        """Draw every weight anew from torch's global generator."""
+
+
+def at_queries(
+    states: Float[Tensor, "batch time hidden"], query: Int[Tensor, "batch query"]
+) -> Float[Tensor, "batch query hidden"]:
+    """The state at each query; where there is none (-1), the first, which no loss looks at."""
+    index = query.clamp(min=0).unsqueeze(-1).expand(-1, -1, states.shape[-1])
+    return states.gather(1, index)

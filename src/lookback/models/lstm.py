@@ -1,0 +1,50 @@
+"""Long short-term memory, with a forget gate.
+
+i_t = σ(W_xi x_t + b_xi + W_hi h_{t-1} + b_hi)       input gate
+f_t = σ(W_xf x_t + b_xf + W_hf h_{t-1} + b_hf)       forget gate
+g_t = tanh(W_xg x_t + b_xg + W_hg h_{t-1} + b_hg)    candidate
+o_t = σ(W_xo x_t + b_xo + W_ho h_{t-1} + b_ho)       output gate
+c_t = f_t ⊙ c_{t-1} + i_t ⊙ g_t                      cell
+h_t = o_t ⊙ tanh(c_t)                                hidden state
+
+Hochreiter and Schmidhuber 1997, "Long short-term memory"; the forget gate is of Gers, Schmidhuber
+and Cummins 2000, "Learning to forget". A forget bias of 1: Jozefowicz et al. 2015.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lookback.models.base import Initialisation
+from lookback.models.recurrent import Gates, Parts, RecurrentModel
+
+
+class LSTM(RecurrentModel):
+    """States «hidden» and «cell»; gates «input», «forget», «candidate» and «output»."""
+
+    parts = ("hidden", "cell")
+
+    def __init__(
+        self, features: int, hidden_size: int, layers: int = 1, dropout: float = 0.0
+    ) -> None:
+        super().__init__(nn.LSTM, features, hidden_size, layers, dropout)
+
+    def cell(
+        self,
+        from_input: Float[Tensor, "batch blocks"],
+        from_state: Float[Tensor, "batch blocks"],
+        state: Parts,
+    ) -> tuple[Parts, Gates]:
+        """(h_t, c_t) and the gates, each (B, H)."""
+        i, f, g, o = (from_input + from_state).chunk(4, dim=1)
+        i, f, g, o = torch.sigmoid(i), torch.sigmoid(f), torch.tanh(g), torch.sigmoid(o)
+        c = f * state[1] + i * g
+        h = o * torch.tanh(c)
+        return (h, c), {"input": i, "forget": f, "candidate": g, "output": o}
+
+    @torch.no_grad()
+    def initialise(self, initialisation: Initialisation) -> None:
+        """As every recurrent model; then b_xf is the forget bias, b_hf stays zero."""
+        super().initialise(initialisation)
+        for _, _, b_x, _ in self.kernel.all_weights:
+            nn.init.constant_(b_x.chunk(4)[1], initialisation.forget_bias)

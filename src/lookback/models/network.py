@@ -1,0 +1,82 @@
+"""A whole network: embedding (tokens only), encoder, and the one head that all models share."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from lookback.data.task import Facts
+from lookback.models.base import Initialisation, SequenceModel, Trace
+
+
+class Network(nn.Module):
+    """Answers (B, Q, outputs): logits of classes, or values."""
+
+    def __init__(self, encoder: SequenceModel, outputs: int, embedding: nn.Embedding | None = None):
+        super().__init__()
+        self.encoder = encoder
+        self.head = nn.Linear(encoder.output_size, outputs)
+        self.embedding = embedding
+
+    def embed(
+        self, inputs: Float[Tensor, "batch time feature"] | Int[Tensor, "batch time"]
+    ) -> Float[Tensor, "batch time feature"]:
+        """Tokens as vectors; what is a vector already passes through. Explanations start here."""
+        return (
+            self.embedding(inputs) if self.embedding and not inputs.is_floating_point() else inputs
+        )
+
+    def forward(
+        self,
+        inputs: Float[Tensor, "batch time feature"] | Int[Tensor, "batch time"],
+        lengths: Int[Tensor, " batch"],
+        query: Int[Tensor, "batch query"],
+    ) -> Float[Tensor, "batch query output"]:
+        """The answers at the queries."""
+        embedded = _without_padding(self.embed(inputs), lengths)
+        answers: Tensor = self.head(self.encoder(embedded, lengths, query))
+        return answers
+
+    def trace(
+        self,
+        inputs: Float[Tensor, "batch time feature"] | Int[Tensor, "batch time"],
+        lengths: Int[Tensor, " batch"],
+        query: Int[Tensor, "batch query"],
+        *,
+        differentiable: bool = False,
+    ) -> tuple[Float[Tensor, "batch query output"], Trace]:
+        """The answers, and the encoder opened up."""
+        embedded = _without_padding(self.embed(inputs), lengths)
+        with torch.set_grad_enabled(differentiable):
+            trace = self.encoder.trace(embedded, lengths, query, differentiable=differentiable)
+            return self.head(trace.features), trace
+
+
+def _without_padding(
+    inputs: Float[Tensor, "batch time feature"], lengths: Int[Tensor, " batch"]
+) -> Float[Tensor, "batch time feature"]:
+    """Zero past each length: a NaN there would else reach the weights' gradient as 0 × NaN."""
+    past = torch.arange(inputs.shape[1], device=inputs.device) >= lengths.unsqueeze(1)
+    return inputs.masked_fill(past.unsqueeze(-1), 0.0)
+
+
+def build_network(
+    model: Mapping[str, Any], initialisation: Mapping[str, Any], facts: Facts, *, seed: int
+) -> Network:
+    """The network of a config as it stands before training: the same for a seed, everywhere."""
+    torch.manual_seed(seed)
+    settings = dict(model)
+    embedding = (
+        nn.Embedding(facts.features, settings.pop("embedding_size")) if facts.tokens else None
+    )
+    settings.pop("embedding_size", None)
+    features = facts.features if embedding is None else embedding.embedding_dim
+    encoder = instantiate(settings, features=features)
+    network = Network(encoder, facts.outputs, embedding)
+    encoder.initialise(Initialisation.of(initialisation))
+    nn.init.xavier_uniform_(network.head.weight)
+    nn.init.zeros_(network.head.bias)
+    return network

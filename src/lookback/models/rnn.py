@@ -1,0 +1,46 @@
+"""Elman network: h_t = f(W_x x_t + b_x + W_h h_{t-1} + b_h), with f = tanh or ReLU.
+
+Elman 1990, "Finding structure in time". With ReLU and W_h started at the identity it is the IRNN
+of Le, Jaitly and Hinton 2015, "A simple way to initialize recurrent networks of rectified linear
+units".
+"""
+
+from functools import partial
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lookback.errors import Mistake
+from lookback.models.recurrent import Gates, Parts, RecurrentModel
+
+_FUNCTIONS = {"tanh": torch.tanh, "relu": torch.relu}
+
+
+class RNN(RecurrentModel):
+    """State «hidden»; no gates. `nonlinearity` is f, "tanh" or "relu"."""
+
+    def __init__(
+        self,
+        features: int,
+        hidden_size: int,
+        layers: int = 1,
+        dropout: float = 0.0,
+        nonlinearity: str = "tanh",
+    ) -> None:
+        if nonlinearity not in _FUNCTIONS:
+            raise Mistake(
+                f"The model's `nonlinearity` is {nonlinearity!r}; an RNN has tanh or relu."
+            )
+        kernel = partial(nn.RNN, nonlinearity=nonlinearity)
+        super().__init__(kernel, features, hidden_size, layers, dropout)
+        self.nonlinearity = nonlinearity
+
+    def cell(
+        self,
+        from_input: Float[Tensor, "batch hidden"],
+        from_state: Float[Tensor, "batch hidden"],
+        state: Parts,
+    ) -> tuple[Parts, Gates]:
+        """h_t (B, H)."""
+        return (_FUNCTIONS[self.nonlinearity](from_input + from_state),), {}

@@ -1,0 +1,101 @@
+"""The models under test: each as shipped in conf/model/, shrunk, beside its slow twin."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from hydra.utils import instantiate
+from torch import Tensor
+
+from lookback.data.task import Facts
+from lookback.models.base import SequenceModel
+
+from . import reference
+
+CONFIGS = Path(__file__).parents[2] / "conf" / "model"
+FEATURES, HIDDEN, LAYERS = 3, 6, 2
+
+
+def shipped(name: str, **changes: Any) -> dict[str, Any]:
+    """The config of conf/model/<name>.yaml, small; `encoder` of a change is laid over its own."""
+    config = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text(encoding="utf-8"))
+    small = {"hidden_size": HIDDEN, "layers": LAYERS, "heads": 2, "feedforward": 5}
+    config |= {key: value for key, value in small.items() if key in config}
+    if "encoder" in config:
+        config["encoder"] |= {"layers": LAYERS, **changes.pop("encoder", {})}
+    return config | changes
+
+
+CASES: dict[str, tuple[dict[str, Any], Any]] = {
+    "rnn": (
+        shipped("rnn"),
+        partial(reference.recurrent, partial(reference.rnn_cell, relu=False)),
+    ),
+    "rnn_relu": (
+        shipped("rnn", nonlinearity="relu"),
+        partial(reference.recurrent, partial(reference.rnn_cell, relu=True)),
+    ),
+    "lstm": (shipped("lstm"), partial(reference.recurrent, reference.lstm_cell)),
+    "gru": (shipped("gru"), partial(reference.recurrent, reference.gru_cell)),
+    "attention": (shipped("attention"), partial(reference.attention, reference.lstm_cell)),
+    "attention_gru": (
+        shipped("attention", encoder={"_target_": "lookback.models.gru.GRU"}),
+        partial(reference.attention, reference.gru_cell),
+    ),
+    "transformer": (shipped("transformer"), partial(reference.transformer, 2, False)),
+    "transformer_causal": (
+        shipped("transformer", causal=True),
+        partial(reference.transformer, 2, True),
+    ),
+}
+RECURRENT = ("rnn", "rnn_relu", "lstm", "gru")
+
+
+def build(name: str, seed: int = 0, **changes: Any) -> SequenceModel:
+    """The model in eval mode, every weight, bias and scale drawn at random."""
+    settings = {**CASES[name][0], **changes}
+    settings.pop("embedding_size")
+    model: SequenceModel = instantiate(settings, features=FEATURES)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.uniform_(-0.7, 0.7, generator=generator)
+    return model.eval()
+
+
+def questions(
+    batch: int = 3, time: int = 7, seed: int = 1, dtype: torch.dtype = torch.float32
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Inputs (B, T, F), lengths from 1 to T, and two queries: the last step, and -1 or another."""
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(batch, time, FEATURES, generator=generator, dtype=dtype)
+    lengths = torch.linspace(1, time, batch).long() if batch > 1 else torch.tensor([time])
+    other = [-1 if row % 2 == 0 else int(length) // 2 for row, length in enumerate(lengths)]
+    return inputs, lengths, torch.stack([lengths - 1, torch.tensor(other)], dim=1)
+
+
+def twins(name: str, model: SequenceModel, inputs: Tensor, lengths: Tensor, query: Tensor, **more):
+    """The slow twin's answer for each sequence, cut at its length, at its own queries."""
+    weights = {key: value.double().numpy() for key, value in model.state_dict().items()}
+    for row, length in enumerate(lengths.tolist()):
+        asked = [step for step in query[row].tolist() if step >= 0]
+        sequence = inputs[row, :length].double().numpy()
+        yield CASES[name][1](weights, LAYERS, np.asarray(sequence), asked, **more)
+
+
+def facts(*, tokens: bool = False) -> Facts:
+    """A task of four classes, with vectors of FEATURES or a vocabulary of 11 tokens."""
+    return Facts(
+        kind="class",
+        tokens=tokens,
+        features=11 if tokens else FEATURES,
+        length=7,
+        outputs=4,
+        metric="accuracy",
+        baseline=0.25,
+        baseline_name="most frequent class",
+        sizes={"train": 1, "validation": 1, "test": 1},
+    )

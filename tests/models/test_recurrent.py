@@ -1,0 +1,138 @@
+"""What the recurrent models share: step by step, and how their weights start."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from lookback.errors import Mistake
+from lookback.models.base import Initialisation
+from lookback.models.gru import GRU
+from lookback.models.lstm import LSTM
+from lookback.models.rnn import RNN
+
+from .cases import FEATURES, HIDDEN, LAYERS, RECURRENT, build, questions
+
+recurrent_models = pytest.mark.parametrize("name", RECURRENT)
+
+
+def roll(model, inputs, state):
+    """Outputs (B, T, H) and states (B, T, S), one `step` after another."""
+    outputs, states = [], []
+    for now in inputs.unbind(dim=1):
+        output, state = model.step(now, state)
+        outputs.append(output)
+        states.append(state)
+    return torch.stack(outputs, dim=1), torch.stack(states, dim=1)
+
+
+def blocks(model, matrix):
+    """Each gate's own H rows of every «weight_hh» or «weight_ih»."""
+    for name, value in model.state_dict().items():
+        if matrix in name:
+            yield from value.split(model.output_size)
+
+
+@recurrent_models
+def test_steps_are_the_trace_with_layers_and_parts_in_the_order_said(name):
+    model = build(name).double()
+    inputs, lengths, query = questions(dtype=torch.float64)
+    outputs, states = roll(model, inputs, model.initial_state(3))
+    trace = model.trace(inputs, lengths, query)
+    parts = [f"{part}/{layer}" for layer in range(LAYERS) for part in model.parts]
+    flat = torch.cat([trace.states[part] for part in parts], dim=-1)
+    assert states.shape[-1] == model.state_size == LAYERS * len(model.parts) * HIDDEN
+    assert_close(states, flat, atol=1e-12, rtol=0)
+    assert_close(outputs, trace.states[f"hidden/{LAYERS - 1}"], atol=1e-12, rtol=0)
+
+
+@recurrent_models
+def test_gradients_of_hidden_states_are_those_of_rolling_on_from_a_pushed_state(name):
+    model = build(name, layers=1).double()
+    inputs, lengths, query = questions(1, 7, dtype=torch.float64)
+    trace = model.trace(inputs, lengths, query[:, :1], differentiable=True)
+    gradients = trace.gradients(trace.features.sum())["hidden/0"]
+    _, states = roll(model, inputs, model.initial_state(1))
+    pushes = 1e-5 * torch.eye(model.state_size, dtype=torch.float64)[:HIDDEN]
+    for step in range(6):
+        rest = inputs[:, step + 1 :].expand(HIDDEN, -1, -1)
+        ends = [roll(model, rest, states[:, step] + push)[0][:, -1] for push in (pushes, -pushes)]
+        slopes = (ends[0] - ends[1]).sum(dim=1) / 2e-5
+        assert_close(gradients[0, step], slopes, atol=1e-8, rtol=0)
+
+
+@recurrent_models
+def test_gradient_of_a_kernels_output_is_the_direct_term_alone(name):
+    """Why `trace` walks: the stacked output lies beside the path, so early steps get zero."""
+    model = build(name)
+    inputs, lengths, query = questions(1, 7)
+    outputs = model.outputs(inputs)
+    (direct,) = torch.autograd.grad(outputs[:, 6].sum(), outputs)
+    trace = model.trace(inputs, lengths, query[:, :1], differentiable=True)
+    total = trace.gradients(trace.features.sum())[f"hidden/{LAYERS - 1}"]
+    assert_close(total[:, 6], direct[:, 6])
+    assert (direct[:, :6] == 0).all()
+    assert (total[:, :6].abs().sum(dim=-1) > 0).all()
+
+
+@recurrent_models
+def test_orthogonal_holds_for_each_gates_matrix_by_itself(name):
+    model = build(name)
+    model.initialise(Initialisation("orthogonal", "xavier_uniform", 1.0))
+    found = list(blocks(model, "weight_hh"))
+    assert len(found) == LAYERS * {"lstm": 4, "gru": 3}.get(name, 1)
+    for block in found:
+        assert_close(block @ block.T, torch.eye(HIDDEN), atol=1e-5, rtol=0)
+
+
+@recurrent_models
+def test_identity_and_xavier_hold_for_each_gates_matrix_by_itself(name):
+    """Glorot and Bengio 2010: U(±sqrt(6 / (in + out))), of one gate and not of all together."""
+    model = build(name, hidden_size=64)
+    model.initialise(Initialisation("identity", "xavier_uniform", 1.0))
+    for block in blocks(model, "weight_hh"):
+        assert torch.equal(block, torch.eye(64))
+    for block in blocks(model, "weight_ih"):
+        bound = (6 / sum(block.shape)) ** 0.5
+        assert 0.9 * bound < block.abs().max() <= bound
+
+
+@recurrent_models
+def test_uniform_is_torchs_own_range(name):
+    model = build(name, hidden_size=64)
+    model.initialise(Initialisation("uniform", "uniform", 1.0))
+    for key, value in model.state_dict().items():
+        if "weight" in key:
+            assert 0.95 / 8 < value.abs().max() <= 1 / 8
+
+
+@recurrent_models
+def test_biases_start_at_zero_but_for_the_forget_gate_whose_bias_is_set_once(name):
+    model = build(name)
+    model.initialise(Initialisation("orthogonal", "xavier_uniform", 1.5))
+    for layer in range(LAYERS):
+        weights = model.state_dict()
+        both = weights[f"kernel.bias_ih_l{layer}"] + weights[f"kernel.bias_hh_l{layer}"]
+        expected = torch.zeros_like(both)
+        if name == "lstm":
+            expected[HIDDEN : 2 * HIDDEN] = 1.5
+        assert torch.equal(both, expected)
+
+
+def test_a_forget_bias_opens_the_forget_gate_as_far_as_it_says():
+    """Blank inputs and a blank state leave only the bias: σ(2) for forget, σ(0) for the others."""
+    model = LSTM(FEATURES, HIDDEN)
+    model.initialise(Initialisation("orthogonal", "xavier_uniform", 2.0))
+    blank = torch.zeros(1, 1, FEATURES)
+    gates = model.trace(blank, torch.tensor([1]), torch.tensor([[0]])).gates
+    assert_close(gates["forget/0"], torch.full((1, 1, HIDDEN), 0.8807970779778823))
+    assert_close(gates["input/0"], torch.full((1, 1, HIDDEN), 0.5))
+
+
+def test_dropout_without_a_layer_above_is_a_mistake():
+    with pytest.raises(Mistake, match="between layers"):
+        GRU(FEATURES, HIDDEN, layers=1, dropout=0.1)
+
+
+def test_an_unknown_nonlinearity_is_a_mistake():
+    with pytest.raises(Mistake, match="tanh or relu"):
+        RNN(FEATURES, HIDDEN, nonlinearity="sigmoid")

@@ -1,0 +1,106 @@
+"""The transformer against torch's own encoder layer, and its positions in closed form."""
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from lookback.errors import Mistake
+from lookback.models.base import Initialisation
+from lookback.models.transformer import Transformer, sinusoids
+
+from .cases import FEATURES, HIDDEN, build, questions
+
+THEIRS = {
+    "norm1": "norm_attention",
+    "self_attn.out_proj": "join",
+    "norm2": "norm_feedforward",
+    "linear1": "widen",
+    "linear2": "narrow",
+}
+
+
+def torchs_own(model, feedforward):
+    """nn.TransformerEncoder with the model's weights; it starts after the positions."""
+    layer = nn.TransformerEncoderLayer(
+        HIDDEN, 2, feedforward, dropout=0.0, batch_first=True, norm_first=True
+    )
+    norm = nn.LayerNorm(HIDDEN)
+    encoder = nn.TransformerEncoder(
+        layer, len(model.stack), norm, enable_nested_tensor=False
+    ).double()
+    weights = {f"norm.{key}": value for key, value in model.norm.state_dict().items()}
+    for number, block in enumerate(model.stack):
+        ours = block.state_dict()
+        for kind in ("weight", "bias"):
+            weights[f"layers.{number}.self_attn.in_proj_{kind}"] = torch.cat(
+                [ours[f"{name}.{kind}"] for name in ("query", "key", "value")]
+            )
+            for theirs, name in THEIRS.items():
+                weights[f"layers.{number}.{theirs}.{kind}"] = ours[f"{name}.{kind}"]
+    encoder.load_state_dict(weights)
+    return encoder.eval()
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_layers_are_torchs_encoder_layers_normalised_first(causal):
+    model = build("transformer", causal=causal).double()
+    inputs, lengths, query = questions(dtype=torch.float64)
+    entered = model.enter(inputs)
+    z = entered + sinusoids(entered)
+    padding = torch.arange(7) >= lengths.unsqueeze(1)
+    mask = torch.ones(7, 7, dtype=torch.bool).triu(1) if causal else None
+    theirs = torchs_own(model, 5)(z, mask=mask, src_key_padding_mask=padding)
+    ours = model(inputs, lengths, query)
+    for row, column in (query >= 0).nonzero().tolist():
+        expected = theirs[row, query[row, column]]
+        assert_close(ours[row, column], expected, atol=1e-10, rtol=0)
+
+
+def test_positions_see_only_how_far_apart_two_steps_are():
+    """P[t] · P[t + k] = Σ_i cos(k / 10000^(2i/H)), wherever t is: no length is too long."""
+    table = sinusoids(torch.zeros(1, 5000, 16, dtype=torch.float64))
+    frequency = 10000.0 ** (-torch.arange(0, 16, 2, dtype=torch.float64) / 16)
+    for apart in (0, 1, 100):
+        products = (table[: 5000 - apart] * table[apart:]).sum(dim=1)
+        expected = torch.cos(apart * frequency).sum().expand_as(products)
+        assert_close(products, expected, atol=1e-9, rtol=0)
+
+
+def test_attention_weights_of_a_query_sum_to_one_over_its_own_sequence():
+    model = build("transformer")
+    inputs, lengths, query = questions()
+    attention = model.trace(inputs, lengths, query).attention
+    assert_close(attention.sum(dim=-1), torch.ones(3, 2))
+    past = torch.arange(7) >= lengths.unsqueeze(1)
+    assert (attention.masked_select(past.unsqueeze(1)) == 0).all()
+
+
+def test_without_positions_and_mask_the_order_of_steps_means_nothing(monkeypatch):
+    """So the only order that it knows comes from P."""
+    model = build("transformer", layers=1)
+    inputs, _, _ = questions(1, 7)
+    lengths, query = torch.tensor([7]), torch.tensor([[6]])
+    swapped = inputs[:, [3, 1, 2, 0, 4, 5, 6]]
+    assert not torch.allclose(model(inputs, lengths, query), model(swapped, lengths, query))
+    monkeypatch.setattr("lookback.models.transformer.sinusoids", torch.zeros_like)
+    assert_close(model(inputs, lengths, query), model(swapped, lengths, query))
+
+
+def test_every_matrix_starts_xavier_uniform_with_zero_bias_and_plain_norms():
+    """Glorot and Bengio 2010: U(±sqrt(6 / (in + out)))."""
+    model = Transformer(FEATURES, 64, layers=2, heads=4, feedforward=128)
+    model.initialise(Initialisation("orthogonal", "uniform", 1.0))
+    for key, value in model.state_dict().items():
+        if "bias" in key:
+            assert (value == 0).all(), key
+        elif "norm" in key:
+            assert (value == 1).all(), key
+        else:
+            bound = (6 / sum(value.shape)) ** 0.5
+            assert 0.9 * bound < value.abs().max() <= bound, key
+
+
+def test_heads_that_do_not_divide_the_width_are_a_mistake_that_names_the_next_width():
+    with pytest.raises(Mistake, match="Make it 12"):
+        Transformer(FEATURES, 10, layers=1, heads=4, feedforward=8)
