@@ -1,0 +1,48 @@
+"""`lookback train task=… model=…`: one run by hand, by the same stages, into results/by-hand/."""
+
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from lookback.errors import Mistake
+from lookback.files import read_json
+from lookback.plan import make
+from lookback.study import compose_by_hand
+
+ROOT = Path(__file__).parents[2]
+
+
+def train(words: Sequence[str]) -> None:
+    """Plan one cell of one seed and run its stages in this process.
+
+    Raises Mistake where task or model is missing or not known, or an override does not fit.
+    """
+    said = dict(
+        word.split("=", 1) for word in words if word.split("=")[0] in ("task", "model", "seed")
+    )
+    overrides = [word for word in words if word.split("=")[0] not in said]
+    for needed in ("task", "model"):
+        if needed not in said:
+            raise Mistake(f"`lookback train` needs {needed}=…: a name from conf/{needed}/.")
+    seed = said.get("seed", "0")
+    if not seed.isdecimal():
+        raise Mistake(f"seed={seed} is no seed; it should be a whole number from 0 on.")
+    study = compose_by_hand(ROOT / "conf", said["task"], said["model"], int(seed), overrides)
+    index = read_json(make(ROOT, study))
+    task, cell = index["tasks"][said["task"]], index["cells"][f"{said['task']}/{said['model']}"]
+    folder = Path("results", study.name, said["task"])
+    if task["dataset"]:
+        _stage(
+            "download",
+            index["datasets"][task["dataset"]],
+            Path("results/data", task["dataset"], "manifest.json"),
+        )
+    _stage("prepare", task["prepare"], folder / "task.json")
+    import_module("lookback.training.train").main(
+        Path(cell["train"]["plan"]), folder / "task.json", [int(seed)], folder / said["model"]
+    )
+    print((folder / said["model"] / "metrics.json").read_text(encoding="utf-8"), end="")
+
+
+def _stage(name: str, stage: dict[str, str], out: Path) -> None:
+    import_module(f"lookback.data.{name}").main(plan=Path(stage["plan"]), out=out)

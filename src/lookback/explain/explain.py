@@ -1,0 +1,120 @@
+"""The stage `explain`: one explainer on every run of a cell, its attributions and their scores.
+
+Explained is the last query of the first test sequences: the class that the model predicts (its
+logit), or the first value. Tokens are explained through their embedding: F is then its width.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from hydra.utils import instantiate
+from jaxtyping import Float
+from torch import Tensor
+
+from lookback.applies import DoesNotApply
+from lookback.data.batch import Batch, SequenceDataset
+from lookback.explain.base import Explainer, answer, within
+from lookback.explain.scores import Explained, scores
+from lookback.files import read_json
+from lookback.models.network import Network
+from lookback.tables import write_npz, write_parquet
+from lookback.training.run import Run, load_runs
+
+BACKGROUND = 64  # training sequences that stand for «any sequence»
+
+
+def main(plan: Path, cell: Path, out: Path) -> None:
+    """Explain with the explainer that `plan` names; writes `out` (.npz) and its .scores.parquet.
+
+    `out` holds, for S seeds and N sequences: values (S, N, T, F); error (S, N) where the explainer
+    knows it; output and prediction (S, N); inputs (N, T, F), of tokens their ids (N, T, 1);
+    lengths and target (N,); seeds (S,); reason "". Where the explainer does not apply to the
+    model, it holds the seeds and the reason, and the scores a row {seed, reason} each seed.
+    """
+    torch.set_flush_denormal(True)
+    torch.set_num_threads(1)
+    explainer: Explainer = instantiate(read_json(plan)["explainer"])
+    runs = list(load_runs(cell))
+    seeds = [run.seed for run in runs]
+    try:
+        arrays, frame = explain(explainer, runs)
+    except DoesNotApply as reason:
+        arrays = {"reason": str(reason)}
+        frame = pd.DataFrame({"seed": seeds, "reason": str(reason)})
+    plans = {**runs[0].plans, "explain": plan.stem}
+    write_npz(out, {"seeds": seeds, **arrays}, plans)
+    write_parquet(out.with_suffix(".scores.parquet"), frame, plans)
+
+
+def explain(explainer: Explainer, runs: list[Run]) -> tuple[dict[str, Any], pd.DataFrame]:
+    """The arrays of the archive but for the seeds, and the scores, of the runs of one cell."""
+    task = runs[0].task()  # of the cell: the same for all its runs
+    test, train = task.dataset("test"), task.dataset("train")
+    asked = test.batch(slice(explainer.sequences), evidence=True).asked_last()
+    each, frames = [], []
+    for run in runs:
+        arrays, frame = explain_run(explainer, run, asked, train)
+        each.append(arrays)
+        frames.append(frame.assign(seed=run.seed)[["seed", *frame.columns]])
+    stacked = {name: torch.stack([arrays[name] for arrays in each]).numpy() for name in each[0]}
+    shared = {
+        "inputs": asked.inputs if asked.inputs.dim() == 3 else asked.inputs.unsqueeze(-1),
+        "lengths": asked.lengths,
+        "target": asked.target.flatten(1)[:, 0],
+        "reason": "",
+    }
+    return {**stacked, **shared}, pd.concat(frames, ignore_index=True)
+
+
+def explain_run(
+    explainer: Explainer, run: Run, asked: Batch, train: SequenceDataset
+) -> tuple[Mapping[str, Tensor], pd.DataFrame]:
+    """The attributions of one run, and what they were of; and their scores."""
+    generator = torch.Generator().manual_seed(run.seed)
+    batch = replace(asked, inputs=embedded(run.model, asked))
+    background = background_of(run.model, train, batch.inputs.shape[1], generator)
+    with torch.no_grad():
+        answers = answer(run.model, batch.inputs, batch.lengths, batch.query[:, 0])
+    is_class = run.facts.kind == "class"
+    output = answers.argmax(dim=1) if is_class else torch.zeros(len(answers), dtype=torch.int64)
+    attribution = explainer.attribute(
+        run.model, batch, 0, output, background=background, generator=generator
+    )
+    explained = Explained(run.model, batch, run.facts.kind, output, background)
+    arrays = {
+        "values": attribution.values.float(),
+        "output": output,
+        "prediction": output if is_class else answers[:, 0],
+    }
+    if attribution.error is not None:
+        arrays["error"] = attribution.error
+    return arrays, scores(explained, attribution.values, generator)
+
+
+@torch.no_grad()
+def embedded(model: Network, batch: Batch) -> Float[Tensor, "batch time feature"]:
+    """The inputs as the encoder sees them: embedded, and zero past each length."""
+    vectors = model.embed(batch.inputs)
+    inside = within(batch.lengths, vectors.shape[1])
+    return vectors.masked_fill(~inside.unsqueeze(-1), 0.0)
+
+
+def background_of(
+    model: Network, train: SequenceDataset, time: int, generator: torch.Generator
+) -> Float[Tensor, "sequence time feature"]:
+    """Random training sequences of `time` steps, embedded; past a length stands their mean step.
+
+    Zeros in that place would pull the mean of late steps to zero wherever lengths differ.
+    """
+    drawn = torch.randperm(len(train), generator=generator)[:BACKGROUND]
+    batch = train.batch(drawn)
+    vectors, inside = embedded(model, batch), within(batch.lengths, batch.inputs.shape[1])
+    background = vectors[inside].mean(dim=0).repeat(len(drawn), time, 1)
+    kept = min(time, vectors.shape[1])
+    kept_steps = inside[:, :kept].unsqueeze(-1)
+    background[:, :kept] = torch.where(kept_steps, vectors[:, :kept], background[:, :kept])
+    return background

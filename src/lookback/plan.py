@@ -1,0 +1,247 @@
+"""The plan of a study: immutable files named by their content, made by the main process alone.
+
+For each stage of each cell there is one file, with what this stage reads and the fingerprint of the
+code that it reaches. It is an input of its rule: other content is another path, so Snakemake reruns
+exactly then. `because` goes to the rule's params, one entry a setting, so that `-n` names what differs.
+"""
+
+import json
+import os
+import platform
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from lookback import snapshot
+from lookback.errors import Mistake
+from lookback.files import digest, read_json, write_json, write_text
+from lookback.lineage import plans_of
+from lookback.study import CellConfig, Study
+from lookback.training.devices import local_gpus
+
+PLANS = Path("results/.plan")
+LAYOUT = 1  # of results/; raised when files of another version could be misread
+STAGE_MODULES = {
+    "download": "lookback.data.download",
+    "prepare": "lookback.data.prepare",
+    "train": "lookback.training.train",
+    "probe": "lookback.probes.probe",
+    "explain": "lookback.explain.explain",
+    "summarise": "lookback.summarise.summarise",
+    "report": "lookback.report.report",
+    "track": "lookback.tracking",
+}
+# Libraries whose release can change a number, or what is drawn.
+LIBRARIES = {
+    "download": (),
+    "prepare": ("numpy", "torch"),
+    "train": ("numpy", "torch", "pytorch-lightning"),
+    "probe": ("numpy", "torch", "scipy"),
+    "explain": ("numpy", "torch", "captum", "scikit-learn"),
+    "summarise": ("numpy", "pandas", "scipy"),
+    "report": ("matplotlib", "pandas", "jinja2"),
+    "track": ("mlflow",),
+}
+Stage = dict[str, Any]  # {"plan": path, "because": {name: value}}
+
+
+def make(root: Path, study: Study) -> Path:
+    """Write all plans of `study`, of the project at `root`, and the index that names them.
+
+    Raises Mistake where results/ was laid out by another version.
+    """
+    _check_layout()
+    home = snapshot.take(root)
+    planner = _Planner(snapshot.fingerprints(home))
+    datasets, tasks, cells = {}, {}, {}
+    for (task, model), config in study.cells.items():
+        if task not in tasks:
+            dataset = config.task.get("dataset")
+            if dataset:
+                datasets[dataset["name"]] = planner.stage("download", dataset=dataset)
+            tasks[task] = {
+                "dataset": dataset["name"] if dataset else None,
+                "prepare": planner.stage("prepare", task=_task(config)),
+            }
+        cells[f"{task}/{model}"] = planner.cell(study, config)
+    body = {
+        "study": _described(study),
+        "cells": {name: _expected(name, datasets, tasks, cell) for name, cell in cells.items()},
+    }
+    index = {
+        "study": body["study"],
+        "code": str(home),
+        "datasets": datasets,
+        "tasks": tasks,
+        "cells": cells,
+        **{stage: planner.stage(stage, **body) for stage in ("summarise", "report", "track")},
+        "uri": study.tracking["uri"],
+        "receipt": re.sub(r"[^\w.-]+", "_", study.tracking["uri"]).strip("_"),
+        "gpus": 1
+        if local_gpus()
+        else 0,  # what a job asks of this machine; a cluster's profile says its own
+    }
+    _touch_what_is_outdated(index, body["cells"])
+    return _put("study", index)
+
+
+class _Planner:
+    def __init__(self, code: snapshot.Fingerprints):
+        self.code = code
+
+    def stage(self, name: str, **body: Any) -> Stage:
+        """One plan file and the reasons that `-n` may give."""
+        code = self.code.of([STAGE_MODULES[name], *_targets(body)])
+        libraries = {"python": platform.python_version(), **_versions(LIBRARIES[name])}
+        plan = {"stage": name, **body, "code": code, "libraries": libraries}
+        because = {**dict(_flat(body)), **{f"code of {m}": h for m, h in code.items()}, **libraries}
+        return {"plan": str(_put(name, plan)), "because": because}
+
+    def cell(self, study: Study, config: CellConfig) -> dict[str, Any]:
+        trained = {"model": config.model, "recipe": config.recipe, "trainer": config.trainer}
+        return {
+            "train": self.stage("train", task=_task(config), **trained),
+            "probe": {
+                name: self.stage("probe", probe=probe, **_targets_of(config))
+                for name, probe in study.probes.items()
+            },
+            "explain": {
+                name: self.stage("explain", explainer=explainer, **_targets_of(config))
+                for name, explainer in study.explainers.items()
+            },
+        }
+
+
+def _task(config: CellConfig) -> dict[str, Any]:
+    """The task without the mirrors of its data: from where verified content came changes nothing."""
+    task = dict(config.task)
+    if "dataset" in task:
+        task["dataset"] = {key: it for key, it in task["dataset"].items() if key != "mirrors"}
+    return task
+
+
+def _targets_of(config: CellConfig) -> dict[str, Any]:
+    """The code of model and task, which probes and explainers build again; settings come by training."""
+    return {
+        "model": {"_target_": sorted(set(_targets(config.model)))},
+        "task": {"_target_": sorted(set(_targets(config.task)))},
+    }
+
+
+def _targets(node: Any) -> Iterator[str]:
+    """The module of each `_target_` inside the package."""
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            said = node["_target_"]
+            for target in [said] if isinstance(said, str) else said:
+                module = target if not isinstance(said, str) else target.rpartition(".")[0]
+                if module.partition(".")[0] == snapshot.PACKAGE:
+                    yield module
+        for value in node.values():
+            yield from _targets(value)
+
+
+def _flat(node: Any, at: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(node, Mapping) and node:
+        for key, value in node.items():
+            yield from _flat(value, f"{at}.{key}" if at else str(key))
+    else:
+        yield at, node
+
+
+@cache
+def _versions(names: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError as error:
+            raise Mistake(f"the package {name} is not installed here; run `make setup`.") from error
+    return found
+
+
+def _put(stage: str, content: Mapping[str, Any]) -> Path:
+    text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    path = PLANS / stage / f"{digest(text)}.yaml"
+    if not path.exists():
+        write_text(path, text)
+    return path
+
+
+def _described(study: Study) -> dict[str, Any]:
+    """What summary, report and tracking know of a study."""
+    tasks = {task: _task(config) for (task, _), config in study.cells.items()}
+    models = {model: config.model for (_, model), config in study.cells.items()}
+    said = {key: it for key, it in asdict(study).items() if key not in ("cells", "tracking")}
+    trained = {
+        f"{task}/{model}": {"recipe": config.recipe, "trainer": config.trainer}
+        for (task, model), config in study.cells.items()
+    }
+    return {**said, "tasks": tasks, "models": models, "trained": trained, "matched": None}
+
+
+def _expected(
+    name: str, datasets: Mapping[str, Stage], tasks: Mapping[str, Any], cell: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The plans that each result of a cell must name to count as current."""
+    task = tasks[name.partition("/")[0]]
+    plans = {"prepare": _digest(task["prepare"]), "train": _digest(cell["train"])}
+    if task["dataset"]:
+        plans["download"] = _digest(datasets[task["dataset"]])
+    measured = {
+        stage: {option: {**plans, stage: _digest(it)} for option, it in cell[stage].items()}
+        for stage in ("probe", "explain")
+    }
+    return {"train": plans, **measured}
+
+
+def _digest(stage: Stage) -> str:
+    return Path(stage["plan"]).stem
+
+
+def result_paths(
+    study: str, cell: str, stages: Mapping[str, Any]
+) -> Iterator[tuple[Path, str, str]]:
+    """Each result of a cell that names plans: its path, stage, and option (empty for train)."""
+    folder = Path("results", study, cell)
+    yield folder / "metrics.json", "train", ""
+    for option in stages["probe"]:
+        yield folder / "probe" / f"{option}.parquet", "probe", option
+    for option in stages["explain"]:
+        yield folder / "explain" / f"{option}.npz", "explain", option
+
+
+def _touch_what_is_outdated(index: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Make a plan newer than a result that names another.
+
+    A job that outlives its main process leaves a result without a record in Snakemake, which knows
+    only times then, and would take that result for current for ever.
+    """
+    for cell, stages in index["cells"].items():
+        for path, stage, option in result_paths(index["study"]["name"], cell, stages):
+            wanted = expected[cell][stage]
+            plan = Path((stages[stage][option] if option else stages[stage])["plan"])
+            if option:
+                wanted = wanted[option]
+            if (
+                path.exists()
+                and plan.stat().st_mtime <= path.stat().st_mtime
+                and plans_of(path) != wanted
+            ):
+                os.utime(plan)
+
+
+def _check_layout() -> None:
+    note = Path("results/.layout.json")
+    if not note.exists():
+        write_json(note, {"layout": LAYOUT})
+    found = read_json(note).get("layout")
+    if found != LAYOUT:
+        raise Mistake(
+            f"results/ was laid out by another version of lookback (layout {found}, here {LAYOUT}).\n"
+            "Move it away, or use that version."
+        )

@@ -1,0 +1,50 @@
+"""A trained network as MLflow loads it: arrays in, answers out.
+
+MLflow finds `_load_pyfunc` by its name. The folder it is given holds config.yaml and task.json of
+the cell, and weights.ckpt of one seed; this package must be installed where a model is loaded.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from numpy.typing import NDArray
+
+from lookback.data.task import Facts
+from lookback.files import read_json
+from lookback.models.network import Network, build_network
+
+
+class Predictor:
+    """Answers at the last step of whole sequences, scaled as the task scales them."""
+
+    def __init__(self, network: Network, facts: Facts):
+        self.network = network
+        self.facts = facts
+
+    def predict(
+        self, inputs: NDArray[Any], params: dict[str, Any] | None = None
+    ) -> NDArray[np.float32]:
+        """Probabilities of the classes (N, C), or values (N, D).
+
+        Of `inputs` (N, T, F), or of tokens (N, T). `params` is MLflow's, and empty.
+        """
+        sequences = torch.as_tensor(inputs)
+        lengths = torch.full((len(sequences),), sequences.shape[1])
+        with torch.no_grad():
+            answers = self.network(sequences, lengths, lengths.unsqueeze(1) - 1)[:, 0]
+        found: NDArray[np.float32] = (
+            answers.softmax(-1) if self.facts.kind == "class" else answers
+        ).numpy()
+        return found
+
+
+def _load_pyfunc(path: str) -> Predictor:
+    folder = Path(path)
+    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    facts = Facts.from_dict(read_json(folder / "task.json"))
+    network = build_network(config["model"], config["recipe"]["initialisation"], facts, seed=0)
+    network.load_state_dict(torch.load(folder / "weights.ckpt", weights_only=True))
+    return Predictor(network.eval(), facts)

@@ -1,0 +1,1 @@
+"""Long-range measurements on trained runs, one file each."""

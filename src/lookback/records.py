@@ -1,0 +1,299 @@
+"""What MLflow is told of a study, read from its files: one record a cell, one a seed.
+
+Times are milliseconds since 1970, as MLflow counts them. A point of a learning curve has the time
+that the journal gives it, so that it is the same point however often it is read. Imports neither
+MLflow nor torch.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from lookback.files import digest, read_json
+from lookback.summarise.cells import Cell, cells_of
+from lookback.tables import read_parquet
+from lookback.training import journal, store
+
+RESULTS = Path("results")
+PLANS = Path("results/.plan")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One value of a metric."""
+
+    name: str  # split/metric: «train/loss», «test/accuracy»
+    step: int
+    value: float
+    time: int
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run of MLflow: a cell, or one of its seeds."""
+
+    tags: Mapping[str, str]  # study, cell, plan and, of a seed, seed: what a run is known by
+    start: int | None = None
+    end: int | None = None
+    missing: str = ""  # what the study expects and is not there
+    notes: Mapping[str, str] = field(default_factory=dict)  # tags that are known once it is trained
+    params: Mapping[str, str] = field(default_factory=dict)
+    curves: tuple[Point, ...] = ()  # each (name, step) stands once
+    results: tuple[Point, ...] = ()  # of each name the latest counts
+    files: Mapping[str, Path] = field(default_factory=dict)  # by their path among the artifacts
+    model: Mapping[str, Path] = field(default_factory=dict)  # what a predictor is made of
+
+
+Family = tuple[Record, list[Record]]  # a cell, and those of its seeds of which anything is there
+
+
+def finished(document: Mapping[str, Any]) -> Iterator[Family]:
+    """All that is there of the study of a plan."""
+    study = document["study"]
+    names = [*study["tasks"], *study["models"]]
+    summary = RESULTS / study["name"] / "summary"
+    figures = RESULTS / study["name"] / "report" / "figures"
+    for cell, (parent, begun) in zip(cells_of_study(document), started(document), strict=True):
+        if cell.untrained:
+            seeds = [replace(seed, missing=cell.untrained) for seed in begun]
+            yield replace(parent, missing=f"train: {cell.untrained}"), seeds
+            continue
+        seeds = _trained(cell, parent, {seed.tags["seed"]: seed for seed in begun})
+        measured, holes = _measured(cell)
+        whole = replace(
+            parent,
+            start=min((seed.start for seed in seeds if seed.start is not None), default=None),
+            end=max((seed.end for seed in seeds if seed.end is not None), default=None),
+            missing="; ".join([f"seed {seed}: not there" for seed in _absent(cell)] + holes),
+            notes=_commit(_of_seeds(cell, "cost.json").values()),
+            params=_params(cell.folder / "config.yaml"),
+            results=tuple(_summary(summary, cell)),
+            files={**measured, **_figures(figures, cell, names)},
+        )
+        yield whole, seeds
+
+
+def started(document: Mapping[str, Any]) -> Iterator[Family]:
+    """What the journals say: the learning curves, also of seeds still in training."""
+    for cell in cells_of_study(document):
+        tags = _tags(document["study"]["name"], cell)
+        seeds = [
+            _begun(tags, seed, entries)
+            for seed, path in journals(cell).items()
+            if (entries := list(journal.read(path)))
+        ]
+        starts = [seed.start for seed in seeds if seed.start is not None]
+        yield Record(tags, start=min(starts, default=None)), seeds
+
+
+def cells_of_study(document: Mapping[str, Any]) -> list[Cell]:
+    """The cells of the study of a plan."""
+    return list(cells_of(document, RESULTS / document["study"]["name"]))
+
+
+def journals(cell: Cell) -> dict[int, Path]:
+    """Where the journal of each seed lies, or will; none before the task is prepared."""
+    task = cell.folder.parent / "task.json"
+    if not task.exists():
+        return {}
+    runs = store.runs_folder(_train_plan(cell), task)
+    return {seed: store.journal(store.seed_folder(runs, seed)) for seed in sorted(cell.seeds)}
+
+
+def _train_plan(cell: Cell) -> Path:
+    return PLANS / "train" / f"{cell.expected['train']['train']}.yaml"
+
+
+def _tags(study: str, cell: Cell) -> dict[str, str]:
+    plan = _train_plan(cell)
+    code = digest(json.dumps(read_json(plan)["code"], sort_keys=True))
+    named = {"study": study, "task": cell.task, "model": cell.model}
+    return {**named, "cell": f"{cell.task}/{cell.model}", "plan": plan.stem, "code": code}
+
+
+def _begun(tags: Mapping[str, str], seed: int, entries: list[dict[str, Any]]) -> Record:
+    """A seed as its journal tells it."""
+    curves = {
+        (entry["split"], metric, entry["step"]): Point(
+            f"{entry['split']}/{metric}", entry["step"], value, _milliseconds(entry["time"])
+        )
+        for entry in entries
+        if "values" in entry
+        for metric, value in entry["values"].items()
+    }
+    return Record(
+        {**tags, "seed": str(seed)},
+        start=_milliseconds(entries[0]["time"]),
+        end=_milliseconds(entries[-1]["time"]),
+        curves=tuple(curves.values()),
+    )
+
+
+def _trained(cell: Cell, parent: Record, begun: Mapping[str, Record]) -> list[Record]:
+    """The seeds of a cell that was trained; one without a result keeps its curve and says so."""
+    metrics, costs = _of_seeds(cell, "metrics.json"), _of_seeds(cell, "cost.json")
+    parameters = read_json(cell.folder / "metrics.json")["parameters"]
+    time = _modified(cell.folder / "metrics.json")
+    history = read_parquet(cell.folder / "history.parquet")
+    params = _params(cell.folder / "config.yaml")
+    records = []
+    for seed in sorted(cell.seeds):
+        record = begun.get(str(seed)) or Record({**parent.tags, "seed": str(seed)}, time, time)
+        if seed in metrics:
+            values = {"parameters": parameters, **_final(metrics[seed]), **_seconds(costs[seed])}
+            files = {"config.yaml": cell.folder / "config.yaml"}
+            record = replace(
+                record,
+                notes=_commit([costs[seed]]),
+                params=params,
+                curves=record.curves or tuple(_curves(history[history["seed"] == seed], time)),
+                results=tuple(_results(values, time)),
+                files=files,
+                model={
+                    **files,
+                    "task.json": cell.folder.parent / "task.json",
+                    "weights.ckpt": cell.folder / "checkpoints" / f"seed={seed}.ckpt",
+                },
+            )
+        elif str(seed) in begun:
+            record = replace(record, missing="not there")
+        else:
+            continue
+        records.append(record)
+    return records
+
+
+def _of_seeds(cell: Cell, name: str) -> dict[int, dict[str, Any]]:
+    """What a file of the cell says of the seeds that the study asks for."""
+    said = read_json(cell.folder / name)["seeds"]
+    return {seed: said[str(seed)] for seed in sorted(cell.seeds) if str(seed) in said}
+
+
+def _absent(cell: Cell) -> list[int]:
+    return cell.absent(_of_seeds(cell, "metrics.json"))
+
+
+def _final(scores: Mapping[str, float | None]) -> dict[str, float | None]:
+    """A seed's last numbers; what was best on validation apart from the curve of the same name."""
+    return {
+        name if name.startswith("test/") else f"best/{name}": value
+        for name, value in scores.items()
+        if name != "steps"
+    }
+
+
+def _seconds(cost: Mapping[str, Any]) -> dict[str, float]:
+    return {name: cost[name] for name in ("train_seconds", "evaluate_seconds")}
+
+
+def _results(values: Mapping[str, float | None], time: int) -> Iterator[Point]:
+    for name, value in values.items():
+        if value is not None and math.isfinite(value):
+            yield Point(name, 0, float(value), time)
+
+
+def _curves(history: pd.DataFrame, time: int) -> Iterator[Point]:
+    columns = (history[name] for name in ("step", "split", "metric", "value"))
+    for step, split, metric, value in zip(*columns, strict=True):
+        yield Point(f"{split}/{metric}", int(step), float(value), time)
+
+
+def _commit(costs: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """The commits that trained; a job run by hand knows none."""
+    known = [cost for cost in costs if cost["commit"] is not None]
+    commits = " ".join(sorted({cost["commit"] for cost in known}))
+    dirty = json.dumps(any(cost["dirty"] for cost in known))
+    names = {"commit": commits, "dirty": dirty, "mlflow.source.git.commit": commits}
+    return names if known else {}
+
+
+def _params(config: Path) -> dict[str, str]:
+    """The config as trained, flattened: «recipe.optimizer.lr» → «0.003»."""
+    said = yaml.safe_load(config.read_text(encoding="utf-8"))
+    sections = ("task", "model", "recipe", "trainer")
+    return {name: text for part in sections for name, text in _flat(said[part], part)}
+
+
+def _flat(value: Any, name: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _flat(inner, f"{name}.{key}")
+    else:
+        yield name, value if isinstance(value, str) else json.dumps(value)
+
+
+def _measured(cell: Cell) -> tuple[dict[str, Path], list[str]]:
+    """The cell's own files that count, by their path in it, and what is missing of them."""
+    files = {name: cell.folder / name for name in ("config.yaml", "metrics.json", "cost.json")}
+    holes = []
+    for stage, ending in (("probe", ".parquet"), ("explain", ".scores.parquet")):
+        for name, plans in cell.expected[stage].items():
+            path = f"{stage}/{name}{ending}"
+            reason = cell.lack(path, plans, f"log/{stage}/{name}.log")
+            if reason:
+                holes.append(f"{stage} {name}: {reason}")
+            else:
+                files[path] = cell.folder / path
+    return files, holes
+
+
+def _summary(summary: Path, cell: Cell) -> Iterator[Point]:
+    """Means with their intervals as the report shows them, if it shows this cell as it is now."""
+    if not _is_of(summary / "runs.parquet", cell):
+        return
+    time = _modified(summary / "results.parquet")
+    for row in _rows(summary / "results.parquet", cell):
+        yield from _spread(f"test/{row['metric']}", row, time)
+        yield from _results({name: row[name] for name in ("parameters", "baseline")}, time)
+    for row in _rows(summary / "scores.parquet", cell):
+        yield from _spread(f"explain/{row['explainer']}/{row['score']}", row, time)
+
+
+def _is_of(runs: Path, cell: Cell) -> bool:
+    """Whether the summary was made of the cell's numbers, not of older ones."""
+    if not runs.exists():
+        return False
+    shown = {(row["seed"], row["metric"]): row["value"] for row in _rows(runs, cell)}
+    there = {
+        (seed, metric): math.nan if value is None else float(value)
+        for seed, scores in _of_seeds(cell, "metrics.json").items()
+        for metric, value in scores.items()
+    }
+    return pd.Series(shown, dtype=float).equals(pd.Series(there, dtype=float))
+
+
+def _rows(table: Path, cell: Cell) -> list[dict[str, Any]]:
+    frame = read_parquet(table)
+    own = frame[(frame["task"] == cell.task) & (frame["model"] == cell.model)]
+    return [{str(name): value for name, value in row.items()} for row in own.to_dict("records")]
+
+
+def _spread(name: str, row: Mapping[str, Any], time: int) -> Iterator[Point]:
+    values = {name: row["mean"], f"{name}/low": row["low"], f"{name}/high": row["high"]}
+    return _results(values, time)
+
+
+def _figures(folder: Path, cell: Cell, names: Iterable[str]) -> dict[str, Path]:
+    """The report's figures that name no other task or model than the cell's."""
+    longest_first = sorted(names, key=len, reverse=True)
+    word = re.compile("|".join(rf"(?<![a-z0-9]){re.escape(n)}(?![a-z0-9])" for n in longest_first))
+    return {
+        f"figures/{path.name}": path
+        for path in sorted(folder.glob("*.svg"))
+        if set(word.findall(path.stem)) <= {cell.task, cell.model}
+    }
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _modified(path: Path) -> int:
+    return _milliseconds(path.stat().st_mtime)

@@ -1,0 +1,80 @@
+"""How to make the same numbers again: command, code, libraries, plans."""
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from lookback.code import commit_of_this_code
+from lookback.report.material import Material
+from lookback.report.tables import Row, Table
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What stands under «How to reproduce»."""
+
+    command: str
+    report_code: str
+    trained_code: list[str]
+    devices: list[str]
+    versions: list[str]
+    config: str
+    plans: Table
+
+
+def provenance(material: Material) -> Provenance:
+    """All that the material says of where it comes from."""
+    cost, libraries = material.cost, material.document["libraries"]
+    trained = cost[["commit", "dirty"]].drop_duplicates().itertuples()
+    trained_with = [
+        f"trained with {_listed(json.loads(each))}" for each in cost["versions"].unique()
+    ]
+    return Provenance(
+        command=command(material.study),
+        report_code=said_commit(**commit_of_this_code()),
+        trained_code=sorted({said_commit(row.commit, row.dirty) for row in trained}),
+        devices=[
+            f"{row.device}, compute threads: {row.threads}"
+            for row in cost[["device", "threads"]].drop_duplicates().itertuples()
+        ],
+        versions=[*trained_with, f"reported with {_listed(libraries)}"],
+        config=yaml.safe_dump(dict(material.study), sort_keys=False, allow_unicode=True),
+        plans=plans_table(material.document["cells"]),
+    )
+
+
+def command(study: Mapping[str, Any]) -> str:
+    """The command that makes the study."""
+    settings = [f"study={study['name']}"]
+    if study["overrides"]:
+        settings.append(f"overrides={json.dumps(study['overrides'])}")
+    return f"snakemake --cores N --config {shlex.join(settings)}"
+
+
+def said_commit(commit: Any, dirty: Any) -> str:
+    """A commit in words; either may be unknown."""
+    if pd.isna(commit):
+        return "code of no known commit"
+    changed = not pd.isna(dirty) and dirty
+    return f"commit {commit}" + (", with uncommitted changes" if changed else "")
+
+
+def _listed(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
+
+
+def plans_table(cells: Mapping[str, Any]) -> Table:
+    """The plan that each result of the study must name."""
+    rows = []
+    for cell, expected in cells.items():
+        rows += [(cell, stage, "", digest) for stage, digest in expected["train"].items()]
+        for stage in ("probe", "explain"):
+            rows += [(cell, stage, name, it[stage]) for name, it in expected[stage].items()]
+    frame = pd.DataFrame(rows, columns=["cell", "stage", "name", "plan"])
+    shown = [Row([str(value) for value in row]) for row in rows]
+    return Table("plans", "Plans", ["cell", "stage", "name", "plan"], shown, frame)

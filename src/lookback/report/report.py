@@ -1,0 +1,133 @@
+"""Stage `report`: one page that opens offline, its tables as CSV and its figures as SVG.
+
+Everything is made from the plan, the summary, the attributions and tracking's receipts; the same
+files give the same bytes.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from lookback.files import write_text
+from lookback.report import drawing
+from lookback.report.answers import answers
+from lookback.report.figures import curves, explanations, results
+from lookback.report.gallery import sequences
+from lookback.report.material import Material, read
+from lookback.report.page import Page
+from lookback.report.probes import caption, figure_module
+from lookback.report.provenance import provenance
+from lookback.report.receipts import Receipt, receipts
+from lookback.report.tables import (
+    Table,
+    means_table,
+    missing_tables,
+    results_table,
+    score_tables,
+)
+
+
+class Section(NamedTuple):
+    """What stands together under one heading: figures, tables, and how to read them."""
+
+    title: str
+    caption: str
+    figures: Sequence[Markup] = ()
+    tables: Sequence[Table] = ()
+
+
+def main(plan: Path, summary: Path, out: Path) -> None:
+    """Write the report of the study of `plan` to `out`, with tables/ and figures/ beside it."""
+    material, page = read(plan, summary), Page(out.parent)
+    tracked = receipts(material)
+    missing, does_not_apply = missing_tables(material)
+    with drawing.style():
+        text = template().render(
+            study=material.study,
+            answers=list(answers(material)),
+            results=[
+                result_section(material, page, task, tracked) for task in material.study["tasks"]
+            ],
+            curves=curve_section(material, page),
+            probes=[probe_section(material, page, probe) for probe in material.probes],
+            explanations=gallery_section(material, page),
+            scores=[page.table(table) for table in score_tables(material)],
+            missing=page.table(missing),
+            does_not_apply=page.table(does_not_apply),
+            provenance=(made := provenance(material)),
+            plans=page.table(made.plans),
+            digest=material.digest,
+        )
+    write_text(out, text)
+    page.forget_others()
+
+
+def template() -> Template:
+    """The page's template; its style stands beside it."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("template.html.jinja")
+
+
+def result_section(
+    material: Material, page: Page, task: str, tracked: Sequence[Receipt]
+) -> Section:
+    """What was reached on a task: a table, and the same as a figure with every seed."""
+    tested = material.runs[material.runs["metric"].str.startswith("test/")]
+    seeds = tested.assign(metric=tested["metric"].str.removeprefix("test/"))
+    frame = material.reached(task).merge(seeds, on=["task", "model", "metric"])
+    figures = []
+    if len(frame):
+        figures.append(page.figure(f"results_{task}", f"Results on {task}", results.draw(frame)))
+    table = page.table(results_table(material, task, tracked))
+    return Section(task, caption(results), figures, [table])
+
+
+def curve_section(material: Material, page: Page) -> Section:
+    """The learning curves of each task on validation; without one, the training loss."""
+    history = material.history.merge(material.results[["task", "model", "metric", "baseline"]])
+    on_validation = history[history["split"] == "validation"]
+    loss = material.history[material.history["metric"] == "loss"]
+    figures = []
+    for task in material.history["task"].unique():
+        own = on_validation[on_validation["task"] == task]
+        if own.empty:
+            own = loss[(loss["task"] == task) & (loss["split"] == "train")]
+        label = f"Learning curves on {task}"
+        figures.append(page.figure(f"curves_{task}", label, curves.draw(own)))
+    return Section("Learning curves", caption(curves), figures)
+
+
+def probe_section(material: Material, page: Page, probe: str) -> Section:
+    """What a probe measured: its own figure for each task, or a table of means."""
+    frame, module = material.probes[probe], figure_module(probe)
+    title = f"Probe: {probe.replace('_', ' ')}"
+    if frame.empty:
+        return Section(title, "Nothing to show.")
+    if module is None:
+        return Section(title, "", tables=[page.table(means_table(probe, frame))])
+    figures = [
+        page.figure(f"{probe}_{task}", f"{title} on {task}", module.draw(own))
+        for task, own in frame.groupby("task", observed=True)
+    ]
+    return Section(title, caption(module), figures)
+
+
+def gallery_section(material: Material, page: Page) -> Section:
+    """The explanations of a few test sequences of each task."""
+    figures = [
+        page.figure(
+            f"explanations_{task}_{place}", frame["title"].iloc[0], explanations.draw(frame)
+        )
+        for task in material.study["tasks"]
+        for place, frame in enumerate(sequences(material, task))
+    ]
+    return Section("What the models looked at", caption(explanations), figures)

@@ -1,0 +1,214 @@
+"""The tables of the report: as they are shown, in few digits, and as CSV, in all of them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from lookback.report.material import Material
+from lookback.report.receipts import Receipt
+
+NONE = "–"
+SCORES = {
+    "evidence_auc": "Does the attribution find the evidence? Area under the ROC curve.",
+    "deletion": "Does the answer change without the steps that the attribution ranks highest?",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """The cells of one line, and its kind: "best", "weak", "missing", "reference" or "".
+
+    Where there are fewer cells than columns, the last reaches to the end.
+    """
+
+    cells: list[str]
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as shown; `frame` is the same in full."""
+
+    name: str
+    title: str
+    head: list[str]
+    rows: list[Row]
+    frame: pd.DataFrame
+    notes: list[str] = field(default_factory=list)
+
+
+def number(value: float, metric: str = "") -> str:
+    """A metric in sensible digits: four decimals of an accuracy, else three digits."""
+    if pd.isna(value):
+        return NONE
+    return f"{value:.4f}" if metric == "accuracy" else f"{value:#.3g}".rstrip(".")
+
+
+def interval(low: float, high: float, metric: str = "") -> str:
+    """An interval in sensible digits; a dash where it is not known."""
+    return NONE if pd.isna(low) else f"{number(low, metric)} to {number(high, metric)}"
+
+
+def results_table(material: Material, task: str, receipts: Sequence[Receipt]) -> Table:
+    """What every model reached on a task, beside the baseline, chance and published figures."""
+    own = material.results[material.results["task"] == task]
+    spent = material.cost[material.cost["task"] == task].groupby("model", observed=True)
+    frame = own.assign(row="model", train_seconds=own["model"].map(spent["train_seconds"].mean()))
+    for receipt in receipts:
+        frame[receipt.title] = [receipt.run(task, model) for model in own["model"]]
+    frame = pd.concat([frame, references(material, task, own)], ignore_index=True)
+    titles = [
+        "model",
+        f"{own['metric'].max() or 'metric'} (test)",
+        "95 % interval",
+        "seeds",
+        "parameters",
+        "train s/seed",
+    ]
+    return Table(
+        name=f"results_{task}",
+        title=task,
+        head=[*titles, *("MLflow run" for _ in receipts)],
+        rows=[_result(row, receipts) for row in frame.to_dict("records")],
+        frame=frame,
+        notes=_notes(material, receipts),
+    )
+
+
+def references(material: Material, task: str, own: pd.DataFrame) -> pd.DataFrame:
+    """What stands beside the models: the trivial baseline, chance, and published figures."""
+    first, metric = own.iloc[0], own["metric"].max()
+    name = first["baseline_name"] or "unknown: the task is missing"
+    if first["baseline_name"] and pd.isna(first["chance"]):
+        name += "; a value has no chance level"
+    rows = [("trivial baseline", metric, first["baseline"], name)]
+    if pd.notna(first["chance"]):
+        rows.append(("chance", metric, first["chance"], "a class at random"))
+    rows += [
+        (f"{said['model']}, published", said["metric"], said["value"], said["source"])
+        for said in material.study["published"]
+        if said["task"] == task
+    ]
+    frame = pd.DataFrame(rows, columns=["model", "metric", "mean", "source"])
+    return frame.assign(row="reference", task=task)
+
+
+def _result(row: dict[Any, Any], receipts: Sequence[Receipt]) -> Row:
+    """One line of a results table."""
+    mean = number(row["mean"], row["metric"])
+    if row["row"] == "reference":
+        return Row([row["model"], mean, row["source"]], "reference")
+    if not row["seeds"]:
+        return Row([row["model"], f"missing: {row['reason']}"], "missing")
+    cells = [
+        f"{row['model']} ★" if row["best"] else row["model"],
+        row["reason"] or mean,
+        interval(row["low"], row["high"], row["metric"]),
+        f"{row['seeds']:.0f}",
+        f"{row['parameters']:,}",
+        NONE if pd.isna(row["train_seconds"]) else f"{row['train_seconds']:.1f}",
+    ]
+    links = [receipt.link(row[receipt.title]) for receipt in receipts]
+    return Row([*cells, *links], "best" if row["best"] else "")
+
+
+def _notes(material: Material, receipts: Sequence[Receipt]) -> list[str]:
+    matched, seeds = material.study["matched"], len(material.study["seeds"])
+    said = "Parameter counts are not matched: models differ in size, see the column."
+    if matched:
+        said = f"Parameter counts are matched within 5 %: {matched}."
+    if seeds == 1:
+        said += " One seed: no interval, and so no winner."
+    else:
+        said += " ★: the bootstrap interval over seeds overlaps no other model's."
+    if seeds in (2, 3):
+        said += f" Of {seeds} seeds the interval is the range."
+    return [said, *(f"MLflow runs in {receipt.uri}." for receipt in receipts)]
+
+
+def score_tables(material: Material) -> Iterator[Table]:
+    """For each task and score: explainers by model, each beside a random attribution."""
+    scored = material.scores[material.scores["score"] != ""]
+    for keys, part in scored.groupby(["task", "score"], observed=True):
+        task, score = map(str, keys)
+        explainers = list(part["explainer"].unique())
+        unskilled = material.without_skill(task)
+        records = part.to_dict("records")
+        cells = {(row["model"], row["explainer"]): _score(row) for row in records}
+        rows = []
+        for model in part["model"].unique():
+            learned = model not in unskilled
+            shown = [cells.get((model, explainer), NONE) for explainer in explainers]
+            rows.append(
+                Row([model if learned else f"{model} †", *shown], "" if learned else "weak")
+            )
+        notes = ["† did not beat the trivial baseline: it has learned nothing to be explained."]
+        yield Table(
+            name=f"scores_{score}_{task}",
+            title=f"{task}: {score}",
+            head=["model", *(explainer.replace("_", " ") for explainer in explainers)],
+            rows=rows,
+            frame=part,
+            notes=[SCORES.get(score, ""), *(notes if unskilled else [])],
+        )
+
+
+def _score(row: Mapping[Any, Any]) -> str:
+    shown = Markup("<b>{}</b>" if above_chance(row) else "{}").format(number(row["mean"]))
+    if pd.notna(row["low"]):
+        shown += Markup("<small>{}</small>").format(interval(row["low"], row["high"]))
+    return shown + Markup("<small>chance {}</small>").format(number(row["chance"]))
+
+
+def above_chance(row: Mapping[Any, Any]) -> bool:
+    """Whether a score, with its whole interval if it has one, is above a random attribution's."""
+    return bool((row["mean"] if pd.isna(row["low"]) else row["low"]) > row["chance"])
+
+
+def means_table(probe: str, frame: pd.DataFrame) -> Table:
+    """A probe without a figure of its own: the mean of each of its numbers, by task and model."""
+    numbers = [str(name) for name in frame.select_dtypes("number") if name != "seed"]
+    means = frame.groupby(["task", "model"], observed=True)[numbers].mean().reset_index()
+    rows = [
+        Row([row["task"], row["model"], *(number(row[name]) for name in numbers)])
+        for row in means.to_dict("records")
+    ]
+    return Table(
+        name=f"probe_{probe}",
+        title=probe,
+        head=["task", "model", *numbers],
+        rows=rows,
+        frame=means,
+        notes=["Means over all rows of all seeds."],
+    )
+
+
+def missing_tables(material: Material) -> tuple[Table, Table]:
+    """The holes of the study, and what does not apply; a reason stands once for all its cells."""
+    missing = material.missing
+    applies = ~missing["reason"].str.startswith("does not apply")
+    return (
+        _grouped("missing", "What is missing", missing[applies]),
+        _grouped("does_not_apply", "What does not apply", missing[~applies]),
+    )
+
+
+def _grouped(name: str, title: str, frame: pd.DataFrame) -> Table:
+    rows = []
+    for keys, part in frame.groupby(["what", "reason"], sort=False):
+        what, reason = map(str, keys)
+        rows.append(Row([what, reason.removeprefix("does not apply: "), _where(part)]))
+    return Table(name, title, ["what", "why", "where"], rows, frame)
+
+
+def _where(frame: pd.DataFrame) -> str:
+    """The cells of a frame, and in a word a task of which every model is there."""
+    every = len(frame["model"].cat.categories)
+    said = []
+    for task, own in frame.groupby("task", observed=True):
+        models = list(own["model"].unique())
+        said.append(f"{task} × {'every model' if len(models) == every else ', '.join(models)}")
+    return "; ".join(said)

@@ -1,0 +1,353 @@
+"""A study composed from conf/: which tasks, models and seeds, and what each cell is made of.
+
+Light: it runs where Snakemake plans, so neither this module nor what it imports may import torch.
+Hydra composes the options, each in a package of its own, in one call (a call costs 57 ms); overrides
+are then laid on copies, so that a key that does not exist can be answered with the nearest one.
+"""
+
+import copy
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lookback.checks import check_options, check_settings, check_target
+from lookback.errors import Mistake, nearest
+
+GROUPS = ("task", "model", "recipe", "trainer", "probe", "explainer", "tracking", "study")
+DEFAULT_STUDY = "quick"
+
+
+@dataclass(frozen=True)
+class CellConfig:
+    """What one cell is made of, resolved."""
+
+    task: Mapping[str, Any]
+    model: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+    trainer: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A grid of tasks × models × seeds, with the probes and explainers to run."""
+
+    name: str
+    question: str  # the comment that the study's YAML begins with
+    overrides: tuple[str, ...]  # given at the command line
+    seeds: tuple[int, ...]
+    cells: Mapping[tuple[str, str], CellConfig]  # by task and model
+    probes: Mapping[str, Mapping[str, Any]]
+    explainers: Mapping[str, Mapping[str, Any]]
+    tracking: Mapping[str, Any]
+    published: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class _Variant:
+    """A name in a study, the option it stands for, and what it changes."""
+
+    name: str
+    base: str
+    overrides: tuple[str, ...]
+
+
+@dataclass
+class _Conf:
+    """The folder conf/ and what Hydra has composed from it."""
+
+    folder: Path
+    options: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+
+    def names(self, group: str) -> list[str]:
+        return sorted(path.stem for path in (self.folder / group).glob("*.yaml"))
+
+    def require(self, group: str, name: str, where: str) -> None:
+        """Raise a Mistake where conf/<group>/<name>.yaml is not there."""
+        if name not in self.names(group):
+            raise Mistake(
+                f"{where} asks for {group} '{name}', which is not in conf/{group}/.\n"
+                + _hint(name, self.names(group))
+            )
+
+    def compose(self, wanted: set[tuple[str, str]]) -> None:
+        """Compose all options in one call."""
+        from hydra import compose, initialize_config_dir
+        from hydra.errors import HydraException
+        from omegaconf import OmegaConf
+
+        keys = {f"option{i}": key for i, key in enumerate(sorted(wanted))}
+        overrides = [f"+{group}@{package}={name}" for package, (group, name) in keys.items()]
+        try:
+            with initialize_config_dir(str(self.folder.absolute()), version_base="1.3"):
+                composed = OmegaConf.to_container(compose(overrides=overrides))
+        except (HydraException, yaml.YAMLError) as error:
+            raise Mistake(
+                f"{self.folder}/ cannot be composed: {' '.join(str(error).split())}"
+            ) from error
+        assert isinstance(composed, dict)
+        self.options = {key: composed[package] for package, key in keys.items()}
+
+
+def compose_study(conf: Path, name: str, overrides: Sequence[str] = ()) -> Study:
+    """The study `name` of `conf`, with Hydra overrides laid on it.
+
+    Raises Mistake for an unknown name, key or value, with the nearest one that exists.
+    """
+    folder = _Conf(conf)
+    check_options("the study", [name], folder.names("study"), "conf/study")
+    path = conf / "study" / f"{name}.yaml"
+    said = _load(path)
+    parsed = [_parse(override, "--config overrides") for override in overrides]
+    for override in parsed:
+        if override.group == "study":
+            override.lay_on(said)
+    return _compose(folder, name, said, question_of(path), tuple(overrides))
+
+
+def compose_by_hand(
+    conf: Path, task: str, model: str, seed: int, overrides: Sequence[str]
+) -> Study:
+    """A study of one run, for `lookback train task=… model=…`. Raises as `compose_study`."""
+    said = {"tasks": [task], "models": [model], "seeds": [seed]}
+    return _compose(_Conf(conf), "by-hand", said, "One run by hand.", tuple(overrides))
+
+
+def _compose(
+    folder: _Conf, name: str, said: dict[str, Any], question: str, overrides: tuple[str, ...]
+) -> Study:
+    where = f"study '{name}'"
+    check_settings(said, "study", where)
+    tasks, models = _variants(said["tasks"]), _variants(said["models"])
+    seeds = range(said["seeds"]) if isinstance(said["seeds"], int) else said["seeds"]
+    choices = {group: said.get(group, "default") for group in ("recipe", "trainer")}
+    layers = {
+        (task.name, model.name): [
+            *(_parse(text, where) for text in (*said.get("overrides", []), *task.overrides)),
+            *(_own_of(model, _parse(text, where)) for text in model.overrides),
+            *(_parse(text, "--config overrides") for text in overrides),
+        ]
+        for task in tasks
+        for model in models
+    }
+    wanted = {("task", v.base) for v in tasks} | {("model", v.base) for v in models}
+    wanted |= {("probe", p) for p in said.get("probes", [])}
+    wanted |= {("explainer", e) for e in said.get("explainers", [])}
+    wanted |= {("tracking", said.get("tracking", "local"))} | set(choices.items())
+    wanted |= {(o.group, o.choice) for cell in layers.values() for o in cell if o.choice}
+    for group, option in sorted(wanted):
+        folder.require(group, option, where)
+    folder.compose(wanted)
+
+    cells = {
+        (task.name, model.name): _cell(folder, task, model, choices, layers[task.name, model.name])
+        for task in tasks
+        for model in models
+    }
+    general = [_parse(text, where) for text in (*said.get("overrides", []), *overrides)]
+    measures = {
+        group: _measures(folder, group, said.get(f"{group}s", []), general)
+        for group in ("probe", "explainer")
+    }
+    return Study(
+        name=name,
+        question=question,
+        overrides=overrides,
+        seeds=tuple(seeds),
+        cells=cells,
+        probes=measures["probe"],
+        explainers=measures["explainer"],
+        tracking=_with_overrides(
+            folder, "tracking", said.get("tracking", "local"), [o for o in general if o.keys]
+        ),
+        published=tuple(said.get("published", [])),
+    )
+
+
+def _own_of(model: _Variant, override: "_Override") -> "_Override":
+    if override.group not in ("model", "recipe", "trainer"):
+        raise Mistake(
+            f"{override.where}: model '{model.name}' has the override '{override.text}', but a task is "
+            "the same for all models. Make a variant of the task instead, under 'tasks'."
+        )
+    return override
+
+
+def _cell(
+    folder: _Conf,
+    task: _Variant,
+    model: _Variant,
+    choices: Mapping[str, str],
+    overrides: Sequence["_Override"],
+) -> CellConfig:
+    chosen = {**choices, **{o.group: o.choice for o in overrides if o.choice}}
+    options = {"task": task.base, "model": model.base, **chosen}
+    return CellConfig(
+        **{
+            group: _with_overrides(folder, group, options[group], overrides)
+            for group in ("task", "model", "recipe", "trainer")
+        }
+    )
+
+
+def _with_overrides(
+    folder: _Conf, group: str, option: str, overrides: Sequence["_Override"]
+) -> dict[str, Any]:
+    config = copy.deepcopy(folder.options[group, option])
+    for override in overrides:
+        if override.group == group and not override.choice:
+            override.lay_on(config)
+    where = f"conf/{group}/{option}.yaml"
+    config = _resolved(config, where)
+    check_settings(config, group, where)
+    check_target(config, where)
+    return config
+
+
+def _resolved(config: dict[str, Any], where: str) -> dict[str, Any]:
+    """Interpolations filled in, after the overrides, so that they follow them."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        resolved = OmegaConf.to_container(OmegaConf.create(config), resolve=True)
+    except OmegaConfBaseException as error:
+        raise Mistake(f"{where}: {_first_line(error)}.") from error
+    assert isinstance(resolved, dict)
+    return {str(key): value for key, value in resolved.items()}
+
+
+def _measures(
+    folder: _Conf, group: str, names: Sequence[str], overrides: Sequence["_Override"]
+) -> dict[str, dict[str, Any]]:
+    """The probes, or explainers, of a study; `probe.gradient_flow.sequences=64` changes one."""
+    own = [override for override in overrides if override.group == group]
+    for override in own:
+        if override.keys[0] not in names:
+            raise Mistake(
+                f"{override.where}: '{override.text}' changes {group} '{override.keys[0]}', which the "
+                f"study does not run.\n" + _hint(override.keys[0], names)
+            )
+    return {
+        name: _with_overrides(folder, group, name, [o.below() for o in own if o.keys[0] == name])
+        for name in names
+    }
+
+
+def _variants(said: Sequence[str] | Mapping[str, Any]) -> list[_Variant]:
+    """Names alone, or a mapping from names to what they stand for."""
+    if not isinstance(said, Mapping):
+        return [_Variant(name, name, ()) for name in said]
+    return [
+        _Variant(name, (what or {}).get("base", name), tuple((what or {}).get("overrides", ())))
+        for name, what in said.items()
+    ]
+
+
+@dataclass(frozen=True)
+class _Override:
+    """One Hydra override, split: `trainer.max_epochs=2`, `recipe=chrono`, `+model.x=1`, `~model.x`."""
+
+    text: str
+    where: str
+    group: str
+    keys: tuple[str, ...]  # below the group; empty for a choice
+    value: Any
+    choice: str | None
+    adds: bool
+    deletes: bool
+
+    def below(self) -> "_Override":
+        """The same change, seen from one key further down."""
+        return replace(self, keys=self.keys[1:])
+
+    def lay_on(self, config: dict[str, Any]) -> None:
+        """Change `config` in place. Raises Mistake where the key is not there."""
+        node: Any = config
+        for depth, key in enumerate(self.keys):
+            last = depth == len(self.keys) - 1
+            if not isinstance(node, dict) or (key not in node and not (last and self.adds)):
+                known = list(node) if isinstance(node, dict) else []
+                if last and self.group == "study":
+                    break  # a study's keys have their own schema, which knows those not yet said
+                at = ".".join((self.group, *self.keys[:depth]))
+                raise Mistake(
+                    f"{self.where}: '{self.text}' changes '{key}', which {at} does not have.\n"
+                    + _hint(key, known, prefix=at + ".")
+                )
+            if last:
+                break
+            node = node[key]
+        if self.deletes:
+            node.pop(self.keys[-1], None)
+        else:
+            node[self.keys[-1]] = self.value
+
+
+def _parse(text: str, where: str) -> _Override:
+    """Split an override by Hydra's own grammar. Raises Mistake where it has another form."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        parsed = OverridesParser.create().parse_override(str(text))
+    except HydraException as error:
+        raise Mistake(
+            f"{where}: '{text}' is not an override: {_first_line(error)}.\n"
+            "Write it like 'trainer.max_epochs=2' or 'recipe=tutorial'."
+        ) from error
+    group, *keys = parsed.key_or_group.split(".")
+    if group not in GROUPS:
+        raise Mistake(
+            f"{where}: '{text}' begins with '{group}', which is no group of conf/.\n"
+            + _hint(group, GROUPS)
+        )
+    if parsed.is_sweep_override():
+        raise Mistake(
+            f"{where}: '{text}' is a sweep. A study sweeps by its own grid: name a variant under "
+            "'models' or 'tasks' for each value."
+        )
+    value = None if parsed.is_delete() else parsed.value()
+    if not keys and group not in ("recipe", "trainer"):
+        raise Mistake(
+            f"{where}: '{text}' chooses a whole {group}; a study names its {group}s under "
+            f"'{group}s'. To change a setting write '{group}.<key>=…'."
+        )
+    choice = None if keys else str(value)
+    return _Override(
+        str(text), where, group, tuple(keys), value, choice, parsed.is_add(), parsed.is_delete()
+    )
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        said = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise Mistake(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(said, dict):
+        raise Mistake(f"{path} is empty; a study names at least tasks, models and seeds.")
+    return said
+
+
+def question_of(path: Path) -> str:
+    """The comment that a YAML file begins with."""
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line.lstrip("# "))
+    text = " ".join(lines)
+    return re.sub(r"^conf/\S+\.yaml\s*[—–-]\s*", "", text)
+
+
+def _hint(word: str, choices: Sequence[str], prefix: str = "") -> str:
+    found = nearest(word, choices)
+    there = ", ".join(choices) or "nothing"
+    return f"Did you mean '{prefix}{found}'? There is: {there}." if found else f"There is: {there}."
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

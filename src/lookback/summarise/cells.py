@@ -1,0 +1,84 @@
+"""A cell of a study as its results lie on disk: what counts, and what is missing and why."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from lookback.summarise.present import lack
+from lookback.tables import read_parquet
+
+Row = dict[str, Any]
+
+
+class Hole(NamedTuple):
+    """Something that the study expects and that does not count, and why."""
+
+    what: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One task and one model of the study, and the plans that its results must name."""
+
+    task: str
+    model: str
+    folder: Path
+    expected: Mapping[str, Any]
+    seeds: frozenset[int]
+
+    @property
+    def name(self) -> Row:
+        """The columns that every table starts with."""
+        return {"task": self.task, "model": self.model}
+
+    @cached_property
+    def untrained(self) -> str:
+        """Why the cell has no trained runs; empty where it has."""
+        files = ("metrics.json", "history.parquet")
+        reasons = (self.lack(path, self.expected["train"], "log/train.log") for path in files)
+        return next((reason for reason in reasons if reason), "")
+
+    def lack(self, path: str, plans: Mapping[str, str], log: str) -> str:
+        """Why the cell's file `path` does not count; empty where it does."""
+        return lack(self.folder / path, plans, self.folder / log)
+
+    def own(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The rows of the study's seeds, under the cell's name."""
+        asked = frame[frame["seed"].isin(self.seeds)]
+        rest = [column for column in asked if column not in self.name]
+        return asked.assign(**self.name)[[*self.name, *rest]]
+
+    def measured(self, stage: str, name: str, path: str) -> tuple[pd.DataFrame | None, list[Hole]]:
+        """What probe or explainer `name` left at `path`, and what is missing of it."""
+        plans = self.expected[stage].get(name)
+        if plans is None:
+            return None, []
+        what = f"{stage} {name}"
+        if reason := self.lack(path, plans, f"log/{stage}-{name}.log"):
+            return None, [Hole(what, "its model is missing" if self.untrained else reason)]
+        frame = self.own(read_parquet(self.folder / path))
+        holes = [Hole(what, f"seed {seed} not there") for seed in self.absent(frame["seed"])]
+        if "reason" in frame:
+            said = frame["reason"].dropna().unique()
+            holes += [Hole(what, f"does not apply: {reason}") for reason in said]
+            frame = frame[frame["reason"].isna()].drop(columns="reason")
+        return (None if frame.empty else frame), holes
+
+    def absent(self, seeds: Iterable[int]) -> list[int]:
+        """The seeds that the study asks for and that are not among `seeds`."""
+        return sorted(self.seeds - set(seeds))
+
+
+def cells_of(document: Mapping[str, Any], results: Path) -> Iterator[Cell]:
+    """The cells of a study's plan, in the study's order; `results` is the study's folder."""
+    study = document["study"]
+    for task in study["tasks"]:
+        for model in study["models"]:
+            if expected := document["cells"].get(f"{task}/{model}"):
+                folder = results / task / model
+                yield Cell(task, model, folder, expected, frozenset(study["seeds"]))

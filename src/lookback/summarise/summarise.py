@@ -1,0 +1,213 @@
+"""Tables over cells: what was reached, how sure it is, what it cost and what is missing.
+
+Reads what is there; a result of an older plan counts as missing. All tables but `cost` are the
+same bytes for the same results.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lookback.files import read_json
+from lookback.summarise.cells import Cell, Hole, Row, cells_of
+from lookback.summarise.intervals import Better, Interval, interval, winner
+from lookback.summarise.present import lack
+from lookback.tables import read_parquet, write_parquet
+
+Columns = dict[str, str]  # a column's name and its pandas type
+
+CELL: Columns = {"task": "str", "model": "str"}
+SPREAD: Columns = {"mean": "float64", "low": "float64", "high": "float64"}
+RESULTS: Columns = (
+    CELL
+    | {"metric": "str", "better": "str"}
+    | SPREAD
+    | {"seeds": "int64", "parameters": "Int64"}
+    | {"baseline": "float64", "baseline_name": "str", "chance": "float64"}
+    | {"best": "bool", "reason": "str"}
+)
+RUNS: Columns = CELL | {"seed": "int64", "metric": "str", "value": "float64"}
+HISTORY: Columns = CELL | {"seed": "int64", "step": "int64", "split": "str"}
+HISTORY |= {"metric": "str", "value": "float64"}
+SCORES: Columns = CELL | {"explainer": "str", "score": "str"} | SPREAD
+SCORES |= {"chance": "float64", "seeds": "int64", "reason": "str"}
+COST: Columns = CELL | {"seed": "int64", "train_seconds": "float64", "evaluate_seconds": "float64"}
+COST |= {"device": "str", "threads": "Int64"}
+COST |= {"commit": "str", "dirty": "boolean", "versions": "str"}
+MISSING: Columns = CELL | {"what": "str", "reason": "str"}
+
+
+def main(plan: Path, out: Path) -> None:
+    """Write the summary of the study of `plan` to the folder `out`, beside the study's tasks."""
+    document = read_json(plan)
+    cells = list(cells_of(document, out.parent))
+    missing: list[Row] = []
+    tables = {
+        "results": results(cells, missing),
+        "runs": runs(cells),
+        "history": history(cells),
+        "cost": cost(cells),
+    }
+    for probe in document["study"]["probes"]:
+        tables[f"probe_{probe}"] = measurements(cells, probe, missing)
+    tables["scores"] = scores(cells, document["study"]["explainers"], missing)
+    tables["missing"] = table(missing, MISSING)
+    for name, frame in tables.items():
+        write_parquet(out / f"{name}.parquet", frame, {"summarise": plan.stem})
+    for old in out.glob("*.parquet"):
+        if old.stem not in tables:
+            old.unlink()
+
+
+def table(rows: list[Row], columns: Columns) -> pd.DataFrame:
+    """Rows as a frame with these columns and types, also where there is none."""
+    return pd.DataFrame(rows, columns=list(columns)).astype(columns)
+
+
+def results(cells: list[Cell], missing: list[Row]) -> pd.DataFrame:
+    """One row a cell, also for those without a result; what is not there goes to `missing`."""
+    rows = []
+    for cell in cells:
+        row, holes = result(cell)
+        rows.append(row)
+        missing += [cell.name | hole._asdict() for hole in holes]
+    for task in dict.fromkeys(cell.task for cell in cells):
+        mark_best([row for row in rows if row["task"] == task and row["seeds"]])
+    return table(rows, RESULTS)
+
+
+def mark_best(rows: list[Row]) -> None:
+    """Set `best` in the row of the model that the intervals allow to be called so, if one is."""
+    spread = {row["model"]: Interval(row["mean"], row["low"], row["high"]) for row in rows}
+    best = winner(spread, rows[0]["better"]) if rows else None
+    for row in rows:
+        row["best"] = row["model"] == best
+
+
+def result(cell: Cell) -> tuple[Row, list[Hole]]:
+    """The cell's row of `results`, and what of its training is missing."""
+    facts, holes = task_facts(cell)
+    unknown = {"mean": math.nan, "low": math.nan, "high": math.nan, "seeds": 0, "parameters": None}
+    row = cell.name | facts | unknown | {"best": False, "reason": cell.untrained}
+    if cell.untrained:
+        return row, [*holes, Hole("train", cell.untrained)]
+    metrics = read_json(cell.folder / "metrics.json")
+    scored = by_seed(cell, "metrics.json")
+    values = {seed: number(each[f"test/{metrics['metric']}"]) for seed, each in scored.items()}
+    holes += [Hole(f"train seed {seed}", "not there") for seed in cell.absent(values)]
+    broken = [str(seed) for seed, value in values.items() if not math.isfinite(value)]
+    if broken:
+        row["reason"] = f"no finite number from seed {', '.join(broken)}"
+        holes.append(Hole("train", row["reason"]))
+    row |= {"metric": metrics["metric"], "better": better_of(metrics["metric"])}
+    row |= interval(list(values.values()))._asdict()
+    return row | {"seeds": len(values), "parameters": metrics["parameters"]}, holes
+
+
+def task_facts(cell: Cell) -> tuple[Row, list[Hole]]:
+    """What the task itself says: its metric, and what one reaches without looking at the inputs."""
+    expected = cell.expected["train"]
+    upstream = {stage: expected[stage] for stage in ("download", "prepare") if stage in expected}
+    path = cell.folder.parent / "task.json"
+    if reason := lack(path, upstream, path.parent / "log" / "prepare.log"):
+        unknown = {"baseline": math.nan, "baseline_name": "", "chance": math.nan}
+        return {"metric": "", "better": "", **unknown}, [Hole("prepare", reason)]
+    facts = read_json(path)
+    return {
+        "metric": facts["metric"],
+        "better": better_of(facts["metric"]),
+        "baseline": facts["baseline"],
+        "baseline_name": facts["baseline_name"],
+        "chance": 1 / facts["outputs"] if facts["kind"] == "class" else math.nan,
+    }, []
+
+
+def better_of(metric: str) -> Better:
+    """Which way a metric is better."""
+    return "higher" if metric == "accuracy" else "lower"
+
+
+def by_seed(cell: Cell, path: str) -> dict[int, Any]:
+    """What a file of the cell says of each seed that the study asks for, in the seeds' order."""
+    said = {int(seed): value for seed, value in read_json(cell.folder / path)["seeds"].items()}
+    return {seed: said[seed] for seed in sorted(said) if seed in cell.seeds}
+
+
+def number(value: float | None) -> float:
+    """A number from JSON, which has no word for NaN but null."""
+    return math.nan if value is None else float(value)
+
+
+def runs(cells: list[Cell]) -> pd.DataFrame:
+    """Every number of every run: one row a seed and metric."""
+    rows = [
+        cell.name | {"seed": seed, "metric": metric, "value": value}
+        for cell in cells
+        if not cell.untrained
+        for seed, values in by_seed(cell, "metrics.json").items()
+        for metric, value in values.items()
+    ]
+    return table(rows, RUNS)
+
+
+def history(cells: list[Cell]) -> pd.DataFrame:
+    """The learning curves of all runs."""
+    trained = (cell for cell in cells if not cell.untrained)
+    frames = (cell.own(read_parquet(cell.folder / "history.parquet")) for cell in trained)
+    return together(frames, HISTORY)
+
+
+def cost(cells: list[Cell]) -> pd.DataFrame:
+    """What each run took, on what and by which code: times differ from one run to the next."""
+    rows = [
+        cell.name | spent | {"seed": seed, "versions": json.dumps(spent["versions"])}
+        for cell in cells
+        if not cell.lack("cost.json", cell.expected["train"], "log/train.log")
+        for seed, spent in by_seed(cell, "cost.json").items()
+    ]
+    return table(rows, COST)
+
+
+def measurements(cells: list[Cell], probe: str, missing: list[Row]) -> pd.DataFrame:
+    """What a probe measured in every cell; what it did not goes to `missing`."""
+    frames = []
+    for cell in cells:
+        frame, holes = cell.measured("probe", probe, f"probe/{probe}.parquet")
+        missing += [cell.name | hole._asdict() for hole in holes]
+        if frame is not None:
+            frames.append(frame)
+    return together(frames, CELL | {"seed": "int64"})
+
+
+def together(frames: Iterable[pd.DataFrame], columns: Columns) -> pd.DataFrame:
+    """Frames one below the other; the bare columns where there is none."""
+    found = list(frames)
+    return pd.concat(found, ignore_index=True) if found else table([], columns)
+
+
+def scores(cells: list[Cell], explainers: Iterable[str], missing: list[Row]) -> pd.DataFrame:
+    """One row a cell, explainer and score, with its interval; or one with the reason why not."""
+    rows: list[Row] = []
+    for cell in cells:
+        for explainer in explainers:
+            path = f"explain/{explainer}.scores.parquet"
+            frame, holes = cell.measured("explain", explainer, path)
+            missing += [cell.name | hole._asdict() for hole in holes]
+            if frame is None:
+                empty = {"score": "", "seeds": 0, "reason": "; ".join(h.reason for h in holes)}
+                rows.append(cell.name | {"explainer": explainer} | empty)
+            else:
+                rows += [cell.name | {"explainer": explainer} | row for row in spreads(frame)]
+    return table(rows, SCORES)
+
+
+def spreads(frame: pd.DataFrame) -> Iterator[Row]:
+    """For each score of an explainer, its mean over seeds with the interval, and the chance."""
+    for score, part in frame.groupby("score", sort=False):
+        found = interval(part["value"].to_list())._asdict()
+        chance = part["chance"].mean()
+        yield {"score": score, **found, "chance": chance, "seeds": len(part), "reason": ""}

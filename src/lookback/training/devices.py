@@ -1,0 +1,65 @@
+"""One local GPU, one job: a lock file a device, freed by the kernel when its holder dies.
+
+Snakemake's `gpu` resource only counts; jobs that start together would all pick the first device.
+"""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+LOCKS = Path(tempfile.gettempdir()) / "lookback-devices"
+POLL = 0.5  # seconds between two looks at devices that are all taken
+
+
+def local_gpus() -> list[str]:
+    """The GPUs that this process may use: indices or UUIDs, empty without any. Imports no torch."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1")]
+    if shutil.which("nvidia-smi") is None:
+        return []
+    query = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
+    listed = subprocess.run(query, capture_output=True, text=True, check=False)
+    return listed.stdout.split() if listed.returncode == 0 else []
+
+
+@contextmanager
+def leased(devices: str, gpus: Sequence[str] | None = None) -> Iterator[str]:
+    """Hold a device while the block runs, and name it for torch: "cuda:0" or "cpu".
+
+    `devices` is the trainer's setting: "auto" takes a GPU where there is one, "cpu" never does.
+    Waits while all GPUs are taken. CUDA must not have been initialised in this process before.
+    """
+    gpus = local_gpus() if gpus is None else gpus
+    if devices == "cpu" or not gpus:
+        yield "cpu"
+        return
+    before = os.environ.get("CUDA_VISIBLE_DEVICES")
+    with ExitStack() as held:
+        os.environ["CUDA_VISIBLE_DEVICES"] = _first_free(gpus, held)
+        try:
+            yield "cuda:0"
+        finally:
+            if before is None:
+                del os.environ["CUDA_VISIBLE_DEVICES"]
+            else:
+                os.environ["CUDA_VISIBLE_DEVICES"] = before
+
+
+def _first_free(gpus: Sequence[str], held: ExitStack) -> str:
+    LOCKS.mkdir(mode=0o777, parents=True, exist_ok=True)
+    while True:
+        for gpu in gpus:
+            try:
+                held.enter_context(FileLock(LOCKS / f"{gpu}.lock", timeout=0, mode=0o666))
+            except Timeout:
+                continue
+            return gpu
+        time.sleep(POLL)

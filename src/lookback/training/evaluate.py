@@ -1,0 +1,50 @@
+"""What a network answers on a split, and how good that is."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lookback.data.batch import SequenceDataset
+from lookback.data.task import Facts
+from lookback.models.network import Network
+from lookback.training.loss import answer_loss
+
+BATCH = 512  # sequences at once: large enough to be fast, small enough for any memory
+
+
+@torch.no_grad()
+def answers_of(network: Network, data: SequenceDataset) -> Float[Tensor, "batch query output"]:
+    """The answers to every query of a split, in eval mode; the network's mode is given back."""
+    training = network.training
+    network.eval()
+    parts = [data.batch(slice(start, start + BATCH)) for start in range(0, len(data), BATCH)]
+    answers = torch.cat([network(part.inputs, part.lengths, part.query) for part in parts])
+    network.train(training)
+    return answers
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Loss and metric over all queries of a split."""
+
+    loss: float
+    metric: float
+
+
+def scores_of(
+    answers: Float[Tensor, "batch query output"], data: SequenceDataset, facts: Facts
+) -> Scores:
+    """Loss (nats or squared units), and accuracy (0 to 1) or mean squared error."""
+    loss = answer_loss(answers, data.query, data.target, facts.kind).item()
+    if facts.metric == "mse":
+        return Scores(loss, loss)
+    asked = data.query >= 0
+    right = (choice(answers) == data.target) & asked
+    return Scores(loss, right.sum().item() / asked.sum().item())
+
+
+def choice(answers: Float[Tensor, "batch query output"]) -> Int[Tensor, "batch query"]:
+    """The class answered."""
+    return answers.argmax(dim=-1)

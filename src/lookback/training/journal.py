@@ -1,0 +1,59 @@
+"""What a training says while it runs: journal.jsonl, one JSON a line, only ever appended to.
+
+It costs microseconds, works on a network file system, and can neither lock nor be down. MLflow, the
+terminal and history.parquet are all made from it.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+
+def read(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines written so far; one that a kill cut short is left out."""
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            if line.endswith("\n"):
+                yield json.loads(line)
+
+
+class Journal:
+    """The journal of one seed, open for writing."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._file = path.open("a", encoding="utf-8")
+
+    @classmethod
+    def resumed(cls, path: Path, step: int) -> Self:
+        """Open a journal again, cut back to what was so at `step`: the rest comes anew."""
+        kept = [line for line in read(path) if line["step"] <= step and line.get("event") != "end"]
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text("".join(map(_line, kept)) if step else "", encoding="utf-8")
+        os.replace(temporary, path)
+        return cls(path)
+
+    def event(self, name: str, step: int, **facts: Any) -> None:
+        """Say that something happened: start, end."""
+        self._write({"time": time.time(), "event": name, "step": step, **facts})
+
+    def values(self, split: str, step: int, values: dict[str, float]) -> None:
+        """Log the values of a split at a step."""
+        self._write({"time": time.time(), "step": step, "split": split, "values": values})
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _write(self, entry: dict[str, Any]) -> None:
+        self._file.write(_line(entry))
+        self._file.flush()
+
+
+def _line(entry: dict[str, Any]) -> str:
+    return json.dumps(entry) + "\n"

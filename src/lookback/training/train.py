@@ -1,0 +1,273 @@
+"""Stage `train`: trains the seeds of a cell that the store lacks, then assembles the cell's files."""
+
+import logging
+import platform
+import resource
+import shutil
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+import yaml
+from hydra.utils import instantiate
+
+from lookback import usage
+from lookback.code import commit_of_this_code
+from lookback.data.batch import SequenceDataset
+from lookback.data.task import SPLITS, Facts, Split, Task
+from lookback.files import read_json, write_json, write_text
+from lookback.models.network import Network, build_network
+from lookback.tables import read_parquet, write_parquet
+from lookback.training import journal as journals
+from lookback.training import store
+from lookback.training.batches import Batches
+from lookback.training.devices import leased
+from lookback.training.evaluate import answers_of, choice, scores_of
+from lookback.training.journal import Journal
+from lookback.training.module import Diverged, Log, Resume, TrainingModule, Validate
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What all seeds of a cell share."""
+
+    name: tuple[str, str]  # task, model
+    config: Mapping[str, Any]  # the plan: task, model, recipe, trainer
+    plan: str
+    facts: Facts
+    data: Mapping[Split, SequenceDataset]
+    device: str
+
+
+def main(plan: Path, task: Path, seeds: list[int], out: Path) -> None:
+    """Train `seeds` under `plan` on the task that `task` (task.json) describes, into the folder `out`.
+
+    Raises Diverged, after all other seeds were trained, naming each seed whose loss was no number.
+    """
+    config = read_json(plan)
+    runs = store.runs_folder(plan, task)
+    missing = [seed for seed in seeds if not store.done(store.seed_folder(runs, seed))]
+    lost = {}
+    if missing:
+        with leased(config["trainer"]["devices"]) as device:
+            cell = _cell(plan, task, out, device)
+            for seed in missing:
+                folder = store.seed_folder(runs, seed)
+                with store.locked(folder):
+                    try:
+                        if not store.done(folder):
+                            train_seed(cell, seed, folder)
+                    except Diverged as reason:
+                        lost[seed] = str(reason)
+    if lost:
+        raise Diverged("; ".join(f"seed {seed}: {reason}" for seed, reason in lost.items()))
+    assemble(plan, task, runs, seeds, out)
+
+
+def _cell(plan: Path, task: Path, out: Path, device: str) -> Cell:
+    config = read_json(plan)
+    torch.set_num_threads(config["trainer"]["threads"])
+    _quieten_lightning()
+    torch.set_flush_denormal(True)  # a state that fades slows a CPU 18 to 27 times otherwise
+    made: Task = instantiate(config["task"])
+    with usage.work():
+        data = {split: made.dataset(split).to(device) for split in SPLITS}
+    facts = Facts.from_dict(read_json(task))
+    return Cell((out.parent.name, out.name), config, plan.stem, facts, data, device)
+
+
+def train_seed(cell: Cell, seed: int, folder: Path) -> None:
+    """Train one seed into `folder`, from its resume state where a kill left one."""
+    trainer_config, recipe = cell.config["trainer"], cell.config["recipe"]
+    network = build_network(cell.config["model"], recipe["initialisation"], cell.facts, seed=seed)
+    steps = steps_of(trainer_config, cell.facts.sizes["train"])
+    state = folder / "resume.ckpt"
+    resumed = _resume_state(state)
+    start = resumed["step"] if resumed else 0
+    journal = Journal.resumed(store.journal(folder), start)
+    names = {"task": cell.name[0], "model": cell.name[1], "seed": seed, "plan": cell.plan}
+    journal.event("start", start, steps=steps, **names)
+
+    module = TrainingModule(network, recipe, cell.facts, steps, resumed)
+    best = resumed["best"] if resumed else None
+    validate = Validate(cell.data["validation"], journal, best)
+    resume = Resume(state, seed, _origin(cell.device, trainer_config["threads"]), validate)
+    if resumed:
+        resume.go_on_from(resumed)
+        if len(resume.origins) > 1:
+            print(f"seed {seed} goes on from a state made elsewhere: {' → '.join(resume.origins)}")
+    log = Log(journal, trainer_config["log_every"])
+    trainer = _trainer(cell, steps - start, [log, validate, resume])
+    batches = Batches(
+        cell.data["train"],
+        trainer_config["batch_size"],
+        seed=seed,
+        epoch=lambda: module.epoch,
+    )
+    with usage.work():
+        trainer.fit(module, batches)
+    network.load_state_dict(validate.best["network"])
+    _leave(cell, seed, folder, network.to(cell.device), validate.best["step"], steps, resume)
+    journal.event("end", steps)
+    journal.close()
+    write_json(folder / "done.json", {"seed": seed, "plan": cell.plan})
+    state.unlink(missing_ok=True)
+
+
+def _resume_state(path: Path) -> dict[str, Any] | None:
+    """What a killed training left, if anything whole."""
+    if not path.exists():
+        return None
+    state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+    return state
+
+
+def steps_of(trainer: Mapping[str, Any], sequences: int) -> int:
+    """Optimiser steps of a run: `max_steps`, or `max_epochs` over `sequences`."""
+    if trainer["max_steps"] is not None:
+        return int(trainer["max_steps"])
+    return int(trainer["max_epochs"]) * -(-sequences // int(trainer["batch_size"]))
+
+
+def _quieten_lightning() -> None:
+    """Its notices on devices, loaders and its own products are not about this run."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
+
+
+def _trainer(cell: Cell, steps: int, callbacks: list[pl.Callback]) -> pl.Trainer:
+    return pl.Trainer(
+        accelerator="cpu" if cell.device == "cpu" else "gpu",
+        devices=1,
+        precision=cell.config["trainer"]["precision"],
+        max_steps=steps,
+        max_epochs=-1,
+        gradient_clip_val=cell.config["recipe"]["clip"],
+        callbacks=callbacks,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+
+
+def _leave(
+    cell: Cell, seed: int, folder: Path, network: Network, best: int, steps: int, resume: Resume
+) -> None:
+    """Write what a finished seed leaves, all but the mark that it is finished."""
+    start = time.monotonic()
+    facts, test = cell.facts, cell.data["test"]
+    with usage.work():
+        answers = {
+            split: answers_of(network, data) for split, data in cell.data.items() if len(data)
+        }
+    result: dict[str, Any] = {"step": best, "steps": steps}
+    for split in ("validation", "test"):
+        if split in answers:
+            scores = scores_of(answers[split], cell.data[split], facts)
+            result |= {f"{split}/loss": scores.loss, f"{split}/{facts.metric}": scores.metric}
+    torch.save(
+        {name: value.cpu() for name, value in network.state_dict().items()}, folder / "best.ckpt"
+    )
+    write_parquet(
+        folder / "predictions.parquet", _predictions(seed, answers["test"], test, facts), {}
+    )
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    write_json(folder / "result.json", {"parameters": parameters, "scores": result})
+    cost = {
+        "train_seconds": resume.elapsed(),
+        "evaluate_seconds": time.monotonic() - start,
+        "device": cell.device,
+        "threads": cell.config["trainer"]["threads"],
+        "origins": resume.origins,
+        "peak_memory_mb": _peak_memory(cell.device),
+        "versions": {name: version(name) for name in ("torch", "pytorch-lightning", "numpy")},
+        **commit_of_this_code(),
+    }
+    write_json(folder / "cost.json", cost)
+
+
+def _predictions(
+    seed: int, answers: torch.Tensor, data: SequenceDataset, facts: Facts
+) -> pd.DataFrame:
+    """One row a query of the test split."""
+    asked = data.query >= 0
+    sequence, _ = asked.nonzero(as_tuple=True)
+    lag = torch.full_like(data.query, -1) if data.lag is None else data.lag
+    columns = {"sequence": sequence, "query": data.query[asked], "lag": lag[asked]}
+    if facts.kind == "class":
+        chosen = choice(answers)
+        probability = answers.softmax(-1).gather(-1, chosen.unsqueeze(-1)).squeeze(-1)
+        columns |= {"target": data.target[asked], "prediction": chosen[asked]}
+        columns["probability"] = probability[asked]
+    else:
+        for value in range(facts.outputs):
+            end = f"_{value}" if facts.outputs > 1 else ""
+            columns |= {f"target{end}": data.target[asked][:, value]}
+            columns |= {f"prediction{end}": answers[asked][:, value]}
+    frame = pd.DataFrame({name: column.cpu().numpy() for name, column in columns.items()})
+    frame.insert(0, "seed", seed)
+    return frame
+
+
+def _origin(device: str, threads: int) -> str:
+    """What a number's last bits depend on."""
+    kind = (
+        torch.cuda.get_device_name() if device != "cpu" else torch.backends.cpu.get_cpu_capability()
+    )
+    return f"{platform.machine()} {kind} torch {torch.__version__} threads {threads}"
+
+
+def _peak_memory(device: str) -> float:
+    if device != "cpu":
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def assemble(plan: Path, task: Path, runs: Path, seeds: list[int], out: Path) -> None:
+    """Make a cell's declared files from its finished seeds."""
+    config, facts = read_json(plan), Facts.from_dict(read_json(task))
+    plans = {**read_json(task)["plans"], "train": plan.stem}
+    folders = {seed: store.seed_folder(runs, seed) for seed in sorted(seeds)}
+    results = {seed: read_json(folder / "result.json") for seed, folder in folders.items()}
+
+    (out / "checkpoints").mkdir(parents=True, exist_ok=True)
+    for stale in (out / "checkpoints").iterdir():
+        stale.unlink()
+    for seed, folder in folders.items():
+        shutil.copyfile(folder / "best.ckpt", out / "checkpoints" / f"seed={seed}.ckpt")
+    history = pd.concat([_history(seed, folder) for seed, folder in folders.items()])
+    write_parquet(out / "history.parquet", history, plans)
+    predictions = [read_parquet(folder / "predictions.parquet") for folder in folders.values()]
+    write_parquet(out / "predictions.parquet", pd.concat(predictions), plans)
+    costs = {str(seed): read_json(folder / "cost.json") for seed, folder in folders.items()}
+    write_json(out / "cost.json", {"plans": plans, "seeds": costs})
+    trained = {name: config[name] for name in ("task", "model", "recipe", "trainer")}
+    names = {"study": out.parents[1].name, "task_name": out.parent.name, "model_name": out.name}
+    write_text(out / "config.yaml", yaml.safe_dump({"plans": plans, **names, **trained}))
+    metrics = {
+        "plans": plans,
+        "metric": facts.metric,
+        "parameters": results[min(results)]["parameters"],
+        "seeds": {str(seed): result["scores"] for seed, result in results.items()},
+    }
+    write_json(out / "metrics.json", metrics)
+
+
+def _history(seed: int, folder: Path) -> pd.DataFrame:
+    """The journal without its times: the same for the same seed, however often it was killed."""
+    rows = [
+        (seed, entry["step"], entry["split"], metric, value)
+        for entry in journals.read(store.journal(folder))
+        if "values" in entry
+        for metric, value in entry["values"].items()
+    ]
+    return pd.DataFrame(rows, columns=["seed", "step", "split", "metric", "value"])

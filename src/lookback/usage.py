@@ -1,0 +1,32 @@
+"""What a process costs: CPU seconds of work (training, evaluating, measuring) and of all the rest.
+
+Each job appends one line to the file that the environment names; the Snakefile adds them up.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+LEDGER = "LOOKBACK_USAGE"
+_work = 0.0
+
+
+@contextmanager
+def work() -> Iterator[None]:
+    """CPU time spent in this block is work; all other is overhead."""
+    global _work
+    start = time.process_time()
+    try:
+        yield
+    finally:
+        _work += time.process_time() - start
+
+
+def record(stage: str, *, forked: bool) -> None:
+    """Write what this process has cost so far. `forked`: no parent of ours counts it as its child."""
+    if path := os.environ.get(LEDGER):
+        entry = {"stage": stage, "cpu": time.process_time(), "work": _work, "forked": forked}
+        with open(path, "a", encoding="utf-8") as ledger:  # noqa: PTH123 - one write, appended whole
+            ledger.write(json.dumps(entry) + "\n")

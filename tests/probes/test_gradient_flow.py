@@ -1,0 +1,137 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from cells import GRU, MARKED, padded, write_cell
+from lookback.data.batch import Batch
+from lookback.models.lstm import LSTM
+from lookback.models.network import Network
+from lookback.models.rnn import RNN
+from lookback.models.transformer import Transformer
+from lookback.probes.gradient_flow import GradientFlow, log_norm, log_norms, quartiles
+from lookback.training.run import load_runs
+
+
+class LinearRNN(RNN):
+    """h_t = W_x x_t + W_h h_{t-1}."""
+
+    def cell(self, from_input, from_state, state):
+        return (from_input + from_state,), {}
+
+
+def scaled_rotation(gain: float, size: int = 8) -> Network:
+    torch.manual_seed(1)
+    network = Network(LinearRNN(2, size), 1).double()
+    with torch.no_grad():
+        nn.init.orthogonal_(network.encoder.kernel.weight_hh_l0).mul_(gain)
+    return network.eval()
+
+
+def asked_at_the_end(lengths: list[int], time: int, features: int = 2) -> Batch:
+    lengths = torch.tensor(lengths)
+    target = torch.arange(len(lengths), dtype=torch.float64).view(-1, 1, 1)
+    return Batch(padded(lengths, time, features), lengths, lengths.unsqueeze(1) - 1, target)
+
+
+def test_gradient_of_a_scaled_rotation_falls_exactly_as_its_scale():
+    """‖∂L/∂h_t‖ = 0.4^d ‖2 (y − target) w‖: down to e^-640, far below float32 and its squares."""
+    network, batch = scaled_rotation(0.4), asked_at_the_end([700, 700], 700)
+    norms = log_norms(network, batch, "value")["hidden/0"]
+    w_x, w_h, b_x, b_h = network.encoder.kernel.all_weights[0]
+    with torch.no_grad():
+        h = torch.zeros(2, 8, dtype=torch.float64)
+        for x in batch.inputs.unbind(1):
+            h = x @ w_x.T + b_x + h @ w_h.T + b_h
+        error = network.head(h) - batch.target[:, 0]
+        at_query = (2 * error * network.head.weight).norm(dim=1, keepdim=True).log()
+    assert_close(norms, at_query + torch.arange(700, dtype=torch.float64) * math.log(0.4))
+
+
+def test_gradient_of_a_growing_rotation_grows_exactly_as_its_scale():
+    norms = log_norms(scaled_rotation(2.0), asked_at_the_end([300], 300), "value")["hidden/0"][0]
+    assert_close(norms - norms[0], torch.arange(300, dtype=torch.float64) * math.log(2.0))
+
+
+def test_a_gradient_past_float64_is_counted_as_vanished_and_has_no_logarithm():
+    norms = log_norms(scaled_rotation(0.4), asked_at_the_end([900, 900], 900), "value")["hidden/0"]
+    frame = quartiles(norms).set_index("distance")
+    assert frame.vanished[700] == 0
+    assert np.isfinite(frame.log_norm[700])
+    assert frame.vanished[899] == 1
+    assert np.isnan(frame.log_norm[899])
+
+
+def test_gradient_of_an_lstm_equals_autograd_through_its_equations():
+    torch.manual_seed(0)
+    network = Network(LSTM(3, 5), 4).double().eval()
+    lengths, time = torch.tensor([1, 4, 7]), 7
+    inputs, target = padded(lengths, time, 3), torch.tensor([[0], [3], [2]])
+    batch = Batch(inputs, lengths, lengths.unsqueeze(1) - 1, target)
+
+    w_x, w_h, b_x, b_h = network.encoder.kernel.all_weights[0]
+    expected = {state: torch.full((3, time), torch.nan).double() for state in ("hidden", "cell")}
+    for row, length in enumerate(lengths.tolist()):
+        h, c = torch.zeros(5).double(), torch.zeros(5).double()
+        hidden, cells = [], []
+        for x in inputs[row, :length]:
+            i, f, g, o = (w_x @ x + b_x + w_h @ h + b_h).chunk(4)
+            c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+            h = o.sigmoid() * c.tanh()
+            hidden.append(h)
+            cells.append(c)
+        loss = -network.head(h).log_softmax(0)[target[row, 0]]
+        for state, steps in {"hidden": hidden, "cell": cells}.items():
+            gradients = torch.autograd.grad(loss, steps, retain_graph=True)
+            norms = torch.stack([gradient.norm().log() for gradient in gradients])
+            expected[state][row, :length] = norms.flip(0)
+
+    found = log_norms(network, batch, "class")
+    assert found.keys() == {"hidden/0", "cell/0"}
+    for state, norms in expected.items():
+        assert_close(found[f"{state}/0"], norms, equal_nan=True)
+
+
+def test_only_the_queried_step_of_a_transformers_last_layer_has_a_gradient():
+    torch.manual_seed(0)
+    network = Network(Transformer(2, 8, layers=2, heads=2, feedforward=8), 1).double().eval()
+    norms = log_norms(network, asked_at_the_end([7, 7], 7), "value")
+    assert norms["hidden/1"][:, 0].isfinite().all()
+    assert (norms["hidden/1"][:, 1:] == -torch.inf).all()
+    assert norms["hidden/0"].isfinite().all()
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1.0, 1e200])
+def test_log_norm_survives_where_squares_do_not(scale):
+    vectors = torch.tensor([[3.0, 4.0], [0.0, -1.0]], dtype=torch.float64)
+    assert_close(log_norm(vectors * scale), vectors.norm(dim=1).log() + math.log(scale))
+
+
+def test_quartiles_are_numpys_and_pass_over_sequences_without_that_step():
+    norms = torch.randn(5, 3, generator=torch.Generator().manual_seed(0)).double()
+    norms = torch.cat([norms, torch.full((2, 3), torch.nan)])  # two shorter sequences
+    norms[:, 2] = torch.nan
+    norms[0, 1] = -torch.inf
+    frame = quartiles(norms)
+    assert frame.distance.tolist() == [0, 1]
+    expected = np.quantile(norms[:5, 0].numpy(), [0.25, 0.5, 0.75])
+    np.testing.assert_allclose(frame.loc[0, ["low", "log_norm", "high"]].tolist(), expected)
+    assert frame.vanished.tolist() == [0, 0.2]
+
+
+def test_measure_tells_before_from_after_training_and_leaves_the_run_as_it_was(tmp_path):
+    run = next(load_runs(write_cell(tmp_path, MARKED, GRU)))
+    frame = GradientFlow(sequences=5).measure(run, generator=torch.Generator())
+    assert run.model.head.weight.dtype == torch.float32
+    assert all(parameter.grad is None for parameter in run.model.parameters())
+
+    batch = run.task().dataset("test").batch(slice(5)).asked_last()
+    doubled = Batch(batch.inputs.double(), batch.lengths, batch.query, batch.target.double())
+    for stage, network in {"initial": run.initial(), "trained": run.model}.items():
+        expected = quartiles(log_norms(network.double(), doubled, "value")["hidden/0"])
+        rows = frame[(frame.stage == stage) & (frame.state == "hidden/0")]
+        np.testing.assert_allclose(rows.log_norm, expected.log_norm)
+    assert frame.groupby("stage").log_norm.first().nunique() == 2

@@ -1,0 +1,197 @@
+import re
+import shutil
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from lookback.report import report
+from tests.fake_study import MODELS, TASKS, write_study
+
+from .conftest import RUN, Made, Reader, make
+
+
+def test_the_page_loads_nothing(whole: Made):
+    reader = Reader()
+    reader.feed(whole.text)
+    assert not {"script", "link", "iframe", "object", "embed"} & {tag for tag, _ in reader.tags}
+    loaded = [
+        value
+        for tag, attributes in reader.tags
+        for name, value in attributes.items()
+        if name in ("src", "srcset", "href", "xlink:href", "data") and tag != "a"
+    ]
+    assert loaded
+    assert all(value.startswith(("#", "data:")) for value in loaded)
+    assert "@import" not in whole.text
+    assert all(target.startswith("#") for target in re.findall(r"url\(['\"]?([^)]*)", whole.text))
+
+
+def test_the_page_is_under_two_megabytes(whole: Made):
+    assert whole.page.stat().st_size < 2_000_000
+
+
+def test_figures_beyond_the_page_s_room_are_linked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("lookback.report.page.INLINE", 10_000)
+    made = make(write_study(tmp_path, tasks=("adding",)))
+    assert "<svg" not in made.text
+    for path in (made.page.parent / "figures").glob("*.svg"):
+        assert f'href="figures/{path.name}"' in made.text
+
+
+def test_every_id_stands_once_and_every_reference_finds_one(whole: Made):
+    reader = Reader()
+    reader.feed(whole.text)
+    ids = Counter(attributes["id"] for _, attributes in reader.tags if "id" in attributes)
+    assert [name for name, count in ids.items() if count > 1] == []
+    targets = set(re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', whole.text))
+    assert {one or other for one, other in targets} - {"probes"} <= set(ids)
+
+
+def is_rounded(shown: str, full: float) -> bool:
+    """Whether `shown` is `full`, right to half of its last digit."""
+    mantissa, _, power = shown.replace(",", "").partition("e")
+    digits = len(mantissa.partition(".")[2]) - int(power or 0)
+    return abs(float(shown.replace(",", "")) - full) <= 0.5000001 * 10.0**-digits
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_number_of_a_results_table_is_that_of_the_csv_rounded(whole: Made, task: str):
+    shown = whole.table(f"{TASKS[task]} (test)", 0 if task != "digits_rows" else 1)
+    full = whole.csv(f"results_{task}")
+    assert len(shown) - 1 == len(full)
+    for cells, row in zip(shown[1:], full.to_dict("records"), strict=True):
+        assert cells[0].removesuffix(" ★") == row["model"]
+        assert is_rounded(cells[1], row["mean"])
+        if row["row"] == "model":
+            low, high = cells[2].split(" to ")
+            assert is_rounded(low, row["low"])
+            assert is_rounded(high, row["high"])
+            assert is_rounded(cells[4], row["parameters"])
+            assert is_rounded(cells[5], row["train_seconds"])
+
+
+def test_a_wrong_digit_would_be_seen():
+    assert is_rounded("0.0031", 0.003149)
+    assert not is_rounded("0.0031", 0.003151)
+    assert not is_rounded("5.30e-05", 5.306e-05)
+
+
+def test_every_score_is_that_of_the_csv_rounded(whole: Made):
+    shown = whole.table("integrated gradients", 1)
+    full = whole.csv("scores_evidence_auc_adding").set_index(["model", "explainer"])
+    for cells in shown[1:]:
+        model = cells[0].removesuffix(" †")
+        value, spread, chance = cells[shown[0].index("occlusion")].split(" | ")
+        row = full.loc[model, "occlusion"]
+        assert is_rounded(value, row["mean"])
+        assert all(map(is_rounded, spread.split(" to "), (row["low"], row["high"])))
+        assert is_rounded(chance.removeprefix("chance "), row["chance"])
+
+
+def test_a_winner_is_marked_only_where_the_intervals_allow_it(whole: Made):
+    marked = {
+        (table[0][1], row[0]) for table in whole.tables for row in table if row[0].endswith("★")
+    }
+    assert marked == {("mse (test)", "gru ★"), ("accuracy (test)", "gru ★")}
+    assert "adding: gru is best" in whole.text
+    assert "digits_rows: no clear winner" in whole.text
+    assert "the best mean, but not clear of gru" in whole.text
+
+
+def test_models_at_the_trivial_baseline_are_named_and_their_explanations_not_praised(whole: Made):
+    assert (
+        "At the trivial baseline (mean of the targets: 0.167) stayed attention, rnn" in whole.text
+    )
+    praised = "by evidence_auc: occlusion for gru (0.940), lstm (0.940), transformer (0.940)."
+    assert praised in whole.text
+
+
+def test_published_figures_and_chance_stand_beside_the_results(whole: Made):
+    rows = whole.table("accuracy (test)", 1)
+    assert ["lstm, published", "0.9813", "Keras"] in rows
+    assert ["chance", "0.1000", "a class at random"] in rows
+
+
+def test_every_table_says_that_parameters_are_not_matched(whole: Made):
+    assert whole.text.count("Parameter counts are not matched") == len(TASKS)
+
+
+def test_runs_of_todays_plans_are_linked_and_older_ones_are_not(whole: Made):
+    address = f"http://127.0.0.1:5000/#/experiments/3/runs/{RUN}"
+    assert whole.text.count(f'href="{address}"') == len(TASKS) * len(MODELS)
+    assert "older.db" not in whole.text
+
+
+def test_the_same_files_give_the_same_bytes(whole: Made):
+    folder = whole.page.parent
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    (folder / "figures" / "stale.svg").touch()
+    report.main(whole.plan, folder.parent / "summary", whole.page)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_every_figure_is_also_a_whole_file(whole: Made):
+    names = {path.stem for path in (whole.page.parent / "figures").glob("*.svg")}
+    kinds = {f"{kind}_{task}" for kind in ("results", "curves", "gradient_flow") for task in TASKS}
+    assert names == kinds | {f"explanations_{task}_{place}" for task in TASKS for place in range(3)}
+    for path in (whole.page.parent / "figures").glob("*.svg"):
+        assert ElementTree.parse(path).getroot().tag.endswith("svg")
+
+
+def test_a_hole_is_named_with_its_reason(torn: Made):
+    assert "The study has holes:" in torn.text
+    row = next(row for row in torn.table("why") if row[0] == "train")
+    assert row == [
+        "train",
+        "not there; its log ends: lookback: the <data> are gone.",
+        "adding × lstm",
+    ]
+    assert ["lstm", "missing: " + row[1]] in torn.table("mse (test)")
+    assert set(torn.csv("missing")["model"]) == {"lstm"}
+    assert "gru is best (1 of 5 models missing)" in torn.text
+
+
+def test_an_overridden_study_says_so(torn: Made, whole: Made):
+    assert "The study is overridden" in torn.text
+    assert "trainer.max_steps=7" in torn.text
+    assert "The study is overridden" not in whole.text
+
+
+def test_a_probe_without_a_figure_is_shown_as_means(torn: Made):
+    means = torn.csv("probe_elsewhere")
+    assert means["span"].to_list() == pytest.approx([20.5] * 5)
+    assert ["adding", "gru", "20.5"] in torn.table("span")
+
+
+def test_one_seed_has_no_interval_and_no_winner(tmp_path: Path):
+    made = make(write_study(tmp_path, tasks=("adding",), seeds=(1,)))
+    rows = made.table("mse (test)")
+    assert {row[2] for row in rows[1:6]} == {"–"}
+    assert "★" not in made.text
+    assert "of one seed: no interval" in made.text
+
+
+def test_a_study_of_which_nothing_is_there_still_has_a_report(tmp_path: Path):
+    plan = write_study(tmp_path)
+    shutil.rmtree(tmp_path / "results" / "quick")
+    made = make(plan)
+    assert "adding: no result (5 of 5 models missing)" in made.text
+    assert [
+        "train",
+        "not there",
+        "; ".join(f"{task} × every model" for task in sorted(TASKS)),
+    ] in made.table("why")
+    assert (
+        len(made.csv("missing")) == len(TASKS) * len(MODELS) * 6
+    )  # prepare, train, probe, explain
+    assert "<svg" not in made.text
+
+
+def test_the_cells_table_names_every_plan(whole: Made):
+    plans = whole.csv("plans")
+    assert isinstance(plans, pd.DataFrame)
+    assert len(plans) == len(TASKS) * len(MODELS) * (2 + 1 + 3)
+    assert all(plan in whole.text for plan in plans["plan"])

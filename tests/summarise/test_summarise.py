@@ -1,0 +1,172 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lookback.files import read_json, write_json
+from lookback.summarise import summarise
+from lookback.tables import read_parquet
+from tests.fake_study import VALUES, write_study
+
+COLUMNS = {
+    "results": "task model metric better mean low high seeds parameters baseline baseline_name "
+    "chance best reason",
+    "runs": "task model seed metric value",
+    "history": "task model seed step split metric value",
+    "scores": "task model explainer score mean low high chance seeds reason",
+    "cost": "task model seed train_seconds evaluate_seconds device threads commit dirty versions",
+    "missing": "task model what reason",
+}
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Path:
+    """A study of one task with all its results."""
+    return write_study(tmp_path, tasks=("adding",))
+
+
+def summary(plan: Path) -> dict[str, pd.DataFrame]:
+    """The tables of the study of a plan, by name."""
+    out = plan.parents[2] / "quick" / "summary"
+    summarise.main(plan, out)
+    return {path.stem: read_parquet(path) for path in out.glob("*.parquet")}
+
+
+def cell(plan: Path, model: str) -> Path:
+    return plan.parents[2] / "quick" / "adding" / model
+
+
+def reasons(tables: dict[str, pd.DataFrame], model: str) -> dict[str, str]:
+    """Why what is missing of a model is missing."""
+    own = tables["missing"][tables["missing"]["model"] == model]
+    return dict(zip(own["what"], own["reason"], strict=True))
+
+
+def test_the_mean_is_over_the_seeds_and_the_best_is_clear_of_all(plan: Path):
+    results = summary(plan)["results"].set_index("model")
+    for model, values in VALUES["adding"].items():
+        assert results.loc[model, "mean"] == pytest.approx(np.mean(values))
+        bounds = results.loc[model, ["low", "high"]].to_list()
+        assert bounds == pytest.approx([min(values), max(values)])  # 1 resample in 27 is the least
+    assert list(results.index[results["best"]]) == ["gru"]
+    assert set(results["baseline"]) == {1 / 6}
+
+
+def test_a_complete_study_misses_only_what_does_not_apply(plan: Path):
+    missing = summary(plan)["missing"]
+    assert set(missing["what"]) == {"explain attention"}
+    assert set(missing["model"]) == {"rnn", "lstm", "gru"}
+    assert all(missing["reason"].str.startswith("does not apply: "))
+
+
+def test_a_result_of_an_older_plan_counts_as_missing(plan: Path):
+    path = cell(plan, "gru") / "metrics.json"
+    metrics = read_json(path)
+    write_json(path, {**metrics, "plans": {**metrics["plans"], "train": "0" * 16}})
+    tables = summary(plan)
+    assert reasons(tables, "gru")["train"] == "of an older plan"
+    row = tables["results"].set_index("model").loc["gru"]
+    assert np.isnan(row["mean"])
+    assert not row["best"]
+    assert "gru" not in set(tables["history"]["model"]) | set(tables["runs"]["model"])
+
+
+def test_a_probe_of_an_older_plan_counts_as_missing(plan: Path):
+    folder = cell(plan, "gru") / "probe"
+    shutil.copy(cell(plan, "lstm") / "probe" / "gradient_flow.parquet", folder)
+    tables = summary(plan)
+    assert reasons(tables, "gru")["probe gradient_flow"] == "of an older plan"
+    assert "gru" not in set(tables["probe_gradient_flow"]["model"])
+
+
+def test_a_cell_that_failed_says_what_its_log_said_last(plan: Path):
+    (cell(plan, "gru") / "metrics.json").unlink()
+    log = cell(plan, "gru") / "log" / "train.log"
+    log.parent.mkdir()
+    log.write_text("step 1\nlookback: no such thing.\n          Did you mean 'that'?\nnoise\n")
+    expected = "not there; its log ends: lookback: no such thing. Did you mean 'that'?"
+    tables = summary(plan)
+    assert reasons(tables, "gru")["train"] == expected
+    assert tables["results"].set_index("model").loc["gru", "reason"] == expected
+    log.write_text("Traceback\n  File\nValueError: too large\n\n")
+    assert reasons(summary(plan), "gru")["train"].endswith("ValueError: too large")
+
+
+def test_what_follows_a_missing_model_says_so(plan: Path):
+    shutil.rmtree(cell(plan, "gru"))
+    found = reasons(summary(plan), "gru")
+    assert found.pop("train") == "not there"
+    assert set(found) == {
+        "probe gradient_flow",
+        "explain integrated_gradients",
+        "explain occlusion",
+        "explain attention",
+    }
+    assert set(found.values()) == {"its model is missing"}
+
+
+def test_a_seed_that_is_asked_for_and_not_there_is_missing_and_one_not_asked_for_is_left_out(
+    plan: Path,
+):
+    document = read_json(plan)
+    document["study"]["seeds"] = [0, 1, 7]
+    write_json(plan, document)
+    tables = summary(plan)
+    assert reasons(tables, "gru")["train seed 7"] == "not there"
+    assert set(tables["runs"]["seed"]) == {0, 1}
+    results = tables["results"].set_index("model")
+    assert results.loc["gru", "mean"] == pytest.approx(np.mean(VALUES["adding"]["gru"][:2]))
+    assert results.loc["gru", "seeds"] == 2
+
+
+def test_a_seed_without_a_finite_number_makes_the_mean_unknown_and_is_named(plan: Path):
+    path = cell(plan, "gru") / "metrics.json"
+    metrics = read_json(path)
+    metrics["seeds"]["1"]["test/mse"] = None
+    write_json(path, metrics)
+    tables = summary(plan)
+    row = tables["results"].set_index("model").loc["gru"]
+    assert np.isnan(row["mean"])
+    assert row["reason"] == reasons(tables, "gru")["train"] == "no finite number from seed 1"
+
+
+def test_scores_stand_with_their_chance_or_with_the_reason_why_not(plan: Path):
+    scores = summary(plan)["scores"].set_index(["model", "explainer", "score"])
+    found = scores.loc["gru", "occlusion", "evidence_auc"]
+    assert found["mean"] == pytest.approx(0.94)
+    assert (found["low"], found["high"]) == pytest.approx((0.93, 0.95))
+    assert (found["chance"], found["seeds"]) == (0.5, 3)
+    assert scores.loc["gru", "attention", ""]["reason"].startswith("does not apply: gru has no")
+
+
+def test_an_empty_study_has_every_table_with_its_columns(plan: Path):
+    shutil.rmtree(plan.parents[2] / "quick")
+    tables = summary(plan)
+    assert set(tables) == {*COLUMNS, "probe_gradient_flow"}
+    for name, columns in COLUMNS.items():
+        assert list(tables[name]) == columns.split()
+    assert len(tables["results"]) == 5
+    assert set(tables["results"]["reason"]) == {"not there"}
+
+
+def test_all_tables_but_the_cost_are_the_same_bytes_whatever_the_times(plan: Path):
+    folder = plan.parents[2] / "quick" / "summary"
+    summary(plan)
+    before = {path.name: path.read_bytes() for path in folder.glob("*")}
+    path = cell(plan, "gru") / "cost.json"
+    cost = read_json(path)
+    cost["seeds"]["0"]["train_seconds"] = 99.0
+    write_json(path, cost)
+    summary(plan)
+    changed = {path.name for path in folder.glob("*") if path.read_bytes() != before[path.name]}
+    assert changed == {"cost.parquet"}
+
+
+def test_the_table_of_a_probe_that_left_the_study_goes(plan: Path):
+    stale = plan.parents[2] / "quick" / "summary" / "probe_old.parquet"
+    stale.parent.mkdir()
+    stale.touch()
+    summary(plan)
+    assert not stale.exists()

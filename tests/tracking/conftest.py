@@ -1,0 +1,24 @@
+import shutil
+from pathlib import Path
+
+import pytest
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite store without runs, made once: its migrations take a second."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    SqlAlchemyStore(f"sqlite:///{path}", "mlartifacts").engine.dispose()
+    return path
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_store: Path) -> Path:
+    """A project's root as working directory, with two stores: results/mlflow.db and another."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("mlflow.db", "other/mlflow.db"):
+        path = tmp_path / "results" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(empty_store, path)
+    return tmp_path

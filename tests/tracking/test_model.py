@@ -1,0 +1,100 @@
+"""A model that MLflow loads, from a file and from a server, against the network it was made of."""
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+import torch
+from mlflow import MlflowClient
+
+from lookback.files import read_json
+from lookback.tracking import main
+
+from .rows import count
+from .tree import FACTS, Study, complete
+
+OUT = Path("results/tiny/tracked/receipt.json")
+VALUE = replace(FACTS, kind="value", metric="mse", outputs=2)
+TOKENS = replace(FACTS, tokens=True, features=6)
+
+
+@pytest.fixture
+def server(project: Path) -> Iterator[str]:
+    """The server that `lookback ui` starts."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    start = f"from lookback.tracking import ui; ui('sqlite:///results/mlflow.db', {port})"
+    with Path("server.log").open("w") as log:
+        process = subprocess.Popen([sys.executable, "-c", start], stdout=log, stderr=log)
+    try:
+        uri = f"http://127.0.0.1:{port}"
+        while True:
+            assert process.poll() is None, Path("server.log").read_text()
+            try:
+                urllib.request.urlopen(f"{uri}/health", timeout=1).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        yield uri
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+
+
+def absolute() -> str:
+    return f"sqlite:///{Path('results/mlflow.db').resolve()}"
+
+
+def assert_answers_like_its_network(study: Study, uri: str) -> None:
+    run = read_json(OUT)["runs"]["marks/gru"]["seeds"]["1"]
+    mlflow.set_tracking_uri(uri)
+    model = mlflow.pyfunc.load_model(f"runs:/{run}/model")
+    facts, generator = study.facts, torch.Generator().manual_seed(3)
+    if facts.tokens:
+        inputs = torch.randint(facts.features, (3, 5), generator=generator)
+    else:
+        inputs = torch.randn(3, 5, facts.features, generator=generator)
+    with torch.no_grad():
+        lengths = torch.full((3,), 5)
+        expected = study.network("gru", 1)(inputs, lengths, lengths.unsqueeze(1) - 1)[:, 0]
+        if facts.kind == "class":
+            expected = expected.exp() / expected.exp().sum(1, keepdim=True)
+    np.testing.assert_allclose(model.predict(inputs.numpy()), expected.numpy(), atol=1e-6)
+    example = model.input_example
+    assert np.asarray(model.predict(example)).shape == (1, facts.outputs)
+
+
+@pytest.mark.parametrize("facts", [FACTS, VALUE, TOKENS], ids=["class", "value", "tokens"])
+def test_a_loaded_model_answers_as_its_network_does(facts):
+    study = Study(models=("gru",), facts=facts)
+    main(complete(study), "sqlite:///results/mlflow.db", OUT)
+    assert_answers_like_its_network(study, absolute())
+
+
+def test_a_model_names_what_it_needs_with_versions():
+    main(complete(Study(models=("gru",))), "sqlite:///results/mlflow.db", OUT)
+    run = read_json(OUT)["runs"]["marks/gru"]["seeds"]["0"]
+    client = MlflowClient(absolute())
+    needed = Path(client.download_artifacts(run, "model/requirements.txt")).read_text().split()
+    assert f"torch=={torch.__version__.partition('+')[0]}" in needed
+    assert all("==" in line for line in needed)
+
+
+def test_a_server_takes_a_study_once_and_gives_its_models_back(server: str):
+    study = Study(models=("gru",), points=900)
+    plan = complete(study)
+    main(plan, server, OUT)
+    before = count()
+    main(plan, server, OUT)
+    assert count() == before
+    assert_answers_like_its_network(study, server)
+    assert not Path("mlartifacts").exists()

@@ -1,0 +1,85 @@
+"""Schedules against their closed forms; the loss against torch's on hand-picked queries."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from lookback.training.batches import Batches, order
+from lookback.training.evaluate import answers_of, scores_of
+from lookback.training.loss import answer_loss
+from lookback.training.recipe import optimizer_of, schedule_of
+from tests.training.small import adding, network_of
+
+
+def rates(shape: str, warmup: float, steps: int) -> list[float]:
+    recipe = {
+        "optimizer": {"_target_": "torch.optim.SGD", "lr": 2.0},
+        "schedule": {"shape": shape, "warmup": warmup},
+    }
+    optimizer = optimizer_of(recipe, [nn.Parameter(torch.zeros(1))])
+    schedule = schedule_of(recipe, optimizer, steps)
+    found = []
+    for _ in range(steps):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return found
+
+
+def test_cosine_rises_in_a_line_and_falls_along_half_a_cosine():
+    found = rates("cosine", 0.2, 50)
+    assert found[:10] == pytest.approx([2.0 * (k + 1) / 10 for k in range(10)])
+    assert found[10:] == pytest.approx(
+        [1.0 + math.cos(math.pi * (k - 10) / 40) for k in range(10, 50)]
+    )
+
+
+def test_constant_without_warmup_never_moves():
+    assert rates("constant", 0.0, 7) == [2.0] * 7
+
+
+def test_a_query_that_asks_nothing_costs_nothing():
+    answers = torch.randn(2, 2, 3)
+    query = torch.tensor([[1, -1], [0, 2]])
+    target = torch.tensor([[2, 0], [1, 1]])
+    asked = torch.stack([answers[0, 0], answers[1, 0], answers[1, 1]])
+    wanted = nn.functional.cross_entropy(asked, torch.tensor([2, 1, 1]))
+    assert answer_loss(answers, query, target, "class").item() == pytest.approx(wanted.item())
+
+
+def test_squared_error_is_the_mean_over_asked_queries_and_values():
+    answers, target = torch.randn(2, 2, 3), torch.randn(2, 2, 3)
+    query = torch.tensor([[1, -1], [0, 2]])
+    asked = [(0, 0), (1, 0), (1, 1)]
+    wanted = sum(((answers[at] - target[at]) ** 2).mean().item() for at in asked) / 3
+    assert answer_loss(answers, query, target, "value").item() == pytest.approx(wanted)
+
+
+def test_every_sequence_comes_once_an_epoch_in_an_order_of_its_own():
+    data = adding().dataset("train")
+    seen = []
+    for epoch in (0, 1):
+        batches = Batches(data, 7, seed=3, epoch=lambda epoch=epoch: epoch)
+        parts = [batch.inputs for batch in batches]
+        assert [len(part) for part in parts] == [7] * (len(data) // 7) + [len(data) % 7]
+        assert len(batches) == len(parts)
+        seen.append(torch.cat(parts))
+    key = [tuple(map(tuple, s[:, :, 0].tolist())) for s in (*seen, data.inputs)]
+    assert sorted(key[0]) == sorted(key[1]) == sorted(key[2])
+    assert key[0] != key[1]
+    assert torch.equal(order(50, seed=3, epoch=1), order(50, seed=3, epoch=1))
+    assert not torch.equal(order(50, seed=3, epoch=1), order(50, seed=4, epoch=1))
+
+
+def test_scores_are_those_of_one_pass_whatever_the_batches():
+    task = adding(test=1100)  # more than two batches of evaluation
+    data, facts = task.dataset("test"), task.facts()
+    network = network_of("gru", facts, seed=0)
+    answers = answers_of(network, data)
+    whole = network.eval()(data.inputs, data.lengths, data.query)
+    assert torch.allclose(answers, whole, atol=1e-6)
+    wanted = ((whole - data.target) ** 2).mean().item()
+    assert scores_of(answers, data, facts).metric == pytest.approx(wanted, rel=1e-5)
+    assert network.train() and answers_of(network, data) is not None and network.training

@@ -1,0 +1,119 @@
+# Names and paths that the rules share. The plan (INDEX) says everything; nothing is composed here.
+import os
+import sys
+from pathlib import Path
+
+os.environ["PYTHONPATH"] = str(Path(INDEX["code"]).absolute())
+os.environ["PYTHONHASHSEED"] = "0"
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+NAME = INDEX["study"]["name"]
+STUDY = f"results/{NAME}"
+CELLS = INDEX["cells"]
+URI = INDEX["uri"]
+RECEIPT = f"{STUDY}/tracked/{INDEX['receipt']}.json"
+# -P keeps the working directory out of the path: jobs import the copy of the code, nothing else.
+LOOKBACK = f"{sys.executable} -P -m lookback"
+NOTHING = object()  # Snakemake leaves out of its record what it cannot represent
+
+
+wildcard_constraints:
+    task="[^/]+",
+    model="[^/]+",
+
+
+def cell(name):
+    """A file of one cell."""
+    return f"{STUDY}/{{task}}/{{model}}/{name}"
+
+
+def planned(stage):
+    """What the plan says of a job of this stage, by its wildcards."""
+    whole_study = stage in ("summarise", "report", "track")
+
+    def find(wildcards):
+        if whole_study:
+            return INDEX[stage]
+        if stage == "download":
+            return INDEX["datasets"][wildcards.dataset]
+        if stage == "prepare":
+            return INDEX["tasks"][wildcards.task]["prepare"]
+        found = CELLS[f"{wildcards.task}/{wildcards.model}"][stage]
+        return found if stage == "train" else found[wildcards.get(stage)]
+
+    return find
+
+
+def plan_of(stage):
+    """The plan file of a job: other content is another path, and so another run."""
+    return lambda wildcards: planned(stage)(wildcards)["plan"]
+
+
+def because(stage):
+    """One parameter a setting and a module of code, so that `-n` names only what differs."""
+    jobs = {
+        "download": list(INDEX["datasets"].values()),
+        "prepare": [task["prepare"] for task in INDEX["tasks"].values()],
+        "train": [it["train"] for it in CELLS.values()],
+        "probe": [job for it in CELLS.values() for job in it["probe"].values()],
+        "explain": [job for it in CELLS.values() for job in it["explain"].values()],
+    }.get(stage) or [INDEX.get(stage, {"because": {}})]
+    names = sorted({name for job in jobs for name in job["because"]})
+
+    def value_of(name):
+        def value(wildcards):
+            found = planned(stage)(wildcards)["because"].get(name, NOTHING)
+            return found if found is NOTHING else f"{name}: {found}"
+
+        return value
+
+    return {f"because_{i}": value_of(name) for i, name in enumerate(names)}
+
+
+def every_file_of_the_study():
+    """All files of all cells: were it only the report, a hole would look like nothing to do."""
+    measured = [
+        f"{STUDY}/{name}/{folder}/{option}.{suffix}"
+        for name, stages in CELLS.items()
+        for folder, stage, suffix in (
+            ("probe", "probe", "parquet"),
+            ("explain", "explain", "npz"),
+        )
+        for option in stages[stage]
+    ]
+    trained = [f"{STUDY}/{name}/metrics.json" for name in CELLS]
+    return [*trained, *measured, f"{STUDY}/report/index.html", RECEIPT]
+
+
+def write_what_there_is():
+    """The report and the tracking of what is there, with the holes named: after a failed job."""
+    commands = [
+        f"summarise plan={INDEX['summarise']['plan']} out={STUDY}/summary",
+        f"report plan={INDEX['report']['plan']} summary={STUDY}/summary out={STUDY}/report/index.html",
+        f"track plan={INDEX['track']['plan']} uri={URI} out={RECEIPT}",
+    ]
+    for command in commands:
+        shell(f"{LOOKBACK} {command} || true")
+
+
+def end_of_study():
+    """Stop the worker; say where the results are and what they cost."""
+    SESSION.end(print_line)
+    page = Path(f"{STUDY}/report/index.html")
+    if page.exists():
+        print_line(f"report     {page}")
+        print_line(f"MLflow UI  make ui (or: lookback ui uri={URI})")
+
+
+def print_line(text):
+    """On standard error, where Snakemake itself speaks; quiet where it was told to be."""
+    if not workflow.output_settings.quiet:
+        print(text, file=sys.stderr)
+
+
+include: "download.smk"
+include: "prepare.smk"
+include: "train.smk"
+include: "measure.smk"
+include: "report.smk"

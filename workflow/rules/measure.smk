@@ -1,0 +1,43 @@
+# One probe, or one explainer, of one cell is one file: adding one computes one.
+rule probe:
+    input:
+        plan=plan_of("probe"),
+        task=f"{STUDY}/{{task}}/task.json",
+        config=cell("config.yaml"),
+        metrics=cell("metrics.json"),
+        checkpoints=rules.train.output.checkpoints,
+    output:
+        cell("probe/{probe}.parquet"),
+    params:
+        **because("probe"),
+        folder=cell(""),
+    log:
+        cell("log/probe-{probe}.log"),
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    shell:
+        "{LOOKBACK} probe plan={input.plan:q} cell={params.folder:q} out={output:q} > {log:q} 2>&1"
+
+
+rule explain:
+    input:
+        plan=plan_of("explain"),
+        task=f"{STUDY}/{{task}}/task.json",
+        config=cell("config.yaml"),
+        metrics=cell("metrics.json"),
+        checkpoints=rules.train.output.checkpoints,
+    output:
+        attributions=cell("explain/{explain}.npz"),
+        scores=cell("explain/{explain}.scores.parquet"),
+    params:
+        **because("explain"),
+        folder=cell(""),
+    log:
+        cell("log/explain-{explain}.log"),
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    shell:
+        "{LOOKBACK} explain plan={input.plan:q} cell={params.folder:q} out={output.attributions:q} "
+        "> {log:q} 2>&1"

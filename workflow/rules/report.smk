@@ -1,0 +1,46 @@
+# Tables over cells, one report, and MLflow. They read what is there and name what is missing.
+rule summarise:
+    input:
+        plan=plan_of("summarise"),
+        trained=[f"{STUDY}/{name}/metrics.json" for name in CELLS],
+        measured=[
+            path
+            for path in every_file_of_the_study()
+            if path.endswith((".parquet", ".npz"))
+        ],
+    output:
+        directory(f"{STUDY}/summary"),
+    params:
+        **because("summarise"),
+    log:
+        f"{STUDY}/log/summarise.log",
+    shell:
+        "{LOOKBACK} summarise plan={input.plan:q} out={output:q} > {log:q} 2>&1"
+
+
+rule report:
+    input:
+        plan=plan_of("report"),
+        summary=f"{STUDY}/summary",
+    output:
+        f"{STUDY}/report/index.html",
+    params:
+        **because("report"),
+    log:
+        f"{STUDY}/log/report.log",
+    shell:
+        "{LOOKBACK} report plan={input.plan:q} summary={input.summary:q} out={output:q} > {log:q} 2>&1"
+
+
+rule track:
+    input:
+        plan=plan_of("track"),
+        report=f"{STUDY}/report/index.html",
+    output:
+        RECEIPT,
+    params:
+        **because("track"),
+    log:
+        f"{STUDY}/log/track.log",
+    shell:
+        "{LOOKBACK} track plan={input.plan:q} uri={URI:q} out={output:q} > {log:q} 2>&1"
