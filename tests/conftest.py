@@ -1,4 +1,4 @@
-"""What all tests share. Shapes are checked in every function of the package (jaxtyping, beartype)."""
+"""What all tests share."""
 
 import os
 from pathlib import Path

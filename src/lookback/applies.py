@@ -1,5 +1,5 @@
 """What a probe or an explainer says of a model that it makes no sense for."""
 
 
-class DoesNotApply(Exception):  # noqa: N818 - a statement, not an error: it becomes a row
+class DoesNotApply(Exception):
     """Raised with the reason, one clause: «a transformer has no gates»."""

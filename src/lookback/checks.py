@@ -1,10 +1,11 @@
 """What a study may say, checked before anything runs, each mistake with the nearest right thing.
 
-Two sources of truth, neither written twice: workflow/schemas/ (keys and bounds of what has no code of
-its own) and the signature of each `_target_`, read from its syntax tree, since importing it would
-import torch.
+Two sources of truth, neither written twice: workflow/schemas/ (keys and bounds of what has no code
+of its own) and the signature of each `_target_`, read from its syntax tree, since importing it
+would import torch.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -24,7 +25,7 @@ def check_options(what: str, said: Sequence[str], choices: Sequence[str], where:
     """Raise a Mistake where one of `said` is not among `choices`."""
     for word in said:
         if word not in choices:
-            raise Mistake(f"{what} '{word}' is not in {where}.\n{_did_you_mean(word, choices)}")
+            raise Mistake(f"{what} '{word}' is not in {where}.\n{did_you_mean(word, choices)}")
 
 
 def check_settings(config: Mapping[str, Any], group: str, where: str) -> None:
@@ -34,9 +35,11 @@ def check_settings(config: Mapping[str, Any], group: str, where: str) -> None:
     schema = _schema(group)
     if schema is None:
         return
-    errors = sorted(Draft202012Validator(schema).iter_errors(config), key=lambda e: list(e.path))
+    errors = list(Draft202012Validator(schema).iter_errors(config))
     if errors:
-        raise Mistake(f"{where}: {_sentence(errors[0])}")
+        # A misspelt key is also a missing one: the former says more.
+        first = min(errors, key=lambda e: (e.validator == "required", list(map(str, e.path))))
+        raise Mistake(f"{where}: {_sentence(first)}")
 
 
 @cache
@@ -45,46 +48,45 @@ def _schema(group: str) -> Any:
     return yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
+# What jsonschema's rules ask, in words.
+ASKED = {
+    "minimum": "at least {}",
+    "maximum": "at most {}",
+    "exclusiveMinimum": "above {}",
+    "exclusiveMaximum": "below {}",
+    "minItems": "a list of at least {}",
+    "minProperties": "a mapping of at least {}",
+    "type": "of type {}",
+    "uniqueItems": "a list that names nothing twice",
+}
+
+
 def _sentence(error: Any) -> str:
     """One sentence for a jsonschema error."""
     at = ".".join(map(str, error.absolute_path))
-    if error.validator in ("anyOf", "oneOf") and error.context:
+    wanted = error.validator_value
+    if error.validator == "anyOf":
         # The branch whose type fits is the one that was meant.
-        fitting = [e for e in error.context if not (e.validator == "type" and not e.relative_path)]
+        fitting = [e for e in error.context if e.validator != "type" or e.relative_path]
         if fitting:
             return _sentence(max(fitting, key=lambda e: len(e.absolute_path)))
+        wanted = [branch["type"] for branch in wanted]
     if error.validator == "additionalProperties":
-        known = list(error.schema["properties"])
+        known = list(error.schema.get("properties", {}))
         unknown = next(key for key in error.instance if key not in known)
         inside = f" in '{at}'" if at else ""
-        return f"there is no key '{unknown}'{inside}.\n{_did_you_mean(unknown, known)}"
+        return f"there is no key '{unknown}'{inside}.\n{did_you_mean(unknown, known)}"
     if error.validator == "required":
-        missing = [key for key in error.validator_value if key not in error.instance]
-        return f"the key '{missing[0]}' is missing{f' in {at!r}' if at else ''}."
+        missing = next(key for key in wanted if key not in error.instance)
+        return f"the key '{missing}' is missing{f' in {at!r}' if at else ''}."
     if error.validator == "enum":
+        choices = list(map(str, wanted))
         return (
-            f"'{at}' cannot be {_shown(error.instance)}.\n"
-            f"{_did_you_mean(error.instance, list(map(str, error.validator_value)))}"
+            f"'{at}' cannot be {_shown(error.instance)}.\n{did_you_mean(error.instance, choices)}"
         )
-    bounds = {
-        "minimum": "at least",
-        "maximum": "at most",
-        "exclusiveMinimum": "above",
-        "exclusiveMaximum": "below",
-        "minItems": "a list of at least",
-        "minProperties": "a mapping of at least",
-        "type": "of type",
-    }
-    wanted = error.validator_value
-    if isinstance(wanted, list):
-        wanted = " or ".join(wanted)
-    if error.validator in ("anyOf", "oneOf"):
-        kinds = [branch.get("type", "…") for branch in error.validator_value]
-        return f"'{at}' cannot be {_shown(error.instance)}; it should be {' or '.join(map(str, kinds))}."
-    if error.validator == "uniqueItems":
-        return f"'{at}' names something twice: {_shown(error.instance)}."
-    should = bounds.get(error.validator, str(error.validator))
-    return f"'{at}' cannot be {_shown(error.instance)}; it should be {should} {wanted}."
+    text = " or ".join(wanted) if isinstance(wanted, list) else wanted
+    asked = ASKED.get(error.validator, "of type {}").format(text)
+    return f"'{at}' cannot be {_shown(error.instance)}; it should be {asked}."
 
 
 def check_target(config: Any, where: str) -> None:
@@ -95,7 +97,7 @@ def check_target(config: Any, where: str) -> None:
         except NotFound as error:
             raise Mistake(
                 f"{where}: '_target_: {node['_target_']}' names no {error.what}.\n"
-                + _did_you_mean(error.word, error.choices)
+                + did_you_mean(error.word, error.choices)
             ) from error
         if parameters is not None:
             _check_arguments(node, parameters, at, where)
@@ -118,11 +120,11 @@ def _check_arguments(
         parameter = parameters.get(key)
         if parameter is None:
             known = sorted(set(parameters) - GIVEN)
-            raise Mistake(f"{where}: there is no key '{at}{key}'.\n{_did_you_mean(key, known)}")
+            raise Mistake(f"{where}: there is no key '{at}{key}'.\n{did_you_mean(key, known)}")
         if parameter.choices and value not in parameter.choices:
             raise Mistake(
                 f"{where}: '{at}{key}' cannot be {_shown(value)}.\n"
-                + _did_you_mean(value, list(map(str, parameter.choices)))
+                + did_you_mean(value, list(map(str, parameter.choices)))
             )
         if parameter.types and not _fits(value, parameter.types):
             wanted = " or ".join(sorted(parameter.types))
@@ -144,14 +146,11 @@ def _fits(value: Any, types: frozenset[str]) -> bool:
 
 
 def _shown(value: Any) -> str:
-    return (
-        repr(value)
-        if isinstance(value, str)
-        else yaml.safe_dump(value, default_flow_style=True).split("\n")[0]
-    )
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _did_you_mean(word: Any, choices: Sequence[str]) -> str:
+def did_you_mean(word: Any, choices: Sequence[str]) -> str:
+    """The nearest of `choices`, and all there are."""
     found = nearest(str(word), choices)
     there = f"There is: {', '.join(choices) or 'nothing'}."
     return f"Did you mean '{found}'? {there}" if found else there

@@ -1,4 +1,4 @@
-"""`lookback clean`: deletes plans, code copies and finished seeds that no study's results refer to."""
+"""`lookback clean`: deletes the plans, code copies and finished seeds that no result refers to."""
 
 import shutil
 from collections.abc import Iterator

@@ -40,7 +40,7 @@ COMMANDS = {
     "ui": "open MLflow's pages on what was tracked: lookback ui [port=5000] [uri=…]",
     "clean": "delete plans, code copies and finished seeds that no study's results refer to",
 }
-HELP = f"""lookback: how far back does a sequence model remember, and can its explanation be believed?
+HELP = f"""How far back does a sequence model remember, and can its explanation be believed?
 
   snakemake --cores N [--config study=NAME]     run a study
   lookback train task=NAME model=NAME [seed=N] [KEY=VALUE …]

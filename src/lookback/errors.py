@@ -11,5 +11,10 @@ class Mistake(Exception):
 def nearest(word: str, choices: Iterable[str]) -> str | None:
     """The choice most like `word`, or None where none is near."""
     lower = {choice.lower(): choice for choice in choices}
-    found = difflib.get_close_matches(str(word).lower(), lower, n=1, cutoff=0.5)
+    asked = word.lower()
+    found = difflib.get_close_matches(asked, lower, n=1, cutoff=0.6)
+    if not found:  # a word of the right name, or the right name with more words
+        found = [choice for choice in lower if asked in choice or choice in asked]
+    if not found:
+        found = difflib.get_close_matches(asked, lower, n=1, cutoff=0.4)
     return lower[found[0]] if found else None

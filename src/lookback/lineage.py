@@ -1,4 +1,4 @@
-"""Which plans a result on disk came by. Light: planning asks, and may import neither pandas nor numpy."""
+"""Which plans a result on disk came by. Light: planning asks, and may not import numpy."""
 
 import json
 import re
@@ -9,7 +9,7 @@ TAIL = 1 << 18  # bytes at the end of a parquet file that hold its footer
 
 
 def plans_of(path: Path) -> dict[str, str]:
-    """The plans that a result (.json, .parquet or .npz) names; empty where it is no whole result."""
+    """The plans that a result (.json, .parquet or .npz) names; empty where it is not whole."""
     try:
         if path.suffix == ".json":
             return dict(json.loads(path.read_text(encoding="utf-8")).get("plans", {}))

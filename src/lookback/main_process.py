@@ -64,7 +64,7 @@ class Session:
         self._ledger = Path(self._folder.name) / "usage.jsonl"
 
     def start(self) -> None:
-        """Take results/ alone and start the worker; exits with status 2 where another run has it."""
+        """Take results/ and start the worker; exits with status 2 where another run has it."""
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -2,7 +2,7 @@
 
 For each stage of each cell there is one file, with what this stage reads and the fingerprint of the
 code that it reaches. It is an input of its rule: other content is another path, so Snakemake reruns
-exactly then. `because` goes to the rule's params, one entry a setting, so that `-n` names what differs.
+exactly then. `because` goes to the rule's params, one entry a setting: `-n` names what differs.
 """
 
 import json
@@ -117,7 +117,7 @@ class _Planner:
 
 
 def _task(config: CellConfig) -> dict[str, Any]:
-    """The task without the mirrors of its data: from where verified content came changes nothing."""
+    """The task without its data's mirrors: from where verified content came changes nothing."""
     task = dict(config.task)
     if "dataset" in task:
         task["dataset"] = {key: it for key, it in task["dataset"].items() if key != "mirrors"}
@@ -125,7 +125,7 @@ def _task(config: CellConfig) -> dict[str, Any]:
 
 
 def _targets_of(config: CellConfig) -> dict[str, Any]:
-    """The code of model and task, which probes and explainers build again; settings come by training."""
+    """The code of model and task, which a measurement builds again; settings come by training."""
     return {
         "model": {"_target_": sorted(set(_targets(config.model)))},
         "task": {"_target_": sorted(set(_targets(config.task)))},
@@ -242,6 +242,6 @@ def _check_layout() -> None:
     found = read_json(note).get("layout")
     if found != LAYOUT:
         raise Mistake(
-            f"results/ was laid out by another version of lookback (layout {found}, here {LAYOUT}).\n"
+            f"results/ is of another version of lookback (layout {found}, here {LAYOUT}).\n"
             "Move it away, or use that version."
         )

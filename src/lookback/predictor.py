@@ -4,13 +4,14 @@ MLflow finds `_load_pyfunc` by its name. The folder it is given holds config.yam
 the cell, and weights.ckpt of one seed; this package must be installed where a model is loaded.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import yaml
-from numpy.typing import NDArray
+from jaxtyping import Float, Int
 
 from lookback.data.task import Facts
 from lookback.files import read_json
@@ -25,19 +26,16 @@ class Predictor:
         self.facts = facts
 
     def predict(
-        self, inputs: NDArray[Any], params: dict[str, Any] | None = None
-    ) -> NDArray[np.float32]:
-        """Probabilities of the classes (N, C), or values (N, D).
-
-        Of `inputs` (N, T, F), or of tokens (N, T). `params` is MLflow's, and empty.
-        """
+        self,
+        inputs: Float[np.ndarray, "batch time feature"] | Int[np.ndarray, "batch time"],
+        params: Mapping[str, Any] | None = None,
+    ) -> Float[np.ndarray, "batch output"]:
+        """Probabilities of the classes, or values. `params` is MLflow's, and empty."""
         sequences = torch.as_tensor(inputs)
         lengths = torch.full((len(sequences),), sequences.shape[1])
         with torch.no_grad():
             answers = self.network(sequences, lengths, lengths.unsqueeze(1) - 1)[:, 0]
-        found: NDArray[np.float32] = (
-            answers.softmax(-1) if self.facts.kind == "class" else answers
-        ).numpy()
+        found: np.ndarray = (answers.softmax(-1) if self.facts.kind == "class" else answers).numpy()
         return found
 
 

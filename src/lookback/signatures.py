@@ -1,4 +1,4 @@
-"""The signature of a dotted name, read from syntax trees: nothing is imported, so it is quick and safe."""
+"""The signature of a dotted name, read from syntax trees: nothing is imported, so it is quick."""
 
 import ast
 import importlib.util
@@ -30,7 +30,7 @@ class Parameter:
 
 @cache
 def signature_of(target: str) -> Mapping[str, Parameter] | None:
-    """The parameters of the class or function at `target`; None where it takes any, or can't be read.
+    """The parameters of the class or function at `target`; None where it takes any, or is unknown.
 
     Raises NotFound where a package, module or name on the way does not exist.
     """

@@ -1,4 +1,4 @@
-"""The code that a study runs: a copy of the package and the rules, and a fingerprint of each module.
+"""The code that a study runs: a copy of package and rules, and a fingerprint of each module.
 
 Jobs import the copy, so an edit while a study runs touches none of them. A fingerprint is a hash of
 a module's syntax tree without comments and docstrings; what a stage depends on is what it imports.
@@ -24,7 +24,7 @@ PACKAGE = "lookback"
 
 @dataclass(frozen=True)
 class Fingerprints:
-    """The hash of each module, what it reaches by import, and the hashes of package data by folder."""
+    """The hash of each module, what it reaches by import, and the hashes of data by folder."""
 
     hashes: dict[str, str]
     reached: dict[str, list[str]]

@@ -1,21 +1,22 @@
 """A study composed from conf/: which tasks, models and seeds, and what each cell is made of.
 
 Light: it runs where Snakemake plans, so neither this module nor what it imports may import torch.
-Hydra composes the options, each in a package of its own, in one call (a call costs 57 ms); overrides
-are then laid on copies, so that a key that does not exist can be answered with the nearest one.
+Hydra composes the options, each in a package of its own, in one call (a call costs 57 ms).
+Overrides are laid on copies, so that a key that does not exist is answered with the nearest one.
 """
 
 import copy
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from lookback.checks import check_options, check_settings, check_target
-from lookback.errors import Mistake, nearest
+from lookback.checks import check_options, check_settings, check_target, did_you_mean
+from lookback.errors import Mistake
 
 GROUPS = ("task", "model", "recipe", "trainer", "probe", "explainer", "tracking", "study")
 DEFAULT_STUDY = "quick"
@@ -61,6 +62,7 @@ class _Conf:
 
     folder: Path
     options: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    laid: dict[tuple[str, ...], dict[str, Any]] = field(default_factory=dict)  # cells share most
 
     def names(self, group: str) -> list[str]:
         return sorted(path.stem for path in (self.folder / group).glob("*.yaml"))
@@ -70,7 +72,7 @@ class _Conf:
         if name not in self.names(group):
             raise Mistake(
                 f"{where} asks for {group} '{name}', which is not in conf/{group}/.\n"
-                + _hint(name, self.names(group))
+                + did_you_mean(name, self.names(group))
             )
 
     def compose(self, wanted: set[tuple[str, str]]) -> None:
@@ -98,7 +100,7 @@ def compose_study(conf: Path, name: str, overrides: Sequence[str] = ()) -> Study
     Raises Mistake for an unknown name, key or value, with the nearest one that exists.
     """
     folder = _Conf(conf)
-    check_options("the study", [name], folder.names("study"), "conf/study")
+    check_options("the study", [name], folder.names("study"), "conf/study/")
     path = conf / "study" / f"{name}.yaml"
     said = _load(path)
     parsed = [_parse(override, "--config overrides") for override in overrides]
@@ -170,8 +172,8 @@ def _compose(
 def _own_of(model: _Variant, override: "_Override") -> "_Override":
     if override.group not in ("model", "recipe", "trainer"):
         raise Mistake(
-            f"{override.where}: model '{model.name}' has the override '{override.text}', but a task is "
-            "the same for all models. Make a variant of the task instead, under 'tasks'."
+            f"{override.where}: model '{model.name}' has the override '{override.text}', but a task "
+            "is the same for all models. Make a variant of the task instead, under 'tasks'."
         )
     return override
 
@@ -196,15 +198,20 @@ def _cell(
 def _with_overrides(
     folder: _Conf, group: str, option: str, overrides: Sequence["_Override"]
 ) -> dict[str, Any]:
-    config = copy.deepcopy(folder.options[group, option])
-    for override in overrides:
-        if override.group == group and not override.choice:
+    own = [override for override in overrides if override.group == group and not override.choice]
+    key = (group, option, *(".".join(o.keys) + o.text for o in own))
+    if key not in folder.laid:
+        config = copy.deepcopy(folder.options[group, option])
+        if own:  # the file's own mistakes first: an override would be blamed for them
+            _with_overrides(folder, group, option, [])
+        for override in own:
             override.lay_on(config)
-    where = f"conf/{group}/{option}.yaml"
-    config = _resolved(config, where)
-    check_settings(config, group, where)
-    check_target(config, where)
-    return config
+        where = f"conf/{group}/{option}.yaml"
+        config = _resolved(config, where)
+        check_settings(config, group, where)
+        check_target(config, where)
+        folder.laid[key] = config
+    return folder.laid[key]
 
 
 def _resolved(config: dict[str, Any], where: str) -> dict[str, Any]:
@@ -228,8 +235,8 @@ def _measures(
     for override in own:
         if override.keys[0] not in names:
             raise Mistake(
-                f"{override.where}: '{override.text}' changes {group} '{override.keys[0]}', which the "
-                f"study does not run.\n" + _hint(override.keys[0], names)
+                f"{override.where}: '{override.text}' changes {group} '{override.keys[0]}', which "
+                "the study does not run.\n" + did_you_mean(override.keys[0], names)
             )
     return {
         name: _with_overrides(folder, group, name, [o.below() for o in own if o.keys[0] == name])
@@ -249,7 +256,7 @@ def _variants(said: Sequence[str] | Mapping[str, Any]) -> list[_Variant]:
 
 @dataclass(frozen=True)
 class _Override:
-    """One Hydra override, split: `trainer.max_epochs=2`, `recipe=chrono`, `+model.x=1`, `~model.x`."""
+    """One Hydra override, split: `trainer.max_epochs=2`, `recipe=chrono`, `~model.dropout`."""
 
     text: str
     where: str
@@ -276,7 +283,7 @@ class _Override:
                 at = ".".join((self.group, *self.keys[:depth]))
                 raise Mistake(
                     f"{self.where}: '{self.text}' changes '{key}', which {at} does not have.\n"
-                    + _hint(key, known, prefix=at + ".")
+                    + did_you_mean(f"{at}.{key}", [f"{at}.{name}" for name in known])
                 )
             if last:
                 break
@@ -287,6 +294,7 @@ class _Override:
             node[self.keys[-1]] = self.value
 
 
+@cache
 def _parse(text: str, where: str) -> _Override:
     """Split an override by Hydra's own grammar. Raises Mistake where it has another form."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -303,7 +311,7 @@ def _parse(text: str, where: str) -> _Override:
     if group not in GROUPS:
         raise Mistake(
             f"{where}: '{text}' begins with '{group}', which is no group of conf/.\n"
-            + _hint(group, GROUPS)
+            + did_you_mean(group, GROUPS)
         )
     if parsed.is_sweep_override():
         raise Mistake(
@@ -341,12 +349,6 @@ def question_of(path: Path) -> str:
         lines.append(line.lstrip("# "))
     text = " ".join(lines)
     return re.sub(r"^conf/\S+\.yaml\s*[—–-]\s*", "", text)
-
-
-def _hint(word: str, choices: Sequence[str], prefix: str = "") -> str:
-    found = nearest(word, choices)
-    there = ", ".join(choices) or "nothing"
-    return f"Did you mean '{prefix}{found}'? There is: {there}." if found else f"There is: {there}."
 
 
 def _first_line(error: Exception) -> str:

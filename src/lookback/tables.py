@@ -1,7 +1,8 @@
 """Tables and arrays on disk, each naming the plans it came by.
 
 `plans` maps a stage to the digest of its plan, the result's own and those upstream of it:
-{"train": "3f…", "prepare": "9a…"}. Only a result whose plans are today's counts (summarise/). `lineage` reads them back.
+{"train": "3f…", "prepare": "9a…"}. Only a result whose plans are today's counts (summarise/);
+`lineage` reads them back.
 """
 
 import json

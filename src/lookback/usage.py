@@ -25,7 +25,7 @@ def work() -> Iterator[None]:
 
 
 def record(stage: str, *, forked: bool) -> None:
-    """Write what this process has cost so far. `forked`: no parent of ours counts it as its child."""
+    """Write what this process has cost. `forked`: no parent of ours counts it as its child."""
     if path := os.environ.get(LEDGER):
         entry = {"stage": stage, "cpu": time.process_time(), "work": _work, "forked": forked}
         with open(path, "a", encoding="utf-8") as ledger:  # noqa: PTH123 - one write, appended whole

@@ -1,9 +1,9 @@
 """A process that has imported everything once and forks a child for each job.
 
 Importing torch and Lightning costs 3 to 6 CPU seconds a process; a fork of one that has them costs
-some hundredths. The Snakefile's main process starts the server; `lookback STAGE` hands its arguments,
-folder, environment and open files over a socket and waits for the exit status. Without a server,
-or where it does not answer, the command runs in its own process: same numbers, only slower.
+some hundredths. The Snakefile's main process starts the server; `lookback STAGE` hands its
+arguments, folder, environment and open files over a socket and waits for the exit status. Without a
+server, or where it does not answer, the command runs in its own process: same numbers, only slower.
 
 The server computes nothing, so no thread pool and no CUDA context exists when it forks. It ends
 with its main process, known by a pipe; a child ends with its client, as that client's own process

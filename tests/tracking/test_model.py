@@ -1,5 +1,6 @@
 """A model that MLflow loads, from a file and from a server, against the network it was made of."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
+import lookback
 from lookback.files import read_json
 from lookback.tracking import main
 
@@ -23,6 +25,7 @@ from .rows import count
 from .tree import FACTS, Study, complete
 
 OUT = Path("results/tiny/tracked/receipt.json")
+PACKAGE = str(Path(*lookback.__path__).resolve().parent)  # before the working directory changes
 VALUE = replace(FACTS, kind="value", metric="mse", outputs=2)
 TOKENS = replace(FACTS, tokens=True, features=6)
 
@@ -33,8 +36,11 @@ def server(project: Path) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     start = f"from lookback.tracking import ui; ui('sqlite:///results/mlflow.db', {port})"
+    environment = {**os.environ, "PYTHONPATH": PACKAGE}
     with Path("server.log").open("w") as log:
-        process = subprocess.Popen([sys.executable, "-c", start], stdout=log, stderr=log)
+        process = subprocess.Popen(
+            [sys.executable, "-c", start], stdout=log, stderr=log, env=environment
+        )
     try:
         uri = f"http://127.0.0.1:{port}"
         while True:

@@ -175,7 +175,7 @@ def test_without_a_validation_split_the_last_weights_are_kept(fresh):
 
 
 def test_another_preparation_to_the_same_end_keeps_the_seeds(fresh):
-    plan, task, cell = fresh("prepared", "rnn")
+    plan, task, _ = fresh("prepared", "rnn")
     runs = store.runs_folder(plan, task)
     write_json(task, {**read_json(task), "plans": {"prepare": "another"}})
     assert store.runs_folder(plan, task) == runs

@@ -30,7 +30,7 @@ BLOCK = 1 << 18
 GZIP = b"\x1f\x8b"
 
 
-class _Unserved(Exception):  # noqa: N818 - a reason, gathered into one Mistake
+class _Unserved(Exception):
     """Why a mirror did not serve a file."""
 
 

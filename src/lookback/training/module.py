@@ -29,9 +29,8 @@ class Diverged(RuntimeError):
 class TrainingModule(pl.LightningModule):
     """A network under a recipe, from its first step or from a resume state.
 
-    Lightning's own resuming repeats a batch of an epoch that had ended (its issue 18780 and
-    others), so it is not used: a resumed run is a run of the remaining steps, and `epoch` and `step`
-    count from the whole run's start.
+    Lightning's own resuming repeats a batch of an epoch that had ended, so it is not used: a
+    resumed run is a run of the remaining steps; `epoch` and `step` count from the whole run's start.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Stage `train`: trains the seeds of a cell that the store lacks, then assembles the cell's files."""
+"""Stage `train`: trains the seeds that the store lacks, then assembles the cell's files."""
 
 import logging
 import platform
@@ -47,7 +47,7 @@ class Cell:
 
 
 def main(plan: Path, task: Path, seeds: list[int], out: Path) -> None:
-    """Train `seeds` under `plan` on the task that `task` (task.json) describes, into the folder `out`.
+    """Train `seeds` under `plan` on the task of `task` (task.json), into the folder `out`.
 
     Raises Diverged, after all other seeds were trained, naming each seed whose loss was no number.
     """

@@ -1,0 +1,252 @@
+"""A study composed from conf/, and what is said of a study that is wrong."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from lookback.errors import Mistake
+from lookback.study import compose_by_hand, compose_study
+from tests.conftest import ROOT
+
+CONF = ROOT / "conf"
+
+
+@pytest.fixture
+def conf(tmp_path: Path) -> Path:
+    """A copy of conf/ that a test may spoil."""
+    return Path(shutil.copytree(CONF, tmp_path / "conf"))
+
+
+def with_study(conf: Path, text: str) -> None:
+    (conf / "study" / "mine.yaml").write_text(text)
+
+
+def test_a_variant_is_its_base_with_its_own_overrides(conf):
+    with_study(
+        conf,
+        """
+# Does it matter?
+tasks: [adding]
+models:
+  gru:
+  gru_wide: {base: gru, overrides: [model.hidden_size=99, recipe=tutorial]}
+seeds: [4, 2]
+overrides: [model.layers=2]
+""",
+    )
+    study = compose_study(conf, "mine", ["trainer.max_steps=7"])
+    plain, wide = study.cells["adding", "gru"], study.cells["adding", "gru_wide"]
+    assert (plain.model["hidden_size"], wide.model["hidden_size"]) == (64, 99)
+    assert plain.model["layers"] == wide.model["layers"] == 2
+    assert (plain.recipe["select"], wide.recipe["select"]) == ("best", "last")
+    assert plain.trainer["max_steps"] == wide.trainer["max_steps"] == 7
+    assert study.seeds == (4, 2)
+    assert study.overrides == ("trainer.max_steps=7",)
+
+
+def test_the_command_line_has_the_last_word(conf):
+    with_study(
+        conf,
+        """
+# What?
+tasks: {adding: {overrides: [task.length=20, trainer.max_steps=5]}}
+models: [gru]
+seeds: 1
+""",
+    )
+    study = compose_study(
+        conf, "mine", ["task.length=30", "study.models=[rnn,lstm]", "study.seeds=2"]
+    )
+    assert {model for _, model in study.cells} == {"rnn", "lstm"}
+    cell = study.cells["adding", "rnn"]
+    assert (cell.task["length"], cell.trainer["max_steps"], study.seeds) == (30, 5, (0, 1))
+
+
+def test_hydra_grammar_passes_through(conf):
+    study = compose_by_hand(
+        conf,
+        "adding",
+        "gru",
+        0,
+        ["+recipe.optimizer.betas=[0.5,0.9]", "~recipe.optimizer.weight_decay", "recipe.clip=null"],
+    )
+    recipe = study.cells["adding", "gru"].recipe
+    assert recipe["optimizer"]["betas"] == [0.5, 0.9]
+    assert "weight_decay" not in recipe["optimizer"]
+    assert recipe["clip"] is None
+
+
+def test_a_probe_is_changed_by_its_name(conf):
+    study = compose_study(conf, "quick", ["probe.gradient_flow.sequences=17"])
+    assert study.probes["gradient_flow"]["sequences"] == 17
+
+
+def test_the_question_is_the_comment_that_the_study_begins_with():
+    assert compose_study(CONF, "mnist").question.startswith("the tutorial's own network")
+
+
+def test_composing_imports_neither_torch_nor_numpy():
+    import subprocess
+
+    code = (
+        "import sys; from pathlib import Path; from lookback.study import compose_study;"
+        "import lookback.main_process;"
+        f"compose_study(Path({str(CONF)!r}), 'quick');"
+        "assert not {'torch', 'numpy', 'pandas', 'mlflow'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(ROOT / "src")})
+
+
+STUDY = """
+tasks: [adding, digits_rows]
+models: [rnn, lstm, gru, attention, transformer]
+seeds: 3
+recipe: default
+trainer: default
+probes: [gradient_flow]
+explainers: [integrated_gradients, occlusion, attention]
+overrides: [trainer.max_epochs=3, model.hidden_size=16]
+"""
+# Where it is planted, what stood there, the mistake, and what should be suggested.
+MISTAKES = [
+    ("study", "tasks:", "task:", "tasks"),
+    ("study", "tasks:", "taskss:", "tasks"),
+    ("study", "models:", "model:", "models"),
+    ("study", "models:", "modles:", "models"),
+    ("study", "seeds:", "seed:", "seeds"),
+    ("study", "seeds:", "sedes:", "seeds"),
+    ("study", "recipe: default", "recipy: default", "recipe"),
+    ("study", "trainer: default", "training: default", "trainer"),
+    ("study", "probes:", "probe:", "probes"),
+    ("study", "explainers:", "explainer:", "explainers"),
+    ("study", "explainers:", "explanations:", "explainers"),
+    ("study", "overrides:", "override:", "overrides"),
+    ("study", "[adding,", "[ading,", "adding"),
+    ("study", "[adding,", "[add,", "adding"),
+    ("study", "digits_rows]", "digit_rows]", "digits_rows"),
+    ("study", "digits_rows]", "rows]", "digits_rows"),
+    ("study", "lstm,", "lsmt,", "lstm"),
+    ("study", "lstm,", "LSTM,", "lstm"),
+    ("study", "gru,", "gur,", "gru"),
+    ("study", "rnn,", "rn,", "rnn"),
+    ("study", "rnn,", "rrn,", "rnn"),
+    ("study", "attention, transformer", "atention, transformer", "attention"),
+    ("study", "transformer]", "transfomer]", "transformer"),
+    ("study", "transformer]", "transformers]", "transformer"),
+    ("study", "recipe: default", "recipe: defualt", "default"),
+    ("study", "recipe: default", "recipe: tutorail", "tutorial"),
+    ("study", "trainer: default", "trainer: defaults", "default"),
+    ("study", "gradient_flow", "gradients_flow", "gradient_flow"),
+    ("study", "gradient_flow", "gradient", "gradient_flow"),
+    ("study", "integrated_gradients", "integrated_gradient", "integrated_gradients"),
+    ("study", "integrated_gradients", "integratedgradients", "integrated_gradients"),
+    ("study", "occlusion", "oclusion", "occlusion"),
+    ("study", "seeds: 3", "seeds: three", "integer"),
+    ("study", "seeds: 3", "seeds: 0", "at least 1"),
+    ("study", "trainer.max_epochs", "trainer.max_epoch", "trainer.max_epochs"),
+    ("study", "trainer.max_epochs", "trainer.epochs", "trainer.max_epochs"),
+    ("study", "trainer.max_epochs", "traner.max_epochs", "trainer"),
+    ("study", "model.hidden_size", "model.hiden_size", "model.hidden_size"),
+    ("study", "model.hidden_size", "model.hidden", "model.hidden_size"),
+    ("study", "model.hidden_size", "models.hidden_size", "model"),
+    ("study", "model.hidden_size=16", "model.hidden_size=-16", "at least 1"),
+    ("trainer/default", "max_epochs:", "max_epoch:", "max_epochs"),
+    ("trainer/default", "batch_size:", "batchsize:", "batch_size"),
+    ("trainer/default", "batch_size: 64", "batch_size: many", "integer"),
+    ("trainer/default", "devices: auto", "devices: atuo", "auto"),
+    ("trainer/default", "devices: auto", "device: auto", "devices"),
+    ("trainer/default", "log_every:", "log_evry:", "log_every"),
+    ("trainer/default", "precision: 32-true", "precision: 32-ture", "32-true"),
+    ("recipe/default", "initialisation:", "initialization:", "initialisation"),
+    ("recipe/default", "recurrent: orthogonal", "recurrent: ortogonal", "orthogonal"),
+    ("recipe/default", "forget_bias:", "forget_bais:", "forget_bias"),
+    ("recipe/default", "torch.optim.AdamW", "torch.optim.AdmaW", "AdamW"),
+    ("recipe/default", "lr:", "rl:", "lr"),
+    ("recipe/default", "weight_decay:", "weightdecay:", "weight_decay"),
+    ("recipe/default", "shape: cosine", "shape: cosin", "cosine"),
+    ("recipe/default", "select: best", "select: bets", "best"),
+    ("recipe/default", "warmup:", "warm_up:", "warmup"),
+    ("model/gru", "hidden_size:", "hiden_size:", "hidden_size"),
+    ("model/gru", "lookback.models.gru.GRU", "lookback.models.gru.GRUU", "GRU"),
+    ("model/gru", "lookback.models.gru.GRU", "lookback.models.grü.GRU", "gru"),
+    ("model/gru", "layers:", "layer:", "layers"),
+    ("model/rnn", "\nnonlinearity:", "\nnonlinearty:", "nonlinearity"),
+    ("task/adding", "length:", "lenght:", "length"),
+    ("task/adding", "validation:", "valid:", "validation"),
+    ("probe/gradient_flow", "sequences:", "sequence:", "sequences"),
+    ("explainer/occlusion", "lookback.explain.occlusion", "lookback.explain.oclusion", "occlusion"),
+]
+
+
+def plant(conf: Path, place: str, right: str, wrong: str) -> None:
+    with_study(conf, STUDY)
+    path = conf / ("study/mine.yaml" if place == "study" else f"{place}.yaml")
+    text = path.read_text()
+    assert right in text, f"{right!r} does not stand in {path.name}: nothing was planted"
+    path.write_text(text.replace(right, wrong, 1))
+
+
+def answer_to(conf: Path) -> str:
+    with pytest.raises(Mistake) as caught:
+        compose_study(conf, "mine")
+    return str(caught.value)
+
+
+def test_a_mistake_of_one_letter_or_word_is_answered_with_the_right_one(tmp_path):
+    """Each planted alone, in keys and in values; every answer is short and none is a traceback."""
+    assert len(MISTAKES) >= 60
+    missed = []
+    for number, (place, right, wrong, wanted) in enumerate(MISTAKES):
+        conf = Path(shutil.copytree(CONF, tmp_path / str(number)))
+        plant(conf, place, right, wrong)
+        answer = answer_to(conf)
+        assert len(answer.splitlines()) <= 5, answer
+        suggested = f"Did you mean '{wanted}'?" in answer
+        if not (suggested or (wanted in answer and wanted in ("integer", "at least 1"))):
+            missed.append((wrong, wanted, answer))
+    print(f"{len(MISTAKES) - len(missed)} of {len(MISTAKES)} answered right", *missed, sep="\n")
+    assert len(missed) <= 3 * len(MISTAKES) // 60
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("tasks: [adding", "is not YAML"),
+        ("", "is empty"),
+        ("tasks: []\nmodels: [gru]\nseeds: 1", "'tasks'"),
+        ("tasks: [adding]\nmodels: [gru, gru]\nseeds: 1", "twice"),
+        ("tasks: [adding]\nseeds: 1", "'models' is missing"),
+        (
+            "tasks: [adding]\nmodels: {gru: {overrides: [task.length=9]}}\nseeds: 1",
+            "the same for all models",
+        ),
+        (
+            "tasks: [adding]\nmodels: [gru]\nseeds: 1\noverrides: ['trainer.max_epochs=1,2']",
+            "sweep",
+        ),
+        ("tasks: [adding]\nmodels: [gru]\nseeds: 1\noverrides: [model=lstm]", "under 'models'"),
+        ("tasks: [adding]\nmodels: [gru]\nseeds: 1\noverrides: ['a b=3']", "is not an override"),
+        (
+            "tasks: [adding]\nmodels: [gru]\nseeds: 1\noverrides: ['model.hidden_size=${nope}']",
+            "nope",
+        ),
+        ("tasks: [adding]\nmodels: [gru]\nseeds: 1\noverrides: [model.hidden_size=big]", "integer"),
+        (
+            "tasks: [adding]\nmodels: [gru]\nseeds: 1\noverrides: [recipe.optimizer.lr=-1]",
+            "above 0",
+        ),
+        ("tasks: [adding]\nmodels: [gru]\nseeds: 1\noverrides: [model.dropout=1.5]", "below 1"),
+    ],
+)
+def test_what_cannot_be_is_said_in_a_sentence(conf, text, said):
+    with_study(conf, text)
+    answer = answer_to(conf)
+    assert said in answer
+    assert len(answer.splitlines()) <= 5
+
+
+def test_a_study_that_is_not_there_is_answered_with_the_nearest():
+    with pytest.raises(Mistake, match="Did you mean 'mnist'"):
+        compose_study(CONF, "mnits")
