@@ -10,7 +10,7 @@ import pytest
 from lookback.files import read_json, write_json
 from lookback.report import report
 from lookback.summarise import summarise
-from lookback.tables import write_parquet
+from lookback.tables import read_parquet, write_parquet
 from tests.fake_study import change_plan, write_study
 
 PUBLISHED = {"task": "digits_rows", "model": "lstm", "metric": "accuracy", "value": 0.98127}
@@ -100,7 +100,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 @pytest.fixture(scope="session")
 def torn(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """A study of one task: a model failed, a probe of another package has no figure, overridden."""
+    """A study of one task: a model failed, nothing was validated, a probe has no figure, overridden."""
     plan = write_study(
         tmp_path_factory.mktemp("torn"),
         tasks=("adding",),
@@ -114,6 +114,9 @@ def torn(tmp_path_factory: pytest.TempPathFactory) -> Made:
     log.write_text("lookback: the <data> are gone.\n")
     for cell, expected in read_json(plan)["cells"].items():
         frame = pd.DataFrame({"seed": [0, 1, 2], "span": [10.0, 20.0, 31.5], "kind": "a"})
-        path = folder / cell.partition("/")[2] / "probe" / "elsewhere.parquet"
-        write_parquet(path, frame, expected["probe"]["elsewhere"])
+        own = folder / cell.partition("/")[2]
+        write_parquet(own / "probe" / "elsewhere.parquet", frame, expected["probe"]["elsewhere"])
+        history = read_parquet(own / "history.parquet")
+        kept = history[history["split"] == "train"]
+        write_parquet(own / "history.parquet", kept, expected["train"])
     return make(plan)

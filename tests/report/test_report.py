@@ -166,6 +166,14 @@ def test_a_probe_without_a_figure_is_shown_as_means(torn: Made):
     assert ["adding", "gru", "20.5"] in torn.table("span")
 
 
+def test_without_validation_the_training_loss_is_drawn(torn: Made, whole: Made):
+    def axis(made: Made) -> str:
+        return (made.page.parent / "figures" / "curves_adding.svg").read_text(encoding="utf-8")
+
+    assert "train loss" in axis(torn)
+    assert "validation mse" in axis(whole)
+
+
 def test_one_seed_has_no_interval_and_no_winner(tmp_path: Path):
     made = make(write_study(tmp_path, tasks=("adding",), seeds=(1,)))
     rows = made.table("mse (test)")

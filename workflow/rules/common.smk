@@ -3,6 +3,10 @@ import os
 import sys
 from pathlib import Path
 
+if workflow.exec_mode != ExecMode.DEFAULT:
+    # A cluster's job inherits the environment; the main process's worker and ledger are not for it.
+    for name in ("LOOKBACK_WORKER", "LOOKBACK_USAGE"):
+        os.environ.pop(name, None)
 os.environ["PYTHONPATH"] = str(Path(INDEX["code"]).absolute())
 os.environ["PYTHONHASHSEED"] = "0"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
@@ -16,6 +20,16 @@ RECEIPT = f"{STUDY}/tracked/{INDEX['receipt']}.json"
 # -P keeps the working directory out of the path: jobs import the copy of the code, nothing else.
 LOOKBACK = f"{sys.executable} -P -m lookback"
 NOTHING = object()  # Snakemake leaves out of its record what it cannot represent
+
+
+# Light, or in need of a network: these run where the study was started, on a cluster too.
+localrules:
+    all,
+    download,
+    prepare,
+    summarise,
+    report,
+    track,
 
 
 wildcard_constraints:
@@ -94,7 +108,8 @@ def write_what_there_is():
         f"track plan={INDEX['track']['plan']} uri={URI} out={RECEIPT}",
     ]
     for command in commands:
-        shell(f"{LOOKBACK} {command} || true")
+        log = f"{STUDY}/log/{command.split()[0]}.log"
+        shell(f"mkdir -p {STUDY}/log && {LOOKBACK} {command} > {log} 2>&1 || true")
 
 
 def end_of_study():

@@ -5,9 +5,9 @@ rule download:
         plan=plan_of("download"),
     output:
         "results/data/{dataset}/manifest.json",
-    params:
-        **because("download"),
     log:
         "results/data/{dataset}/download.log",
+    params:
+        **because("download"),
     shell:
         "{LOOKBACK} download plan={input.plan:q} out={output:q} > {log:q} 2>&1"

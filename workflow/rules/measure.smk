@@ -8,14 +8,14 @@ rule probe:
         checkpoints=rules.train.output.checkpoints,
     output:
         cell("probe/{probe}.parquet"),
-    params:
-        **because("probe"),
-        folder=cell(""),
     log:
         cell("log/probe-{probe}.log"),
     resources:
         mem_mb=4000,
         runtime=120,
+    params:
+        **because("probe"),
+        folder=cell(""),
     shell:
         "{LOOKBACK} probe plan={input.plan:q} cell={params.folder:q} out={output:q} > {log:q} 2>&1"
 
@@ -30,14 +30,14 @@ rule explain:
     output:
         attributions=cell("explain/{explain}.npz"),
         scores=cell("explain/{explain}.scores.parquet"),
-    params:
-        **because("explain"),
-        folder=cell(""),
     log:
         cell("log/explain-{explain}.log"),
     resources:
         mem_mb=4000,
         runtime=120,
+    params:
+        **because("explain"),
+        folder=cell(""),
     shell:
         "{LOOKBACK} explain plan={input.plan:q} cell={params.folder:q} out={output.attributions:q} "
         "> {log:q} 2>&1"

@@ -10,9 +10,9 @@ rule prepare:
         data=manifest_of_task,
     output:
         f"{STUDY}/{{task}}/task.json",
-    params:
-        **because("prepare"),
     log:
         f"{STUDY}/{{task}}/log/prepare.log",
+    params:
+        **because("prepare"),
     shell:
         "{LOOKBACK} prepare plan={input.plan:q} out={output:q} > {log:q} 2>&1"

@@ -10,10 +10,10 @@ rule summarise:
         ],
     output:
         directory(f"{STUDY}/summary"),
-    params:
-        **because("summarise"),
     log:
         f"{STUDY}/log/summarise.log",
+    params:
+        **because("summarise"),
     shell:
         "{LOOKBACK} summarise plan={input.plan:q} out={output:q} > {log:q} 2>&1"
 
@@ -24,10 +24,10 @@ rule report:
         summary=f"{STUDY}/summary",
     output:
         f"{STUDY}/report/index.html",
-    params:
-        **because("report"),
     log:
         f"{STUDY}/log/report.log",
+    params:
+        **because("report"),
     shell:
         "{LOOKBACK} report plan={input.plan:q} summary={input.summary:q} out={output:q} > {log:q} 2>&1"
 
@@ -38,9 +38,9 @@ rule track:
         report=f"{STUDY}/report/index.html",
     output:
         RECEIPT,
-    params:
-        **because("track"),
     log:
         f"{STUDY}/log/track.log",
+    params:
+        **because("track"),
     shell:
         "{LOOKBACK} track plan={input.plan:q} uri={URI:q} out={output:q} > {log:q} 2>&1"

@@ -10,11 +10,9 @@ rule train:
         metrics=cell("metrics.json"),
         predictions=cell("predictions.parquet"),
         cost=cell("cost.json"),
-        checkpoints=[cell(f"checkpoints/seed={seed}.ckpt") for seed in INDEX["study"]["seeds"]],
-    params:
-        **because("train"),
-        seeds=",".join(map(str, INDEX["study"]["seeds"])),
-        folder=cell(""),
+        checkpoints=[
+            cell(f"checkpoints/seed={seed}.ckpt") for seed in INDEX["study"]["seeds"]
+        ],
     log:
         cell("log/train.log"),
     threads: 1
@@ -22,6 +20,10 @@ rule train:
         gpu=INDEX["gpus"],
         mem_mb=4000,
         runtime=720,
+    params:
+        **because("train"),
+        seeds=",".join(map(str, INDEX["study"]["seeds"])),
+        folder=cell(""),
     shell:
         "{LOOKBACK} train plan={input.plan:q} task={input.task:q} seeds={params.seeds} "
         "out={params.folder:q} > {log:q} 2>&1"

@@ -15,6 +15,7 @@ from hydra.utils import instantiate
 from jaxtyping import Float
 from torch import Tensor
 
+from lookback import usage
 from lookback.applies import DoesNotApply
 from lookback.data.batch import Batch, SequenceDataset
 from lookback.explain.base import Explainer, answer, within
@@ -41,7 +42,8 @@ def main(plan: Path, cell: Path, out: Path) -> None:
     runs = list(load_runs(cell))
     seeds = [run.seed for run in runs]
     try:
-        arrays, frame = explain(explainer, runs)
+        with usage.work():
+            arrays, frame = explain(explainer, runs)
     except DoesNotApply as reason:
         arrays = {"reason": str(reason)}
         frame = pd.DataFrame({"seed": seeds, "reason": str(reason)})

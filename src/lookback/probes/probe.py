@@ -6,6 +6,7 @@ import pandas as pd
 import torch
 from hydra.utils import instantiate
 
+from lookback import usage
 from lookback.applies import DoesNotApply
 from lookback.files import read_json
 from lookback.probes.base import Probe
@@ -23,7 +24,8 @@ def main(plan: Path, cell: Path, out: Path) -> None:
     torch.set_num_threads(1)
     probe: Probe = instantiate(read_json(plan)["probe"])
     runs = list(load_runs(cell))
-    frame = pd.concat([measured(probe, run) for run in runs], ignore_index=True)
+    with usage.work():
+        frame = pd.concat([measured(probe, run) for run in runs], ignore_index=True)
     write_parquet(out, frame, {**runs[0].plans, "probe": plan.stem})
 
 

@@ -1,7 +1,8 @@
 """How the gradient fades on its way back from the answer: ‖∂L/∂h_t‖ by distance, query − t.
 
 Line: the median over test sequences, averaged over seeds, for the states of the last layer; dashed
-for the cell state of an LSTM. Band: quartiles. A line ends where the gradient is exactly zero.
+for the cell state of an LSTM. Band: quartiles. A line ends where the gradient is exactly zero: in a
+transformer of one layer at once, since its steps reach the answer by no state but the last.
 """
 
 import math
@@ -66,13 +67,16 @@ def finding(frame: pd.DataFrame) -> str:
     shown = shown[(shown["stage"] == "trained") & (shown["kind"] == "hidden")]
     farthest = shown["distance"].max()
     mean = shown.groupby(["model", "distance"], observed=True)["log_norm"].mean().unstack() / TEN
-    left = (mean[farthest] - mean[0]).fillna(-math.inf).sort_values(ascending=False)
-    shares = {model: f"{10**power:.2g}" for model, power in left.items()}
-    unbroken = {
-        model: share.replace("-", "\N{NON-BREAKING HYPHEN}") for model, share in shares.items()
-    }
-    said = ", ".join(f"{model} {share}" for model, share in unbroken.items())
+    reaches = mean.drop(columns=0).notna().any(axis=1)
+    left = (mean[farthest] - mean[0])[reaches].fillna(-math.inf).sort_values(ascending=False)
+    said = [f"{model} {_unbroken(10**power)}" for model, power in left.items()]
+    said += [f"{model} none through its states" for model in reaches.index[~reaches]]
     return (
         f"After training, the gradient {farthest} steps before the answer, as a multiple of that "
-        f"at the answer: {said}."
+        f"at the answer: {', '.join(said)}."
     )
+
+
+def _unbroken(value: float) -> str:
+    """Two digits, with a minus at which no line is broken."""
+    return f"{value:.2g}".replace("-", "\N{NON-BREAKING HYPHEN}")

@@ -1,0 +1,56 @@
+import math
+
+import numpy as np
+import pandas as pd
+
+from lookback.report.drawing import PALETTE, colours, inline, models, new_figure, to_svg
+from lookback.report.figures import gradient_flow
+
+
+def flow(model: str, state: str, log_norms: list[float]) -> pd.DataFrame:
+    """A frame as the probe leaves it, trained and of one seed."""
+    frame = pd.DataFrame({"distance": range(len(log_norms)), "log_norm": log_norms})
+    return frame.assign(model=model, state=state, stage="trained", seed=0, task="adding")
+
+
+def test_a_model_keeps_its_colour_where_others_are_missing():
+    frame = pd.DataFrame({"model": pd.Categorical(["gru"], categories=["rnn", "lstm", "gru"])})
+    assert models(frame) == ["gru"]
+    assert colours(frame)["gru"] == PALETTE[2]
+
+
+def test_equal_figures_of_other_names_share_no_id():
+    first, second = (to_svg(new_figure(1), name) for name in ("one", "two"))
+    assert 'id="one-figure_1"' in first
+    assert first.replace("one-", "") == second.replace("two-", "")
+
+
+def test_a_label_is_escaped_where_it_stands_in_the_page():
+    assert 'aria-label="a &lt;b&gt; &#34;c&#34;"' in inline(to_svg(new_figure(1), "x"), 'a <b> "c"')
+
+
+def test_what_is_left_of_the_gradient_is_the_ratio_of_first_step_to_answer():
+    halved = [math.log(0.5) * step for step in range(11)]
+    frame = pd.concat([flow("rnn", "hidden/0", halved), flow("gru", "hidden/0", [0.0] * 11)])
+    assert gradient_flow.finding(frame).endswith(
+        "10 steps before the answer, as a multiple of that at the answer: gru 1, rnn 0.00098."
+    )
+
+
+def test_the_last_layer_is_the_last_that_earlier_steps_reach_the_answer_through():
+    only_last = [0.0, np.nan, np.nan]
+    frame = pd.concat(
+        [
+            flow("transformer", "hidden/0", [0.0, -1.0, -2.0]),
+            flow("transformer", "hidden/1", only_last),
+            flow("lstm", "hidden/0", [0.0, -3.0, -6.0]),
+            flow("lstm", "hidden/1", [0.0, -1.0, -2.0]),
+            flow("lstm", "cell/1", [0.0, -1.0, -2.0]),
+            flow("shallow", "hidden/0", only_last),
+        ],
+        ignore_index=True,
+    )
+    shown = gradient_flow.last_layer(frame).groupby("model")["state"].unique()
+    assert list(shown["transformer"]) == ["hidden/0"]
+    assert list(shown["lstm"]) == ["hidden/1", "cell/1"]
+    assert gradient_flow.finding(frame).endswith("shallow none through its states.")
