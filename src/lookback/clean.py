@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lookback.files import read_json
 from lookback.lineage import plans_of
-from lookback.plan import PLANS
+from lookback.plan import PLANS, newest_indices
 from lookback.snapshot import CODE
 from lookback.training.store import RUNS, runs_folder
 
@@ -20,7 +20,7 @@ def clean() -> None:
     seed by a trained cell; a copy of the code by such an index.
     """
     kept_plans, kept_code, kept_runs = set(_named_by_results()), set(), set()
-    for index in _newest_indices():
+    for index in newest_indices().values():
         kept_plans |= {index.stem, *_plans_in(read_json(index))}
         kept_code.add(Path(read_json(index)["code"]).name)
     for metrics in STUDIES.glob("*/*/*/metrics.json"):
@@ -41,16 +41,6 @@ def _named_by_results() -> Iterator[str]:
             yield from plans_of(path).values()
     for path in STUDIES.glob("*/*/task.json"):
         yield from plans_of(path).values()
-
-
-def _newest_indices() -> list[Path]:
-    """The newest index of each study that still has results."""
-    newest: dict[str, Path] = {}
-    for path in sorted(PLANS.glob("study/*.yaml"), key=lambda path: path.stat().st_mtime):
-        name = read_json(path)["study"]["name"]
-        if (STUDIES / name).exists():
-            newest[name] = path
-    return list(newest.values())
 
 
 def _plans_in(node: object) -> Iterator[str]:

@@ -45,6 +45,8 @@ HELP = f"""How far back does a sequence model remember, and can its explanation 
   snakemake --cores N [--config study=NAME]     run a study
   lookback train task=NAME model=NAME [seed=N] [KEY=VALUE …]
                                                 one run by hand, into results/by-hand/
+  lookback track [--follow] [study=NAME] [uri=URI]
+                                                a study to MLflow; --follow: while it trains
 {"".join(f"  lookback {name:<38}{text.split(':')[0]}{chr(10)}" for name, text in COMMANDS.items())}
 The DAG's own stages, called with a plan: {", ".join(STAGES)}.
 """
@@ -107,6 +109,11 @@ def _dispatch(stage: str, words: Sequence[str]) -> None:
             from lookback.by_hand import train
 
             return train(words)
+        if stage == "track" and "plan" not in said:
+            from lookback.track_by_hand import track
+
+            _allow(stage, said, ("study", "uri"))
+            return track(**said, follow="--follow" in words)
         module, kinds = STAGES[stage]
         _require(stage, said, kinds)
         values = {name: kind(said[name]) for name, kind in kinds.items()}
@@ -126,7 +133,8 @@ def _dispatch(stage: str, words: Sequence[str]) -> None:
 
 def _parse(stage: str, words: Sequence[str]) -> Arguments:
     for word in words:
-        if "=" not in word and not word.startswith("~"):
+        known = word.startswith("~") or (stage, word) == ("track", "--follow")
+        if "=" not in word and not known:
             raise Mistake(f"`lookback {stage}` takes key=value, not '{word}'.")
     return dict(word.split("=", 1) for word in words if "=" in word)
 

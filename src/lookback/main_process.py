@@ -58,6 +58,7 @@ class Session:
     def __init__(self, code: str):
         self.code = code
         self.started = time.monotonic()
+        self._began = time.time()
         self._lock = open("results/.lock", "a")  # noqa: SIM115, PTH123 - held until the process ends
         self._server: subprocess.Popen[bytes] | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="lookback-")
@@ -81,6 +82,10 @@ class Session:
             env={**os.environ, "PYTHONPATH": self.code},
         )
         os.environ[worker.SOCKET] = str(address)
+
+    def began_before(self, path: str) -> bool:
+        """Whether a file was written since this run of Snakemake began."""
+        return Path(path).stat().st_mtime >= self._began
 
     def end(self, log: Any) -> None:
         """Stop the worker and say what the run cost, by stage."""

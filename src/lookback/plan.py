@@ -80,7 +80,7 @@ def make(root: Path, study: Study) -> Path:
         "cells": cells,
         **{stage: planner.stage(stage, **body) for stage in ("summarise", "report", "track")},
         "uri": study.tracking["uri"],
-        "receipt": re.sub(r"[^\w.-]+", "_", study.tracking["uri"]).strip("_"),
+        "receipt": receipt_of(study.tracking["uri"]),
         "gpus": 1
         if local_gpus()
         else 0,  # what a job asks of this machine; a cluster's profile says its own
@@ -95,7 +95,11 @@ class _Planner:
 
     def stage(self, name: str, **body: Any) -> Stage:
         """One plan file and the reasons that `-n` may give."""
-        code = self.code.of([STAGE_MODULES[name], *_targets(body)])
+        roots = [STAGE_MODULES[name], *_targets(body)]
+        if name == "report":  # finds a probe's figure by its name, so nothing imports it
+            figures = (f"lookback.report.figures.{probe}" for probe in body["study"]["probes"])
+            roots += [figure for figure in figures if figure in self.code.hashes]
+        code = self.code.of(roots)
         libraries = {"python": platform.python_version(), **_versions(LIBRARIES[name])}
         plan = {"stage": name, **body, "code": code, "libraries": libraries}
         because = {**dict(_flat(body)), **{f"code of {m}": h for m, h in code.items()}, **libraries}
@@ -165,7 +169,9 @@ def _versions(names: tuple[str, ...]) -> dict[str, str]:
 
 
 def _put(stage: str, content: Mapping[str, Any]) -> Path:
-    text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    # A table keeps the order in which a study names its models; in a config order means nothing.
+    ordered = stage in ("summarise", "report", "track", "study")
+    text = json.dumps(content, indent=1, sort_keys=not ordered, ensure_ascii=False) + "\n"
     path = PLANS / stage / f"{digest(text)}.yaml"
     if not path.exists():
         write_text(path, text)
@@ -233,6 +239,21 @@ def _touch_what_is_outdated(index: Mapping[str, Any], expected: Mapping[str, Any
                 and plans_of(path) != wanted
             ):
                 os.utime(plan)
+
+
+def receipt_of(uri: str) -> str:
+    """The file name, without its ending, of tracking's receipt for a URI."""
+    return re.sub(r"[^\w.-]+", "_", uri).strip("_")
+
+
+def newest_indices() -> dict[str, Path]:
+    """The newest index of each study that has results here, by the study's name."""
+    newest = {}
+    for path in sorted(PLANS.glob("study/*.yaml"), key=lambda path: path.stat().st_mtime):
+        name = read_json(path)["study"]["name"]
+        if Path("results", name).exists():
+            newest[name] = path
+    return newest
 
 
 def _check_layout() -> None:

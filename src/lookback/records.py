@@ -236,7 +236,7 @@ def _measured(cell: Cell) -> tuple[dict[str, Path], list[str]]:
     for stage, ending in (("probe", ".parquet"), ("explain", ".scores.parquet")):
         for name, plans in cell.expected[stage].items():
             path = f"{stage}/{name}{ending}"
-            reason = cell.lack(path, plans, f"log/{stage}/{name}.log")
+            reason = cell.lack(path, plans, f"log/{stage}-{name}.log")
             if reason:
                 holes.append(f"{stage} {name}: {reason}")
             else:

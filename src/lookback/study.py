@@ -172,8 +172,8 @@ def _compose(
 def _own_of(model: _Variant, override: "_Override") -> "_Override":
     if override.group not in ("model", "recipe", "trainer"):
         raise Mistake(
-            f"{override.where}: model '{model.name}' has the override '{override.text}', but a task "
-            "is the same for all models. Make a variant of the task instead, under 'tasks'."
+            f"{override.where}: model '{model.name}' has the override '{override.text}', but a "
+            "task is the same for all models. Make a variant of the task instead, under 'tasks'."
         )
     return override
 

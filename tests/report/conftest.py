@@ -100,7 +100,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 @pytest.fixture(scope="session")
 def torn(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """A study of one task: a model failed, nothing was validated, a probe has no figure, overridden."""
+    """One task, overridden: a model failed, nothing was validated, a probe has no figure."""
     plan = write_study(
         tmp_path_factory.mktemp("torn"),
         tasks=("adding",),

@@ -33,7 +33,8 @@ def main(plan: Path, cell: Path, out: Path) -> None:
 
     `out` holds, for S seeds and N sequences: values (S, N, T, F); error (S, N) where the explainer
     knows it; output and prediction (S, N); inputs (N, T, F), of tokens their ids (N, T, 1);
-    lengths and target (N,); seeds (S,); reason "". Where the explainer does not apply to the
+    lengths and target (N,); evidence (N, T) where it is known; seeds (S,); reason "". Where the
+    explainer does not apply to the
     model, it holds the seeds and the reason, and the scores a row {seed, reason} each seed.
     """
     torch.set_flush_denormal(True)
@@ -69,6 +70,8 @@ def explain(explainer: Explainer, runs: list[Run]) -> tuple[dict[str, Any], pd.D
         "target": asked.target.flatten(1)[:, 0],
         "reason": "",
     }
+    if asked.evidence is not None:
+        shared["evidence"] = asked.evidence[:, 0]
     return {**stacked, **shared}, pd.concat(frames, ignore_index=True)
 
 

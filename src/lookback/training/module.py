@@ -30,7 +30,7 @@ class TrainingModule(pl.LightningModule):
     """A network under a recipe, from its first step or from a resume state.
 
     Lightning's own resuming repeats a batch of an epoch that had ended, so it is not used: a
-    resumed run is a run of the remaining steps; `epoch` and `step` count from the whole run's start.
+    resumed run is one of the remaining steps; `epoch` and `step` count from the whole run's start.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Which steps a model says it used: the inputs of a test sequence, and each attribution of it.
 
 Red speaks for the class that the model answered, or raises its value; blue the reverse; each strip
-on a scale of its own. Black marks: the steps that truly decide, where known. Features run downwards.
+on its own scale. Black marks: the steps that truly decide, where known. Features run downwards.
 """
 
 import numpy as np

@@ -1,0 +1,391 @@
+"""The real DAG on a small study: from a fresh copy of the project to the report and MLflow."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from lookback.files import read_json
+from lookback.tables import read_parquet
+
+MODELS = ("rnn", "gru", "attention")
+
+
+def test_every_file_of_the_design_is_there(finished_once):
+    study = finished_once.study
+    assert (study / "adding/task.json").exists()
+    for model in MODELS:
+        cell = study / "adding" / model
+        names = [
+            "config.yaml",
+            "history.parquet",
+            "metrics.json",
+            "predictions.parquet",
+            "cost.json",
+        ]
+        names += ["checkpoints/seed=0.ckpt", "checkpoints/seed=1.ckpt"]
+        names += ["probe/gradient_flow.parquet", "explain/occlusion.npz"]
+        names += ["explain/occlusion.scores.parquet", "explain/attention.npz"]
+        assert [name for name in names if not (cell / name).exists()] == []
+    assert (study / "report/index.html").stat().st_size < 2_000_000
+    page = (study / "report/index.html").read_text()
+    assert not re.search(r"""(src|href)=["']https?://""", page)
+
+
+def test_the_end_says_where_the_report_is_and_what_each_stage_cost(finished_once):
+    said = finished_once.output
+    assert "results/small/report/index.html" in said
+    assert "make ui" in said
+    costs = re.findall(r"^(\w+) +([\d.]+) +([\d.]+)", said, re.MULTILINE)
+    stages = {stage: (float(work), float(rest)) for stage, work, rest in costs}
+    assert {"prepare", "train", "probe", "explain", "report", "track", "snakemake"} <= set(stages)
+    assert stages["train"][0] > 0
+    total = [
+        sum(column) for column in zip(*(v for k, v in stages.items() if k != "all"), strict=True)
+    ]
+    assert stages["all"] == pytest.approx(tuple(total), abs=0.1 * len(stages))
+
+
+def test_the_report_and_mlflow_agree_to_the_last_digit(finished_once, monkeypatch):
+    import mlflow
+
+    monkeypatch.chdir(finished_once.root)
+    mlflow.set_tracking_uri("sqlite:///results/mlflow.db")
+    runs = mlflow.search_runs(experiment_names=["small"])
+    parents = runs[runs["tags.seed"].isna()].set_index("tags.model")
+    table = pd.read_csv(finished_once.study / "report/tables/results_adding.csv")
+    table = table[table["row"] == "model"].set_index("model")
+    summary = read_parquet(finished_once.study / "summary/results.parquet").set_index("model")
+    for model in MODELS:
+        tracked = parents.loc[model, "metrics.test/mse"]
+        assert tracked == table.loc[model, "mean"] == summary.loc[model, "mean"]
+    seeds = runs[runs["tags.seed"].notna()]
+    assert len(seeds) == 2 * len(MODELS)
+    for _, run in seeds.iterrows():
+        scores = read_json(finished_once.study / "adding" / run["tags.model"] / "metrics.json")[
+            "seeds"
+        ]
+        assert run["metrics.test/mse"] == scores[run["tags.seed"]]["test/mse"]
+    page = (finished_once.study / "report/index.html").read_text()
+    assert all(run_id[:8] in page for run_id in parents["run_id"])  # each cell's run is named
+
+
+def test_nothing_is_left_to_do_and_no_step_is_tracked_twice(finished):
+    database = finished.root / "results/mlflow.db"
+    count = "select count(*) from metrics"
+    before = sqlite3.connect(database).execute(count).fetchone()
+    assert finished.planned() == set()
+    finished.run()
+    index = read_json(next((finished.root / "results/.plan/study").glob("*.yaml")))
+    finished.lookback(
+        "track",
+        f"plan={index['track']['plan']}",
+        "uri=sqlite:///results/mlflow.db",
+        "out=again.json",
+    )
+    assert sqlite3.connect(database).execute(count).fetchone() == before
+
+
+def test_the_same_study_gives_the_same_bytes_whatever_the_cores(finished_once, fresh):
+    fresh.run(cores=1)
+    assert fresh.contents() == finished_once.contents()
+
+
+def test_one_more_seed_trains_that_seed_alone_and_going_back_costs_a_copy(finished):
+    before = finished.contents()
+    finished.run("overrides=[study.seeds=3]")
+    starts = [
+        json.loads(line)
+        for path in (finished.root / "results/.runs").glob("*/seed=*/journal.jsonl")
+        for line in path.read_text().splitlines()
+        if '"start"' in line
+    ]
+    assert len(starts) == 3 * len(MODELS)  # no seed was started twice
+    page = (finished.study / "report/index.html").read_text()
+    assert "study.seeds=3" in page  # the study is overridden, and says so
+    finished.run()
+    assert finished.contents() == before
+
+
+FILES = {
+    "src/lookback/models/echo.py": '''
+"""h_t = tanh(a h_{t-1} + W x_t): one shared decay."""
+import torch
+from torch import nn
+from lookback.models.base import SequenceModel, Trace, at_queries
+
+
+class Echo(SequenceModel):
+    def __init__(self, features: int, hidden_size: int):
+        super().__init__()
+        self.output_size = hidden_size
+        self.into = nn.Linear(features, hidden_size)
+
+    def forward(self, inputs, lengths, query):
+        return self.trace(inputs, lengths, query, differentiable=torch.is_grad_enabled()).features
+
+    def trace(self, inputs, lengths, query, *, differentiable=False):
+        state, steps = torch.zeros(len(inputs), self.output_size), []
+        for step in self.into(inputs).unbind(1):
+            state = torch.tanh(0.9 * state + step)
+            steps.append(state)
+        states = torch.stack(steps, 1)
+        return Trace(at_queries(states, query), {"hidden/0": states}, path={"hidden/0": steps})
+
+    def initialise(self, initialisation):
+        nn.init.xavier_uniform_(self.into.weight)
+''',
+    "conf/model/echo.yaml": "_target_: lookback.models.echo.Echo\nhidden_size: 5\n",
+    "src/lookback/data/largest.py": '''
+"""Which of two steps held the larger value?"""
+import torch
+from lookback.data.batch import SequenceDataset
+from lookback.data.task import Facts, Task
+
+
+class Largest(Task):
+    def __init__(self, length: int):
+        self.length = length
+
+    def facts(self):
+        sizes = {"train": 64, "validation": 16, "test": 32}
+        return Facts("class", False, 1, self.length, 2, "accuracy", 0.5, "most frequent class", sizes)
+
+    def dataset(self, split):
+        generator = torch.Generator().manual_seed(len(split))
+        inputs = torch.rand(self.facts().sizes[split], self.length, 1, generator=generator)
+        lengths = torch.full((len(inputs),), self.length)
+        target = (inputs[:, 0] > inputs[:, -1]).long()
+        return SequenceDataset(inputs, lengths, lengths.unsqueeze(1) - 1, target)
+''',
+    "conf/task/largest.yaml": "_target_: lookback.data.largest.Largest\nlength: 6\n",
+    "src/lookback/probes/size.py": '''
+"""How large the weights have become."""
+import pandas as pd
+
+
+class Size:
+    def measure(self, run, *, generator):
+        norm = sum(weight.square().sum().item() for weight in run.model.parameters())
+        return pd.DataFrame({"squared_norm": [norm]})
+''',
+    "conf/probe/size.yaml": "_target_: lookback.probes.size.Size\n",
+    "src/lookback/explain/magnitude.py": '''
+"""A step speaks by its size alone."""
+from lookback.explain.base import Attribution
+
+
+class Magnitude:
+    def __init__(self, sequences: int):
+        self.sequences = sequences
+
+    def attribute(self, model, batch, query, output, *, background, generator):
+        return Attribution(batch.inputs.abs())
+''',
+    "conf/explainer/magnitude.yaml": "_target_: lookback.explain.magnitude.Magnitude\nsequences: 8\n",
+    "conf/study/small.yaml": """# Is one file and one YAML enough?
+tasks: [largest]
+models: [echo, gru]
+seeds: 1
+overrides: [trainer.max_epochs=2]
+probes: [size, gradient_flow]
+explainers: [magnitude]
+""",
+}
+
+
+def test_a_model_a_task_a_probe_and_an_explainer_are_one_file_and_one_yaml_each(fresh):
+    for path, text in FILES.items():
+        (fresh.root / path).write_text(text)
+    fresh.run()
+    cell = fresh.study / "largest" / "echo"
+    assert read_parquet(cell / "probe/size.parquet").squared_norm.gt(0).all()
+    assert read_parquet(cell / "explain/magnitude.scores.parquet").score.tolist() == ["deletion"]
+    page = (fresh.study / "report/index.html").read_text()
+    assert all(name in page for name in ("echo", "largest", "size", "magnitude"))
+
+
+def test_a_failed_cell_is_named_in_the_report_and_is_all_that_is_left_to_do(fresh):
+    fresh.edit(
+        "conf/study/small.yaml",
+        "  rnn:\n",
+        "  rnn: {overrides: [recipe.optimizer.lr=1e30, recipe.clip=null]}\n",
+    )
+    said = fresh.run(status=1)
+    assert re.search(r"FAILED train adding/rnn: .*the loss became", said)
+    page = (fresh.study / "report/index.html").read_text()
+    assert "the loss became" in page
+    results = read_parquet(fresh.study / "summary/results.parquet").set_index("model")
+    assert results.loc["rnn", "reason"]
+    assert results.loc["gru", "seeds"] == 2
+    left = fresh.planned()
+    assert {job for job in left if job.startswith(("train", "probe", "explain"))} == {
+        "train adding/rnn",
+        "probe adding/rnn gradient_flow",
+        "explain adding/rnn occlusion",
+        "explain adding/rnn attention",
+    }
+    fresh.edit("conf/study/small.yaml", "lr=1e30", "lr=1e-3")
+    fresh.run()
+    assert "the loss became" not in (fresh.study / "report/index.html").read_text()
+
+
+def wait_for(condition, seconds: float = 120.0) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it did not come to that"
+        time.sleep(0.02)
+
+
+def test_a_started_study_reads_nothing_but_its_plan(fresh, finished_once):
+    """conf/, workflow/ and the live package go while the first job runs; the queue does not notice."""
+    process = fresh.start(cores=1)
+    wait_for(lambda: list((fresh.root / "results/.runs").glob("*/seed=*/journal.jsonl")))
+    for part in ("conf", "workflow", "src"):
+        shutil.rmtree(fresh.root / part)
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    assert fresh.contents() == finished_once.contents()
+
+
+def test_an_edit_while_a_study_runs_touches_no_job_and_is_not_missed_afterwards(
+    fresh, finished_once
+):
+    process = fresh.start(cores=1)
+    wait_for(lambda: list((fresh.root / "results/.runs").glob("*/seed=*/journal.jsonl")))
+    fresh.edit(
+        "src/lookback/models/gru.py",
+        "r = torch.sigmoid(x_r + h_r)",
+        "r = torch.sigmoid(x_r + h_r) ** 2",
+    )
+    fresh.edit("conf/model/rnn.yaml", "hidden_size: 64", "hidden_size: 65")
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    assert fresh.contents() == finished_once.contents()
+    assert "train adding/gru" in fresh.planned()
+    assert "train adding/attention" not in fresh.planned()
+
+
+def test_a_second_run_waits_for_none_and_says_so(fresh):
+    process = fresh.start(cores=1)
+    wait_for(lambda: list((fresh.root / "results/.runs").glob("*/seed=*/journal.jsonl")))
+    try:
+        said = fresh.run(status=2)
+        assert "another run is writing to results/" in said
+        assert "Traceback" not in said
+        fresh.run("-n")  # a dry run harms nothing
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_a_result_that_a_lost_job_left_is_not_taken_for_current(finished):
+    """A cluster's job outlives its Snakemake: its result has no record, and is of an older plan."""
+    finished.edit("conf/model/gru.yaml", "layers: 1", "layers: 2")
+    shutil.rmtree(finished.root / ".snakemake/metadata")
+    time.sleep(0.01)
+    for path in (finished.study / "adding/gru").rglob("*"):
+        os.utime(path)  # the result came after the plan of today was made
+    assert "train adding/gru" in finished.planned()
+    assert "train adding/rnn" not in finished.planned()
+
+
+def test_a_server_that_cannot_be_reached_fails_the_tracking_alone(fresh):
+    fresh.environment["MLFLOW_TRACKING_URI"] = "http://127.0.0.1:9"
+    said = fresh.run(status=1)
+    assert re.search(r"FAILED track: .*127\.0\.0\.1:9", said)
+    assert said.count("FAILED") == 1
+    assert (fresh.study / "report/index.html").exists()
+    assert fresh.planned() == {"track"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["study=smal"], "Did you mean 'small'"),
+        (["stduy=small"], "Did you mean 'study'"),
+        (["study=small", "overrides=[trainer.max_epoch=2]"], "Did you mean 'trainer.max_epochs'"),
+    ],
+)
+def test_a_mistake_at_the_command_line_is_a_sentence_and_status_2(fresh, arguments, said):
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--config", *arguments]
+    printed = fresh.call(command, status=2)
+    assert said in printed
+    assert "Traceback" not in printed
+    assert not (fresh.root / "results" / "small").exists()
+
+
+def test_results_of_another_version_are_not_touched(finished):
+    (finished.root / "results/.layout.json").write_text('{"layout": 99}')
+    assert "another version" in finished.run(status=2)
+
+
+def test_a_plan_of_a_hundred_cells_is_quick_to_make_and_imports_no_torch(fresh):
+    models = "\n".join(
+        f"  gru{i}: {{base: gru, overrides: [model.hidden_size={i + 2}]}}" for i in range(25)
+    )
+    tasks = "\n".join(
+        f"  adding{i}: {{base: adding, overrides: [task.length={i + 9}]}}" for i in range(4)
+    )
+    text = f"# Many\ntasks:\n{tasks}\nmodels:\n{models}\nseeds: 1\nprobes: [gradient_flow]\nexplainers: [occlusion]\n"
+    (fresh.root / "conf/study/small.yaml").write_text(text)
+    code = (
+        "import sys; from snakemake.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit as end: status = end.code\n"
+        "assert not {'torch', 'mlflow', 'captum'} & set(sys.modules), 'heavy'\n"
+        "sys.exit(status)"
+    )
+    said = fresh.call([sys.executable, "-c", code, "--cores", "2", "-n", "--config", "study=small"])
+    assert "100 train" in said
+
+
+def test_one_run_by_hand_is_the_study_s_own(finished):
+    small = ["task.length=10", "task.train=96", "task.validation=32", "task.test=48"]
+    small += [
+        "model.hidden_size=6",
+        "trainer.batch_size=16",
+        "trainer.max_epochs=3",
+        "trainer.log_every=2",
+    ]
+    finished.lookback("train", "task=adding", "model=gru", "seed=1", *small)
+    by_hand = read_json(finished.root / "results/by-hand/adding/gru/metrics.json")
+    in_study = read_json(finished.study / "adding/gru/metrics.json")
+    assert by_hand["seeds"]["1"] == in_study["seeds"]["1"]
+    assert "Did you mean 'gru'" in finished.lookback("train", "task=adding", "model=gur", status=2)
+
+
+def test_clean_keeps_what_results_refer_to(finished):
+    finished.edit("conf/model/gru.yaml", "layers: 1", "layers: 1\n# only said")
+    before = finished.contents()
+    stray = finished.root / "results/.runs/0000/seed=0"
+    stray.mkdir(parents=True)
+    finished.lookback("clean")
+    assert not stray.exists()
+    assert finished.planned() == set()
+    assert finished.contents() == before
+    shutil.rmtree(finished.study / "adding/gru")
+    finished.run()  # the kept seeds come back as a copy
+    assert finished.contents() == before
+
+
+def test_a_job_whose_worker_was_killed_runs_in_a_process_of_its_own(tmp_path: Path):
+    """The address is there, and nobody answers."""
+    environment = {**os.environ, "LOOKBACK_WORKER": str(tmp_path / "nobody")}
+    done = subprocess.run(
+        [sys.executable, "-m", "lookback", "prepare", "plan=none", "out=x"],
+        env={**environment, "PYTHONPATH": str(Path(__file__).parents[2] / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "none" in done.stderr
