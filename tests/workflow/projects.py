@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,7 +49,7 @@ class Project:
         return cls(root)
 
     def copy(self, root: Path) -> "Project":
-        """The same project with its results, elsewhere; Snakemake looks at times, so they are kept."""
+        """The same project with its results, elsewhere, and with the same times."""
         shutil.copytree(self.root, root, symlinks=True)
         return Project(root, dict(self.environment))
 
@@ -95,6 +96,13 @@ class Project:
             text=True,
             start_new_session=True,
         )
+
+    def wait_for_training(self, seconds: float = 120.0) -> None:
+        """Until the first seed has begun."""
+        until = time.monotonic() + seconds
+        while not list((self.root / "results/.runs").glob("*/seed=*/journal.jsonl")):
+            assert time.monotonic() < until, "no training began"
+            time.sleep(0.02)
 
     def planned(self, *arguments: str) -> set[str]:
         """The jobs that a dry run names, without their reasons."""

@@ -158,7 +158,7 @@ class Largest(Task):
 
     def facts(self):
         sizes = {"train": 64, "validation": 16, "test": 32}
-        return Facts("class", False, 1, self.length, 2, "accuracy", 0.5, "most frequent class", sizes)
+        return Facts("class", False, 1, self.length, 2, "accuracy", 0.5, "a coin", sizes)
 
     def dataset(self, split):
         generator = torch.Generator().manual_seed(len(split))
@@ -191,7 +191,9 @@ class Magnitude:
     def attribute(self, model, batch, query, output, *, background, generator):
         return Attribution(batch.inputs.abs())
 ''',
-    "conf/explainer/magnitude.yaml": "_target_: lookback.explain.magnitude.Magnitude\nsequences: 8\n",
+    "conf/explainer/magnitude.yaml": """_target_: lookback.explain.magnitude.Magnitude
+sequences: 8
+""",
     "conf/study/small.yaml": """# Is one file and one YAML enough?
 tasks: [largest]
 models: [echo, gru]
@@ -239,17 +241,10 @@ def test_a_failed_cell_is_named_in_the_report_and_is_all_that_is_left_to_do(fres
     assert "the loss became" not in (fresh.study / "report/index.html").read_text()
 
 
-def wait_for(condition, seconds: float = 120.0) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it did not come to that"
-        time.sleep(0.02)
-
-
 def test_a_started_study_reads_nothing_but_its_plan(fresh, finished_once):
-    """conf/, workflow/ and the live package go while the first job runs; the queue does not notice."""
+    """conf/, workflow/ and the live package go while the first job runs."""
     process = fresh.start(cores=1)
-    wait_for(lambda: list((fresh.root / "results/.runs").glob("*/seed=*/journal.jsonl")))
+    fresh.wait_for_training()
     for part in ("conf", "workflow", "src"):
         shutil.rmtree(fresh.root / part)
     said, _ = process.communicate(timeout=300)
@@ -261,7 +256,7 @@ def test_an_edit_while_a_study_runs_touches_no_job_and_is_not_missed_afterwards(
     fresh, finished_once
 ):
     process = fresh.start(cores=1)
-    wait_for(lambda: list((fresh.root / "results/.runs").glob("*/seed=*/journal.jsonl")))
+    fresh.wait_for_training()
     fresh.edit(
         "src/lookback/models/gru.py",
         "r = torch.sigmoid(x_r + h_r)",
@@ -277,7 +272,7 @@ def test_an_edit_while_a_study_runs_touches_no_job_and_is_not_missed_afterwards(
 
 def test_a_second_run_waits_for_none_and_says_so(fresh):
     process = fresh.start(cores=1)
-    wait_for(lambda: list((fresh.root / "results/.runs").glob("*/seed=*/journal.jsonl")))
+    fresh.wait_for_training()
     try:
         said = fresh.run(status=2)
         assert "another run is writing to results/" in said
@@ -336,7 +331,8 @@ def test_a_plan_of_a_hundred_cells_is_quick_to_make_and_imports_no_torch(fresh):
     tasks = "\n".join(
         f"  adding{i}: {{base: adding, overrides: [task.length={i + 9}]}}" for i in range(4)
     )
-    text = f"# Many\ntasks:\n{tasks}\nmodels:\n{models}\nseeds: 1\nprobes: [gradient_flow]\nexplainers: [occlusion]\n"
+    text = f"# Many\ntasks:\n{tasks}\nmodels:\n{models}\nseeds: 1\n"
+    text += "probes: [gradient_flow]\nexplainers: [occlusion]\n"
     (fresh.root / "conf/study/small.yaml").write_text(text)
     code = (
         "import sys; from snakemake.cli import main\n"

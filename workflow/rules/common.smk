@@ -78,7 +78,8 @@ def because(stage):
     def value_of(name):
         told = [job["because"].get(name, NOTHING) for job in jobs]
         if all(it is not NOTHING and it == told[0] for it in told):
-            return f"{name}: {told[0]}"  # Snakemake looks a function's signature up for each job
+            # A plain string: Snakemake looks a function's signature up for each job.
+            return f"{name}: {told[0]}".replace("{", "{{").replace("}", "}}")
 
         def value(wildcards):
             found = planned(stage)(wildcards)["because"].get(name, NOTHING)
