@@ -11,7 +11,8 @@ if workflow.exec_mode == ExecMode.DEFAULT:
     sys.path.insert(0, str(Path(workflow.basedir) / "src"))
     from lookback import main_process
 
-    PLAN = str(main_process.plan(Path(workflow.basedir), config))
+    quiet = bool(workflow.output_settings.quiet)
+    PLAN = str(main_process.plan(Path(workflow.basedir), config, quiet=quiet))
     # Internal to Snakemake, held by a test: how a cluster's jobs learn the plan's name.
     workflow.config_settings.config_args.append(f"plan_file={PLAN}")
 else:

@@ -24,7 +24,7 @@ SAID = ("study", "overrides")  # what `--config` may say
 TRACEBACK = "LOOKBACK_TRACEBACK"
 
 
-def plan(root: Path, config: Mapping[str, Any]) -> Path:
+def plan(root: Path, config: Mapping[str, Any], *, quiet: bool) -> Path:
     """Compose and plan the study that `--config` asks for; exits with status 2 on a mistake."""
     try:
         for key in config:
@@ -35,15 +35,14 @@ def plan(root: Path, config: Mapping[str, Any]) -> Path:
         overrides = config.get("overrides", [])
         overrides = [overrides] if isinstance(overrides, str) else list(overrides)
         study = compose_study(root / "conf", str(config.get("study", DEFAULT_STUDY)), overrides)
-        if overrides:
+        if overrides and not quiet:
             print(
                 f"lookback: study '{study.name}' is overridden: {' '.join(overrides)}",
                 file=sys.stderr,
             )
         return make(root, study)
-    except (
-        Exception
-    ) as error:  # YAML's, Hydra's and the disk's too: one sentence, the rest on request
+    except Exception as error:
+        # YAML's, Hydra's and the disk's too: one sentence, the rest on request.
         if os.environ.get(TRACEBACK):
             raise
         text = str(error) if isinstance(error, Mistake) else f"{type(error).__name__}: {error}"

@@ -22,7 +22,7 @@ from lookback import usage
 from lookback.code import commit_of_this_code
 from lookback.data.batch import SequenceDataset
 from lookback.data.task import SPLITS, Facts, Split, Task
-from lookback.files import read_json, write_json, write_text
+from lookback.files import read_json, whole, write_json, write_text
 from lookback.models.network import Network, build_network
 from lookback.tables import read_parquet, write_parquet
 from lookback.training import journal as journals
@@ -239,11 +239,12 @@ def assemble(plan: Path, task: Path, runs: Path, seeds: list[int], out: Path) ->
     folders = {seed: store.seed_folder(runs, seed) for seed in sorted(seeds)}
     results = {seed: read_json(folder / "result.json") for seed, folder in folders.items()}
 
-    (out / "checkpoints").mkdir(parents=True, exist_ok=True)
-    for stale in (out / "checkpoints").iterdir():
-        stale.unlink()
-    for seed, folder in folders.items():
-        shutil.copyfile(folder / "best.ckpt", out / "checkpoints" / f"seed={seed}.ckpt")
+    kept = {out / "checkpoints" / f"seed={seed}.ckpt": it for seed, it in folders.items()}
+    for path, folder in kept.items():
+        with whole(path) as temporary:
+            shutil.copyfile(folder / "best.ckpt", temporary)
+    for stale in set((out / "checkpoints").glob("seed=*.ckpt")) - set(kept):
+        stale.unlink(missing_ok=True)
     history = pd.concat([_history(seed, folder) for seed, folder in folders.items()])
     write_parquet(out / "history.parquet", history, plans)
     predictions = [read_parquet(folder / "predictions.parquet") for folder in folders.values()]

@@ -1,0 +1,92 @@
+"""Killed at any moment, and started again with one plain command: the same bytes.
+
+Each kill is one SIGKILL, to Snakemake itself or to another process of the running study (the worker,
+a job, its client), at a moment drawn from a printed seed. What it leaves running goes on by itself;
+the next run waits for the seeds that it holds. `make soak` does two hundred, this file alone twenty.
+"""
+
+import os
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.workflow.projects import Project
+
+STUDY = """# conf/study/small.yaml — does a kill change anything?
+tasks:
+  adding: {overrides: [task.length=10, task.train=96, task.validation=32, task.test=48]}
+models: [gru]
+seeds: 2
+overrides: [model.hidden_size=6, trainer.batch_size=4, trainer.max_epochs=20, trainer.log_every=5]
+probes: [gradient_flow]
+explainers: [occlusion]
+"""
+
+
+def processes_of(session: int) -> list[int]:
+    """The processes of a session, which the forked children stay in."""
+    found = []
+    for path in Path("/proc").iterdir():
+        if path.name.isdigit():
+            try:
+                if os.getsid(int(path.name)) == session:
+                    found.append(int(path.name))
+            except ProcessLookupError:
+                continue
+    return sorted(found)
+
+
+def kill_one(session: int, draw: random.Random) -> str:
+    """SIGKILL to a drawn process; what it was."""
+    victims = processes_of(session)
+    if not victims:
+        return "nothing: it had ended"
+    victim = session if draw.random() < 0.5 and session in victims else draw.choice(victims)
+    try:
+        words = Path(f"/proc/{victim}/cmdline").read_bytes().replace(b"\0", b" ").decode()[:80]
+        os.kill(victim, signal.SIGKILL)
+    except (FileNotFoundError, ProcessLookupError):
+        return "nothing: it had just ended"
+    return words
+
+
+def kill_once(project: Project, draw: random.Random, seconds: float) -> str:
+    """Start from nothing, kill at a moment within `seconds`, and wait for Snakemake's end."""
+    shutil.rmtree(project.root / "results", ignore_errors=True)
+    shutil.rmtree(project.root / ".snakemake", ignore_errors=True)
+    process = project.start(cores=draw.choice((1, 2)))
+    moment = draw.uniform(0.0, seconds)
+    time.sleep(moment)
+    victim = kill_one(process.pid, draw)
+    process.wait(timeout=120)  # not for what it leaves running: the next run meets that
+    process.stdout.close()
+    return f"after {moment:.1f} s: {victim}"
+
+
+def soak(root: Path, kills: int) -> None:
+    seed = int(os.environ.get("SOAK_SEED", random.SystemRandom().randrange(10**6)))
+    print(f"moments drawn from SOAK_SEED={seed}")
+    draw = random.Random(seed)
+    project = Project.at(root, STUDY)
+    started = time.monotonic()
+    project.run()
+    seconds = time.monotonic() - started
+    wanted = project.contents()
+    for number in range(kills):
+        print(f"kill {number}, {kill_once(project, draw, seconds)}", flush=True)
+        project.run()
+        assert project.contents() == wanted
+    assert project.planned() == set()
+
+
+def test_twenty_kills_change_nothing(tmp_path: Path):
+    soak(tmp_path / "project", 20)
+
+
+@pytest.mark.soak
+def test_two_hundred_kills_change_nothing(tmp_path: Path):
+    soak(tmp_path / "project", 200)
