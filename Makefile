@@ -38,8 +38,8 @@ soak: setup  ## two hundred kills, each followed by one plain command, ending in
 ui: setup  ## open MLflow's pages on what was tracked
 	$(BIN)/lookback ui
 
-bench: setup  ## what a run costs beside its training, as a table and in bench/results/
-	$(BIN)/python bench/overhead.py
+bench: setup  ## what Lightning and the journal add to a bare step; a table, and bench/results/
+	$(BIN)/python bench/step.py
 
 lock:  ## resolve requirements.lock anew; what torch's CUDA build brings along stays out
 	printf 'torch==$(TORCH)\n' > .venv/torch.txt

@@ -15,8 +15,8 @@ from lookback.models.network import build_network
 PLANS = {"prepare": "a" * 16, "train": "b" * 16}
 INITIALISATION = {"recurrent": "orthogonal", "input": "xavier_uniform", "forget_bias": 1.0}
 GRU = {"_target_": "lookback.models.gru.GRU", "hidden_size": 6, "embedding_size": 4}
-MARKED = {"_target_": "cells.Marked", "kind": "value"}
-TOKENS = {"_target_": "cells.Tokens"}
+MARKED = {"_target_": "tests.cells.Marked", "kind": "value"}
+TOKENS = {"_target_": "tests.cells.Tokens"}
 
 
 class Marked(Task):

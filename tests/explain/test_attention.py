@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from cells import padded
 from lookback.applies import DoesNotApply
 from lookback.explain.attention import Attention
 from lookback.models.attention import AttentionModel
 from lookback.models.gru import GRU
 from lookback.models.network import Network
 from lookback.models.transformer import Transformer
+from tests.cells import padded
 
 from .known import asked, gated, state_of
 

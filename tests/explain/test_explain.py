@@ -3,7 +3,6 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from cells import GRU, MARKED, PLANS, TOKENS, Marked, write_cell, write_plan
 from lookback.data.batch import SequenceDataset
 from lookback.explain import explain
 from lookback.lineage import plans_of
@@ -11,6 +10,7 @@ from lookback.models.network import Network
 from lookback.models.rnn import RNN
 from lookback.tables import read_npz, read_parquet
 from lookback.training.run import load_runs
+from tests.cells import GRU, MARKED, PLANS, TOKENS, Marked, write_cell, write_plan
 
 OCCLUSION = {"_target_": "lookback.explain.occlusion.Occlusion", "sequences": 5, "windows": 64}
 GRADIENTS = {

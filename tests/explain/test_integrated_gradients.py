@@ -6,12 +6,12 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from cells import padded
 from lookback.explain import integrated_gradients
 from lookback.explain.base import answer
 from lookback.explain.integrated_gradients import IntegratedGradients
 from lookback.models.base import SequenceModel, at_queries
 from lookback.models.network import Network
+from tests.cells import padded
 
 from .known import asked, by_the_equations, gated, linear, state_of
 

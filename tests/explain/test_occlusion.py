@@ -3,9 +3,9 @@ import torch
 from captum.attr import Occlusion as CaptumOcclusion
 from torch.testing import assert_close
 
-from cells import padded
 from lookback.explain.base import answer
 from lookback.explain.occlusion import Occlusion
+from tests.cells import padded
 
 from .known import asked, by_the_equations, gated, state_of
 

@@ -6,7 +6,6 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from cells import GRU, MARKED, padded, write_cell
 from lookback.data.batch import Batch
 from lookback.models.lstm import LSTM
 from lookback.models.network import Network
@@ -14,6 +13,7 @@ from lookback.models.rnn import RNN
 from lookback.models.transformer import Transformer
 from lookback.probes.gradient_flow import GradientFlow, log_norm, log_norms, quartiles
 from lookback.training.run import load_runs
+from tests.cells import GRU, MARKED, padded, write_cell
 
 
 class LinearRNN(RNN):

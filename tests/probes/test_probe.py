@@ -1,11 +1,11 @@
 import pandas as pd
 import torch
 
-from cells import GRU, MARKED, PLANS, write_cell, write_plan
 from lookback.applies import DoesNotApply
 from lookback.lineage import plans_of
 from lookback.probes import probe
 from lookback.tables import read_parquet
+from tests.cells import GRU, MARKED, PLANS, write_cell, write_plan
 
 
 class Draws:

@@ -83,11 +83,11 @@ def do(project: Path, *, runs: bool) -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.waitpid(in_a_fork(plan), 0)
+    index = json.loads(Path("index.json").read_text())
+    sys.path.insert(0, str(Path(index["code"]).absolute()))
     if runs:
-        index = json.loads(Path("index.json").read_text())
-        sys.path.insert(0, str(Path(index["code"]).absolute()))
         run(index)
-        Path("found.json").write_text(json.dumps(dict(found(index))))
+    Path("found.json").write_text(json.dumps(dict(found(index)) if runs else {}))
 
 
 def plan() -> None:

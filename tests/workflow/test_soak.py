@@ -1,8 +1,8 @@
 """Killed at any moment, and started again with one plain command: the same bytes.
 
-Each kill is one SIGKILL, to Snakemake itself or to another process of the running study (the worker,
-a job, its client), at a moment drawn from a printed seed. What it leaves running goes on by itself;
-the next run waits for the seeds that it holds. `make soak` does two hundred, this file alone twenty.
+Each kill is one SIGKILL, to Snakemake itself or to another process of the running study (worker,
+job, client), at a moment drawn from a printed seed. What it leaves running goes on by itself; the
+next run waits for the seeds that it holds. `make soak` does two hundred, this file alone twenty.
 """
 
 import os

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 
 def read(path: Path) -> Iterator[dict[str, Any]]:
@@ -30,7 +30,7 @@ class Journal:
         self._file = path.open("a", encoding="utf-8")
 
     @classmethod
-    def resumed(cls, path: Path, step: int) -> Self:
+    def resumed(cls, path: Path, step: int) -> "Journal":
         """Open a journal again, cut back to what was so at `step`: the rest comes anew."""
         kept = [line for line in read(path) if line["step"] <= step and line.get("event") != "end"]
         temporary = path.with_suffix(".tmp")

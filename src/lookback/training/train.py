@@ -74,7 +74,7 @@ def main(plan: Path, task: Path, seeds: list[int], out: Path) -> None:
 def _cell(plan: Path, task: Path, out: Path, device: str) -> Cell:
     config = read_json(plan)
     torch.set_num_threads(config["trainer"]["threads"])
-    _quieten_lightning()
+    quieten_lightning()
     torch.set_flush_denormal(True)  # a state that fades slows a CPU 18 to 27 times otherwise
     made: Task = instantiate(config["task"])
     with usage.work():
@@ -104,7 +104,8 @@ def train_seed(cell: Cell, seed: int, folder: Path) -> None:
         if len(resume.origins) > 1:
             print(f"seed {seed} goes on from a state made elsewhere: {' → '.join(resume.origins)}")
     log = Log(journal, trainer_config["log_every"])
-    trainer = _trainer(cell, steps - start, [log, validate, resume])
+    callbacks = [log, validate, resume]
+    trainer = trainer_of(cell.device, trainer_config, recipe, steps - start, callbacks)
     batches = Batches(
         cell.data["train"],
         trainer_config["batch_size"],
@@ -136,20 +137,27 @@ def steps_of(trainer: Mapping[str, Any], sequences: int) -> int:
     return int(trainer["max_epochs"]) * -(-sequences // int(trainer["batch_size"]))
 
 
-def _quieten_lightning() -> None:
+def quieten_lightning() -> None:
     """Its notices on devices, loaders and its own products are not about this run."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
 
 
-def _trainer(cell: Cell, steps: int, callbacks: list[pl.Callback]) -> pl.Trainer:
+def trainer_of(
+    device: str,
+    trainer: Mapping[str, Any],
+    recipe: Mapping[str, Any],
+    steps: int,
+    callbacks: list[pl.Callback],
+) -> pl.Trainer:
+    """Lightning's trainer for `steps` steps on `device`, without what we do ourselves."""
     return pl.Trainer(
-        accelerator="cpu" if cell.device == "cpu" else "gpu",
+        accelerator="cpu" if device == "cpu" else "gpu",
         devices=1,
-        precision=cell.config["trainer"]["precision"],
+        precision=trainer["precision"],
         max_steps=steps,
         max_epochs=-1,
-        gradient_clip_val=cell.config["recipe"]["clip"],
+        gradient_clip_val=recipe["clip"],
         callbacks=callbacks,
         logger=False,
         enable_checkpointing=False,

@@ -1,0 +1,118 @@
+"""What Lightning, the journal and our callbacks add to a step of a bare torch loop.
+
+The same network, data, batches, optimiser and clipping, one thread; the two take turns, so that a
+busy machine slows both. Prints medians and the difference, and writes bench/results/step.json with
+machine, versions and commit.
+
+    python bench/step.py [rounds]
+"""
+
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+
+from lookback.data.adding import Adding
+from lookback.models.network import Network, build_network
+from lookback.study import compose_by_hand
+from lookback.training.batches import Batches
+from lookback.training.journal import Journal
+from lookback.training.loss import answer_loss
+from lookback.training.module import Log, Resume, TrainingModule, Validate
+from lookback.training.recipe import optimizer_of, schedule_of
+from lookback.training.train import quieten_lightning, trainer_of
+
+ROOT = Path(__file__).parents[1]
+SHAPES = ((64, 64), (64, 8))  # batch, steps
+STEPS = 100
+
+
+def bare(network: Network, task: Adding, batches: Batches, recipe: dict, steps: int) -> float:
+    """Milliseconds a step of a loop that does nothing else."""
+    optimizer = optimizer_of(recipe, network.parameters())
+    schedule = schedule_of(recipe, optimizer, steps)
+    start = time.perf_counter()
+    for batch in batches:
+        answers = network(batch.inputs, batch.lengths, batch.query)
+        loss = answer_loss(answers, batch.query, batch.target, "value")
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), recipe["clip"])
+        optimizer.step()
+        schedule.step()
+    return 1e3 * (time.perf_counter() - start) / steps
+
+
+class Stopwatch(pl.Callback):
+    """The time from the first step's start to the last one's end."""
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.start = time.perf_counter()
+
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.seconds = time.perf_counter() - self.start
+
+
+def ours(network: Network, task: Adding, batches: Batches, config: dict, folder: Path) -> float:
+    """Milliseconds a step of `lookback train`."""
+    module = TrainingModule(network, config["recipe"], task.facts(), STEPS)
+    journal = Journal(folder / "journal.jsonl")
+    validate = Validate(task.dataset("validation"), journal, None)
+    resume = Resume(folder / "resume.ckpt", 0, "bench", validate)
+    watch = Stopwatch()
+    callbacks = [Log(journal, config["trainer"]["log_every"]), validate, resume, watch]
+    trainer_of("cpu", config["trainer"], config["recipe"], STEPS, callbacks).fit(module, batches)
+    return 1e3 * watch.seconds / STEPS
+
+
+def compare(batch: int, length: int, rounds: int) -> dict[str, float]:
+    """Medians over interleaved rounds."""
+    cell = compose_by_hand(ROOT / "conf", "adding", "lstm", 0, []).cells["adding", "lstm"]
+    config = {"recipe": cell.recipe, "trainer": cell.trainer}
+    task = Adding(length, train=batch * STEPS, validation=64, test=64, seed=0)
+    data = task.dataset("train")
+    times: dict[str, list[float]] = {"bare": [], "ours": []}
+    for _ in range(rounds):
+        for name, found in times.items():
+            start = config["recipe"]["initialisation"]
+            network = build_network(cell.model, start, task.facts(), seed=0)
+            batches = Batches(data, batch, seed=0, epoch=lambda: 0)
+            if name == "bare":
+                found.append(bare(network, task, batches, config["recipe"], STEPS))
+            else:
+                with tempfile.TemporaryDirectory() as folder:
+                    found.append(ours(network, task, batches, config, Path(folder)))
+    medians = {name: statistics.median(found) for name, found in times.items()}
+    differences = [b - a for a, b in zip(times["bare"], times["ours"], strict=True)]
+    return {"batch": batch, "steps": length, **medians, "added": statistics.median(differences)}
+
+
+def main() -> None:
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 20
+    torch.set_num_threads(1)
+    quieten_lightning()
+    rows = [compare(batch, length, rounds) for batch, length in SHAPES]
+    print(f"{'batch':>6}{'steps':>6}{'bare ms':>9}{'ours ms':>9}{'added ms':>10}{'ratio':>7}")
+    for row in rows:
+        print(
+            f"{row['batch']:>6}{row['steps']:>6}{row['bare']:>9.2f}{row['ours']:>9.2f}"
+            f"{row['added']:>10.2f}{row['ours'] / row['bare']:>7.2f}"
+        )
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+    )
+    machine = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    about = {"machine": machine, "torch": torch.__version__, "lightning": pl.__version__}
+    said = {"rounds": rounds, **about, "commit": commit.stdout.strip(), "rows": rows}
+    (ROOT / "bench/results/step.json").write_text(json.dumps(said, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
