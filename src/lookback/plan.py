@@ -62,7 +62,7 @@ def make(root: Path, study: Study) -> Path:
         if task not in tasks:
             dataset = config.task.get("dataset")
             if dataset:
-                datasets[dataset["name"]] = planner.stage("download", dataset=dataset)
+                datasets[dataset["name"]] = planner.download(dataset)
             tasks[task] = {
                 "dataset": dataset["name"] if dataset else None,
                 "prepare": planner.stage("prepare", task=_task(config)),
@@ -86,7 +86,9 @@ def make(root: Path, study: Study) -> Path:
         else 0,  # what a job asks of this machine; a cluster's profile says its own
     }
     _touch_what_is_outdated(index, body["cells"])
-    return _put("study", index)
+    path = _put("study", index)
+    os.utime(path)  # the newest, also where an edit was undone
+    return path
 
 
 class _Planner:
@@ -105,6 +107,16 @@ class _Planner:
         because = {**dict(_flat(body)), **{f"code of {m}": h for m, h in code.items()}, **libraries}
         return {"plan": str(_put(name, plan)), "because": because}
 
+    def download(self, dataset: Mapping[str, Any]) -> Stage:
+        """Named without the mirrors, which the plan is told then, without becoming newer."""
+        planned = self.stage("download", dataset=_verified(dataset))
+        path = Path(planned["plan"])
+        plan, times = read_json(path), path.stat()
+        if plan["dataset"] != dataset:
+            write_json(path, {**plan, "dataset": dataset})
+            os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        return planned
+
     def cell(self, study: Study, config: CellConfig) -> dict[str, Any]:
         trained = {"model": config.model, "recipe": config.recipe, "trainer": config.trainer}
         return {
@@ -121,11 +133,16 @@ class _Planner:
 
 
 def _task(config: CellConfig) -> dict[str, Any]:
-    """The task without its data's mirrors: from where verified content came changes nothing."""
+    """The task, its data without their mirrors."""
     task = dict(config.task)
     if "dataset" in task:
-        task["dataset"] = {key: it for key, it in task["dataset"].items() if key != "mirrors"}
+        task["dataset"] = _verified(task["dataset"])
     return task
+
+
+def _verified(dataset: Mapping[str, Any]) -> dict[str, Any]:
+    """A dataset without its mirrors: from where verified content came changes nothing."""
+    return {key: it for key, it in dataset.items() if key != "mirrors"}
 
 
 def _targets_of(config: CellConfig) -> dict[str, Any]:

@@ -20,6 +20,8 @@ from lookback.files import digest, read_json, write_json
 
 CODE = Path("results/.code")
 PACKAGE = "lookback"
+LEFT_BEHIND = (".pyc", "~", ".orig", ".rej", ".bak")  # by editors and tools: part of nothing
+CAPTIONS = "figures"  # the package whose modules' docstrings stand in the report
 
 
 @dataclass(frozen=True)
@@ -72,10 +74,10 @@ def take(root: Path) -> Path:
 def _sources(root: Path) -> Iterator[tuple[str, bytes]]:
     for base, place in ((root / "src" / PACKAGE, PACKAGE), (root / "workflow", "workflow")):
         for folder, subfolders, names in os.walk(base):
-            subfolders[:] = [name for name in subfolders if name != "__pycache__"]
+            subfolders[:] = [it for it in subfolders if it[0] != "." and it != "__pycache__"]
             for name in names:
                 path = Path(folder) / name
-                if not name.startswith(".") and path.suffix != ".pyc":
+                if not name.startswith(".") and not name.endswith(LEFT_BEHIND):
                     yield f"{place}/{path.relative_to(base).as_posix()}", path.read_bytes()
 
 
@@ -107,7 +109,10 @@ def _git(root: Path, *arguments: str) -> str:
 
 
 def fingerprints(home: Path) -> Fingerprints:
-    """Fingerprints of a copy, kept beside it: a copy never changes."""
+    """Fingerprints of a copy, kept beside it: a copy never changes.
+
+    Raises Mistake where a module cannot be read, or lies in a folder that is no package.
+    """
     kept = CODE / f"{home.name}.json"
     if kept.exists():
         return Fingerprints(**read_json(kept))
@@ -115,7 +120,9 @@ def fingerprints(home: Path) -> Fingerprints:
     data: dict[str, dict[str, str]] = {}
     for path in sorted((home / PACKAGE).rglob("*")):
         if path.suffix == ".py":
-            hashes[_module(path.relative_to(home))] = _hash_of_code(path)
+            dotted = path.relative_to(home).with_suffix("")
+            if all(part.isidentifier() for part in dotted.parts):  # else no import can name it
+                hashes[_module(dotted)] = _hash_of_code(path)
         elif path.is_file() and "__pycache__" not in path.parts:
             owner = ".".join(path.relative_to(home).parent.parts)
             name = path.relative_to(home).as_posix()
@@ -125,8 +132,8 @@ def fingerprints(home: Path) -> Fingerprints:
     return found
 
 
-def _module(path: Path) -> str:
-    parts = path.with_suffix("").parts
+def _module(dotted: Path) -> str:
+    parts = dotted.parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
@@ -154,12 +161,16 @@ def _importable(home: Path) -> Iterator[None]:
 
 
 def _hash_of_code(path: Path) -> str:
+    live = Path("src", *path.parts[-len(path.parts) + 3 :])
+    if not (path.parent / "__init__.py").exists():  # what imports such a module is not to be seen
+        raise Mistake(f"{live.parent}/ has no __init__.py; its modules need one to be found.")
     try:
         tree = ast.parse(path.read_bytes())
     except SyntaxError as error:
-        live = Path("src", *path.parts[-len(path.parts) + 3 :])
         raise Mistake(f"{live}, line {error.lineno}: {error.msg}. Nothing was started.") from error
     for node in ast.walk(tree):
+        if isinstance(node, ast.Module) and path.parent.name == CAPTIONS:
+            continue
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None
             if (

@@ -321,9 +321,12 @@ def _experiment(client: MlflowClient, store: TrackingURI, study: Mapping[str, An
         found = client.get_experiment_by_name(name)
     if found is None:
         place = None if store.artifacts is None else f"{store.artifacts}/{name}"
-        return str(
-            client.create_experiment(name, place, {"mlflow.note.content": study["question"]})
-        )
+        # Without its kind MLflow's pages open on traces of language models.
+        tags = {
+            "mlflow.note.content": study["question"],
+            "mlflow.experimentKind": "custom_model_development",
+        }
+        return str(client.create_experiment(name, place, tags))
     if found.lifecycle_stage == "deleted":
         raise Mistake(
             f"the experiment '{name}' was deleted from {store}. Bring it back: "

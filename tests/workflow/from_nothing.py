@@ -2,9 +2,11 @@
 
     python from_nothing.py FOLDER ONLY_PLANNED…
 
-Every folder in FOLDER is a project; it gets `planned.json`, the plan of each job, and `found.json`,
-a digest of what each job's results mean; those named ONLY_PLANNED get the former alone. This process
-has the libraries and nothing of lookback, so that a fork imports the project's own code.
+Every folder in FOLDER is a project. It gets `jobs.json`, with the plan of each job and the jobs
+that it comes after, and `found.json`, with a digest of what its results mean; those named
+ONLY_PLANNED get only the former. A job that comes after one whose results differ from those of the
+first project is not run: what it reads is changed. This process has the libraries and nothing of
+lookback, so that a fork imports the project's own code.
 """
 
 import hashlib
@@ -15,11 +17,14 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import captum.attr  # noqa: F401 - the libraries, once for all
 import grimp  # noqa: F401
 import hydra.utils  # noqa: F401
+import jinja2  # noqa: F401
 import jsonschema  # noqa: F401
 import matplotlib
 import numpy as np
@@ -28,25 +33,39 @@ import pyarrow.parquet as pq
 import pytorch_lightning  # noqa: F401
 import scipy.stats  # noqa: F401
 import torch
-import yaml
-from jinja2 import Environment
 from matplotlib.figure import Figure
 
 SIDE_BY_SIDE = os.cpu_count() or 1
 STUDY = Path("results/tiny")
 PLAN = re.compile(r"\b[0-9a-f]{16}\b")
 SECONDS = re.compile(r"<td>\d+\.\d</td>")  # one decimal: the column «train s/seed» alone
+BELOW = "not run: it comes after a change"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job: what Snakemake reruns it by, what it comes after, how it is run, what it leaves."""
+
+    name: str
+    plan: str
+    after: list[str]
+    arguments: dict[str, Any]
+    results: Callable[[], Iterator[Path]]
 
 
 def main(folder: Path, only_planned: list[str]) -> None:
-    """Plan and run all projects, some side by side."""
+    """Plan and run all projects, the first alone, since all others are held against it."""
     warm_up()
+    first, *others = sorted(folder.iterdir())
+    in_a_fork(lambda: do(first, first, runs=True))
+    os.wait()
     running = 0
-    for project in sorted(folder.iterdir()):
+    for project in others:
         if running == SIDE_BY_SIDE:
             os.wait()
             running -= 1
-        in_a_fork(lambda project=project: do(project, runs=project.name not in only_planned))
+        runs = project.name not in only_planned
+        in_a_fork(lambda project=project, runs=runs: do(project, first, runs=runs))
         running += 1
     for _ in range(running):
         os.wait()
@@ -58,7 +77,6 @@ def warm_up() -> None:
         figure = Figure(layout="constrained")
         figure.subplots().set(xscale="log", xlim=(1e-9, 1e9), title="log₁₀ ‖∂L/∂h‖")
         figure.savefig(io.StringIO(), format="svg")
-    Environment(autoescape=True).from_string("{{ 1 }}").render()
 
 
 def in_a_fork(act: Callable[[], None]) -> int:
@@ -76,7 +94,7 @@ def in_a_fork(act: Callable[[], None]) -> int:
     return child
 
 
-def do(project: Path, *, runs: bool) -> None:
+def do(project: Path, first: Path, *, runs: bool) -> None:
     """Plan from the project's own code, as the Snakefile does; run from the copy that it took."""
     os.chdir(project)
     log = os.open("log.txt", os.O_WRONLY | os.O_CREAT)
@@ -84,10 +102,13 @@ def do(project: Path, *, runs: bool) -> None:
     os.dup2(log, 2)
     os.waitpid(in_a_fork(plan), 0)
     index = json.loads(Path("index.json").read_text())
-    sys.path.insert(0, str(Path(index["code"]).absolute()))
+    planned = jobs(index)
+    said = {job.name: {"plan": job.plan, "after": job.after} for job in planned}
+    Path("jobs.json").write_text(json.dumps(said))
     if runs:
-        run(index)
-    Path("found.json").write_text(json.dumps(dict(found(index)) if runs else {}))
+        sys.path.insert(0, str(Path(index["code"]).absolute()))
+        known = None if project == first else json.loads((first / "found.json").read_text())
+        Path("found.json").write_text(json.dumps(run(planned, known)))
 
 
 def plan() -> None:
@@ -95,67 +116,80 @@ def plan() -> None:
     from lookback.plan import make
     from lookback.study import compose_study
 
-    index = json.loads(make(Path(), compose_study(Path("conf"), "tiny")).read_text())
-    Path("index.json").write_text(json.dumps(index))
-    Path("planned.json").write_text(json.dumps(dict(planned(index))))
+    index = make(Path(), compose_study(Path("conf"), "tiny"))
+    Path("index.json").write_text(index.read_text())
 
 
-def planned(index: dict) -> Iterator[tuple[str, str]]:
-    """Each job, and what Snakemake reruns it by: its plan, and the seeds whose files it declares."""
+def jobs(index: dict[str, Any]) -> list[Job]:
+    """All jobs, in the order of the flow; of tracking only what is planned."""
+    found = []
     for name, it in index["datasets"].items():
-        yield f"download {name}", it["plan"]
+        out = Path("results/data", name, "manifest.json")
+        found.append(job("download", name, it, [], {"out": out}, (out.parent, "[!.]*")))
     for name, it in index["tasks"].items():
-        yield f"prepare {name}", it["prepare"]["plan"]
+        out, file = STUDY / name / "task.json", (STUDY / name, "task.json")
+        after = [f"download {it['dataset']}"] if it["dataset"] else []
+        found.append(job("prepare", name, it["prepare"], after, {"out": out}, file))
     for name, it in index["cells"].items():
-        yield f"train {name}", f"{it['train']['plan']} {index['study']['seeds']}"
-        for stage in ("probe", "explain"):
-            for option, job in it[stage].items():
-                yield f"{stage} {name} {option}", job["plan"]
-    for stage in ("summarise", "report", "track"):
-        yield stage, index[stage]["plan"]
-
-
-def run(index: dict) -> None:
-    """All stages but tracking, by the commands of the rules."""
-    for name, it in index["datasets"].items():
-        stage("download", plan=it["plan"], out=f"results/data/{name}/manifest.json")
-    for name, it in index["tasks"].items():
-        stage("prepare", plan=it["prepare"]["plan"], out=STUDY / name / "task.json")
-    seeds = ",".join(map(str, index["study"]["seeds"]))
-    for name, it in index["cells"].items():
-        cell = STUDY / name
-        facts = cell.parent / "task.json"
-        stage("train", plan=it["train"]["plan"], task=facts, seeds=seeds, out=cell)
-        for which, suffix in (("probe", "parquet"), ("explain", "npz")):
-            for option, job in it[which].items():
-                out = cell / which / f"{option}.{suffix}"
-                stage(which, plan=job["plan"], cell=cell, out=out)
-    stage("summarise", plan=index["summarise"]["plan"], out=STUDY / "summary")
+        found += jobs_of_cell(name, it, index["study"]["seeds"])
+    after, out = [one.name for one in found], STUDY / "summary"
+    tables = [(out, "[!c]*")]  # all but cost, which has times
+    found.append(job("summarise", "", index["summarise"], after, {"out": out}, *tables))
     page = STUDY / "report/index.html"
-    stage("report", plan=index["report"]["plan"], summary=STUDY / "summary", out=page)
+    arguments = {"summary": out, "out": page}
+    files = (page.parent, "**/*.*")
+    found.append(job("report", "", index["report"], ["summarise"], arguments, files))
+    return [*found, job("track", "", index["track"], ["report"], {})]
 
 
-def stage(name: str, **arguments: object) -> None:
+def jobs_of_cell(name: str, stages: dict[str, Any], seeds: list[int]) -> Iterator[Job]:
+    """Training, whose files are declared by seed, and all that measures it."""
+    cell = STUDY / name
+    prepared, facts = f"prepare {cell.parent.name}", cell.parent / "task.json"
+    arguments = {"task": facts, "seeds": ",".join(map(str, seeds)), "out": cell}
+    declared = {"plan": stages["train"]["plan"], "seeds": seeds}
+    names = ("history.*", "metrics.*", "predictions.*", "checkpoints/*")
+    files = [(cell, each) for each in names]
+    yield job("train", name, declared, [prepared], arguments, *files)
+    for stage, suffix in (("probe", "parquet"), ("explain", "npz")):
+        for option, it in stages[stage].items():
+            arguments = {"cell": cell, "out": cell / stage / f"{option}.{suffix}"}
+            after, file = [prepared, f"train {name}"], (cell / stage, f"{option}.*")
+            yield job(stage, f"{name} {option}", it, after, arguments, file)
+
+
+def job(
+    stage: str,
+    name: str,
+    planned: dict[str, Any],
+    after: list[str],
+    arguments: dict[str, Any],
+    *results: tuple[Path, str],
+) -> Job:
+    return Job(
+        name=f"{stage} {name}".strip(),
+        plan=f"{planned['plan']} {planned.get('seeds', '')}".strip(),
+        after=after,
+        arguments={"plan": planned["plan"], **arguments},
+        results=lambda: (path for folder, names in results for path in folder.glob(names)),
+    )
+
+
+def run(planned: list[Job], known: dict[str, str] | None) -> dict[str, str]:
+    """Run the jobs by the commands of the rules; a digest of what each one's results mean."""
     from lookback import cli
 
-    assert cli.run([name, *(f"{key}={it}" for key, it in arguments.items())], forked=True) == 0
-
-
-def found(index: dict) -> Iterator[tuple[str, str]]:
-    """A digest of the results of each job."""
-    for name in index["datasets"]:
-        yield f"download {name}", digest(Path("results/data", name).glob("[!.]*"))
-    for name in index["tasks"]:
-        yield f"prepare {name}", digest([STUDY / name / "task.json"])
-    for name, it in index["cells"].items():
-        names = ("history.parquet", "metrics.json", "predictions.parquet", "checkpoints/*")
-        yield f"train {name}", digest(path for it in names for path in (STUDY / name).glob(it))
-        for which in ("probe", "explain"):
-            for option in it[which]:
-                yield f"{which} {name} {option}", digest((STUDY / name / which).glob(f"{option}.*"))
-    tables = (path for path in (STUDY / "summary").iterdir() if path.stem != "cost")
-    yield "summarise", digest(tables)
-    yield "report", digest(path for path in (STUDY / "report").rglob("*") if path.is_file())
+    found: dict[str, str] = {}
+    for job in planned:
+        if job.name == "track":
+            continue
+        if known and any(found[name] != known.get(name) for name in job.after):
+            found[job.name] = BELOW
+            continue
+        words = [job.name.split()[0], *(f"{key}={it}" for key, it in job.arguments.items())]
+        assert cli.run(words, forked=True) == 0
+        found[job.name] = digest(job.results())
+    return found
 
 
 def digest(paths: Iterator[Path]) -> str:
@@ -176,7 +210,8 @@ def meaning(path: Path) -> str:
         weights = torch.load(path, weights_only=True)
         return repr([(name, it.shape, it.numpy().tobytes()) for name, it in weights.items()])
     if path.suffix == ".json":
-        return repr({key: it for key, it in yaml.safe_load(path.read_text()).items() if key != "plans"})
+        said = json.loads(path.read_text())
+        return repr([(key, it) for key, it in said.items() if key != "plans"])
     if path.name.startswith("results_") and path.suffix == ".csv":
         return pd.read_csv(path).drop(columns="train_seconds").to_csv()
     text = SECONDS.sub("", path.read_text()) if path.suffix == ".html" else path.read_text()

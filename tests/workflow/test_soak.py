@@ -21,7 +21,7 @@ tasks:
   adding: {overrides: [task.length=10, task.train=96, task.validation=32, task.test=48]}
 models: [gru]
 seeds: 2
-overrides: [model.hidden_size=6, trainer.batch_size=4, trainer.max_epochs=20, trainer.log_every=5]
+overrides: [model.hidden_size=6, trainer.batch_size=16, trainer.max_epochs=8, trainer.log_every=5]
 probes: [gradient_flow]
 explainers: [occlusion]
 """
@@ -33,11 +33,16 @@ def processes_of(session: int) -> list[int]:
     for path in Path("/proc").iterdir():
         if path.name.isdigit():
             try:
-                if os.getsid(int(path.name)) == session:
+                if os.getsid(int(path.name)) == session and _command(int(path.name)):
                     found.append(int(path.name))
-            except ProcessLookupError:
+            except (ProcessLookupError, FileNotFoundError):
                 continue
     return sorted(found)
+
+
+def _command(pid: int) -> str:
+    """What a process runs; empty for one that has ended and waits to be asked for."""
+    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
 
 
 def kill_one(session: int, draw: random.Random) -> str:
@@ -47,7 +52,7 @@ def kill_one(session: int, draw: random.Random) -> str:
         return "nothing: it had ended"
     victim = session if draw.random() < 0.5 and session in victims else draw.choice(victims)
     try:
-        words = Path(f"/proc/{victim}/cmdline").read_bytes().replace(b"\0", b" ").decode()[:80]
+        words = _command(victim)
         os.kill(victim, signal.SIGKILL)
     except (FileNotFoundError, ProcessLookupError):
         return "nothing: it had just ended"

@@ -17,6 +17,7 @@ import pytorch_lightning as pl
 import torch
 import yaml
 from hydra.utils import instantiate
+from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from lookback import usage
 from lookback.code import commit_of_this_code
@@ -154,6 +155,7 @@ def trainer_of(
     return pl.Trainer(
         accelerator="cpu" if device == "cpu" else "gpu",
         devices=1,
+        plugins=[LightningEnvironment()],  # one process a cell: a cluster's variables mean others
         precision=trainer["precision"],
         max_steps=steps,
         max_epochs=-1,

@@ -1,6 +1,7 @@
 """Learning curves: the metric on the validation split by optimiser step.
 
-Line: mean over seeds. Band: smallest to largest seed. Dashed: the trivial baseline.
+Where nothing is kept for validation, the training loss. Line: mean over seeds. Band: smallest to
+largest seed. Dashed: the trivial baseline.
 """
 
 import pandas as pd
