@@ -2,7 +2,7 @@
 
 For each stage of each cell there is one file, with what this stage reads and the fingerprint of the
 code that it reaches. It is an input of its rule: other content is another path, so Snakemake reruns
-exactly then. `because` goes to the rule's params, one entry a setting: `-n` names what differs.
+exactly then. A result names its plan, so what an edit changed is said by comparing two plans.
 """
 
 import json
@@ -46,7 +46,7 @@ LIBRARIES = {
     "report": ("matplotlib", "pandas", "jinja2"),
     "track": ("mlflow",),
 }
-Stage = dict[str, Any]  # {"plan": path, "because": {name: value}}
+Stage = dict[str, str]  # {"plan": path}
 
 
 def make(root: Path, study: Study) -> Path:
@@ -96,7 +96,7 @@ class _Planner:
         self.code = code
 
     def stage(self, name: str, **body: Any) -> Stage:
-        """One plan file and the reasons that `-n` may give."""
+        """One plan file."""
         roots = [STAGE_MODULES[name], *_targets(body)]
         if name == "report":  # finds a probe's figure by its name, so nothing imports it
             figures = (f"lookback.report.figures.{probe}" for probe in body["study"]["probes"])
@@ -104,8 +104,7 @@ class _Planner:
         code = self.code.of(roots)
         libraries = {"python": platform.python_version(), **_versions(LIBRARIES[name])}
         plan = {"stage": name, **body, "code": code, "libraries": libraries}
-        because = {**dict(_flat(body)), **{f"code of {m}": h for m, h in code.items()}, **libraries}
-        return {"plan": str(_put(name, plan)), "because": because}
+        return {"plan": str(_put(name, plan))}
 
     def download(self, dataset: Mapping[str, Any]) -> Stage:
         """Named without the mirrors, which the plan is told then, without becoming newer."""
@@ -164,6 +163,25 @@ def _targets(node: Any) -> Iterator[str]:
                     yield module
         for value in node.values():
             yield from _targets(value)
+
+
+def differences(stage: str, before: str, now: str) -> list[str]:
+    """What two plans of a stage, named by their digests, differ in; empty where one is gone.
+
+    «model.layers 1 → 2», «code of lookback.models.gru».
+    """
+    paths = [PLANS / stage / f"{name}.yaml" for name in (before, now)]
+    if not all(path.exists() for path in paths):
+        return []
+    old, new = (dict(_flat(read_json(path))) for path in paths)
+    changed = [key for key in {**old, **new} if old.get(key, "–") != new.get(key, "–")]
+    code = [f"code of {key.removeprefix('code.')}" for key in changed if key.startswith("code.")]
+    settings = [
+        f"{key.removeprefix('libraries.')} {old.get(key, '–')} → {new.get(key, '–')}"
+        for key in changed
+        if not key.startswith("code.")
+    ]
+    return [*settings, *code]
 
 
 def _flat(node: Any, at: str = "") -> Iterator[tuple[str, Any]]:

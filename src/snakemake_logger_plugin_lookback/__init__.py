@@ -124,7 +124,7 @@ class LogHandler(LogHandlerBase):
 
     def _would_run(self, record: dict[str, Any]) -> None:
         if record["rule_name"] != "all" and not self._quiet:
-            why = reason(record["reason"], record["output"])
+            why = reason(record["reason"], record["input"] or (), record["output"])
             self._would.append((record["rule_name"], f"{Job.of(record).name}: {why}"))
 
     def _start(self, record: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ PARAMS_BEFORE_AND_NOW = re.compile(
     r"Params have changed since last execution: .*? before: (.*?) now: (.*)", re.DOTALL
 )
 NOTHING = "<nothing exclusive>"
+REPLANNED = "the result is of another plan"
 FOLLOWS = ("other input files", "inputs will be new")  # said only where nothing else is the reason
 
 
@@ -63,12 +64,29 @@ def tail(path: Path, size: int = 65536) -> str:
         return ""
 
 
-def reason(text: str, outputs: Iterable[str]) -> str:
-    """Snakemake's reason for a job with these outputs, shorter, and what differs by name."""
+def reason(text: str, inputs: Iterable[str], outputs: Iterable[str]) -> str:
+    """Snakemake's reason for a job, shorter, and what was edited since its result, by name."""
+    outputs = list(outputs)
     partly = any(Path(name).exists() for name in outputs)
     parts = [_shorter(part, partly) for part in split_reason(text)]
-    telling = [part for part in parts if part not in FOLLOWS]
-    return plain("; ".join(telling or parts)) or "no reason given"
+    edited = _edited(inputs, outputs)
+    telling = [part for part in parts if part not in FOLLOWS and not (edited and part == REPLANNED)]
+    return plain("; ".join([*edited, *telling] or parts)) or "no reason given"
+
+
+def _edited(inputs: Iterable[str], outputs: Iterable[str]) -> list[str]:
+    """What the plan among a job's inputs says other than the plan that its result names."""
+    from lookback.lineage import plans_of
+    from lookback.plan import differences
+
+    plan = next((Path(name) for name in inputs if "/.plan/" in name), None)
+    if plan is None:
+        return []
+    stage = plan.parent.name
+    named = (plans_of(Path(name)).get(stage) for name in outputs if Path(name).is_file())
+    before = next(filter(None, named), plan.stem)
+    changes = differences(stage, before, plan.stem)
+    return [few(changes, 6)] if changes else []
 
 
 def split_reason(text: str) -> list[str]:
@@ -99,7 +117,7 @@ def _shorter(part: str, partly: bool) -> str:
 def _updated(names: list[str]) -> str:
     """Planning touches the plan of a result that names another one: that is the news then."""
     others = [name for name in names if "/.plan/" not in name]
-    said = ["the result is of another plan"] if len(others) < len(names) else []
+    said = [REPLANNED] if len(others) < len(names) else []
     if others:
         said.append(f"changed: {few(others)}")
     return "; ".join(said)
@@ -111,12 +129,7 @@ def _changes(before: str, now: str) -> str:
         old, new = _settings(before), _settings(now)
     except (ValueError, SyntaxError):
         return f"was {before}, is now {now}"
-    changes = [
-        name
-        if name.startswith("code of ")
-        else f"{name} {old.get(name, '–')} → {new.get(name, '–')}"
-        for name in sorted(old | new)
-    ]
+    changes = [f"{name} {old.get(name, '–')} → {new.get(name, '–')}" for name in sorted(old | new)]
     return few(changes, 6)
 
 

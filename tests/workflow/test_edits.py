@@ -220,7 +220,6 @@ def test_snakemake_reruns_the_cells_of_the_edited_model_alone(finished, name):
     assert finished.planned() == GRU | WHOLE_STUDY
 
 
-@pytest.mark.xfail(strict=True, reason="a new plan is newer than the result: nothing else is said")
 def test_snakemake_says_what_was_edited(finished):
     edit(finished.root, files_of("the gru's equations"))
     assert "would run train adding/gru: code of lookback.models.gru" in finished.run("-n")

@@ -19,7 +19,6 @@ URI = INDEX["uri"]
 RECEIPT = f"{STUDY}/tracked/{INDEX['receipt']}.json"
 # -P keeps the working directory out of the path: jobs import the copy of the code, nothing else.
 LOOKBACK = f"{sys.executable} -P -m lookback"
-NOTHING = object()  # Snakemake leaves out of its record what it cannot represent
 
 
 # Light, or in need of a network: these run where the study was started, on a cluster too.
@@ -62,32 +61,6 @@ def planned(stage):
 def plan_of(stage):
     """The plan file of a job: other content is another path, and so another run."""
     return lambda wildcards: planned(stage)(wildcards)["plan"]
-
-
-def because(stage):
-    """One parameter a setting and a module of code, so that `-n` names only what differs."""
-    jobs = {
-        "download": list(INDEX["datasets"].values()),
-        "prepare": [task["prepare"] for task in INDEX["tasks"].values()],
-        "train": [it["train"] for it in CELLS.values()],
-        "probe": [job for it in CELLS.values() for job in it["probe"].values()],
-        "explain": [job for it in CELLS.values() for job in it["explain"].values()],
-    }.get(stage) or [INDEX.get(stage, {"because": {}})]
-    names = sorted({name for job in jobs for name in job["because"]})
-
-    def value_of(name):
-        told = [job["because"].get(name, NOTHING) for job in jobs]
-        if all(it is not NOTHING and it == told[0] for it in told):
-            # A plain string: Snakemake looks a function's signature up for each job.
-            return f"{name}: {told[0]}".replace("{", "{{").replace("}", "}}")
-
-        def value(wildcards):
-            found = planned(stage)(wildcards)["because"].get(name, NOTHING)
-            return found if found is NOTHING else f"{name}: {found}"
-
-        return value
-
-    return {f"because_{i}": value_of(name) for i, name in enumerate(names)}
 
 
 def every_file_of_the_study():

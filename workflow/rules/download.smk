@@ -7,7 +7,5 @@ rule download:
         "results/data/{dataset}/manifest.json",
     log:
         "results/data/{dataset}/download.log",
-    params:
-        **because("download"),
     shell:
         "{LOOKBACK} download plan={input.plan:q} out={output:q} > {log:q} 2>&1"

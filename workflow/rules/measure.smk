@@ -14,7 +14,6 @@ rule probe:
         mem_mb=4000,
         runtime=120,
     params:
-        **because("probe"),
         folder=cell(""),
     shell:
         "{LOOKBACK} probe plan={input.plan:q} cell={params.folder:q} out={output:q} > {log:q} 2>&1"
@@ -36,7 +35,6 @@ rule explain:
         mem_mb=4000,
         runtime=120,
     params:
-        **because("explain"),
         folder=cell(""),
     shell:
         "{LOOKBACK} explain plan={input.plan:q} cell={params.folder:q} out={output.attributions:q} "

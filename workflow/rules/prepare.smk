@@ -12,7 +12,5 @@ rule prepare:
         f"{STUDY}/{{task}}/task.json",
     log:
         f"{STUDY}/{{task}}/log/prepare.log",
-    params:
-        **because("prepare"),
     shell:
         "{LOOKBACK} prepare plan={input.plan:q} out={output:q} > {log:q} 2>&1"

@@ -12,8 +12,6 @@ rule summarise:
         directory(f"{STUDY}/summary"),
     log:
         f"{STUDY}/log/summarise.log",
-    params:
-        **because("summarise"),
     shell:
         "{LOOKBACK} summarise plan={input.plan:q} out={output:q} > {log:q} 2>&1"
 
@@ -26,8 +24,6 @@ rule report:
         f"{STUDY}/report/index.html",
     log:
         f"{STUDY}/log/report.log",
-    params:
-        **because("report"),
     shell:
         "{LOOKBACK} report plan={input.plan:q} summary={input.summary:q} out={output:q} > {log:q} 2>&1"
 
@@ -40,7 +36,5 @@ rule track:
         RECEIPT,
     log:
         f"{STUDY}/log/track.log",
-    params:
-        **because("track"),
     shell:
         "{LOOKBACK} track plan={input.plan:q} uri={URI:q} out={output:q} > {log:q} 2>&1"

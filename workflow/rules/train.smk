@@ -21,7 +21,6 @@ rule train:
         mem_mb=4000,
         runtime=720,
     params:
-        **because("train"),
         seeds=",".join(map(str, INDEX["study"]["seeds"])),
         folder=cell(""),
     shell:

@@ -17,7 +17,7 @@ import pytorch_lightning as pl
 import torch
 import yaml
 from hydra.utils import instantiate
-from pytorch_lightning.plugins.environments import LightningEnvironment
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
 from lookback import usage
 from lookback.code import commit_of_this_code
