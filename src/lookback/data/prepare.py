@@ -6,13 +6,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from torch import Tensor
 
+from lookback.build import build
 from lookback.data.downloaded import downloaded
 from lookback.data.task import SPLITS, Task
-from lookback.errors import Mistake
 from lookback.files import digest, read_json, write_json
 
 
@@ -22,7 +20,7 @@ def main(plan: Path, out: Path) -> None:
     Raises Mistake where the task's settings or its downloaded files are wrong.
     """
     config = read_json(plan)["task"]
-    task = _task(config)
+    task: Task = build(config)
     described = {"name": out.parent.name, "digest": digest_of(task), "plans": _plans(plan, config)}
     write_json(out, {**task.facts().to_dict(), **described})
 
@@ -38,17 +36,6 @@ def digest_of(task: Task) -> str:
                 content = hashlib.sha256(tensor.contiguous().numpy().data).hexdigest()
                 lines.append(f"{split} {field.name} {tensor.dtype} {tuple(tensor.shape)} {content}")
     return digest("\n".join(lines))
-
-
-def _task(config: Mapping[str, Any]) -> Task:
-    """The task of a config; Hydra wraps what a constructor raises, a Mistake is taken out again."""
-    try:
-        task: Task = instantiate(config)
-        return task
-    except InstantiationException as error:
-        if isinstance(error.__cause__, Mistake):
-            raise error.__cause__ from None
-        raise
 
 
 def _plans(plan: Path, config: Mapping[str, Any]) -> dict[str, str]:

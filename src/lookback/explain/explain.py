@@ -11,12 +11,12 @@ from typing import Any
 
 import pandas as pd
 import torch
-from hydra.utils import instantiate
 from jaxtyping import Float
 from torch import Tensor
 
 from lookback import usage
 from lookback.applies import DoesNotApply
+from lookback.build import build
 from lookback.data.batch import Batch, SequenceDataset
 from lookback.explain.base import Explainer, answer, within
 from lookback.explain.scores import Explained, scores
@@ -39,7 +39,7 @@ def main(plan: Path, cell: Path, out: Path) -> None:
     """
     torch.set_flush_denormal(True)
     torch.set_num_threads(1)
-    explainer: Explainer = instantiate(read_json(plan)["explainer"])
+    explainer: Explainer = build(read_json(plan)["explainer"])
     runs = list(load_runs(cell))
     seeds = [run.seed for run in runs]
     try:

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from lookback.build import build
 from lookback.data.task import Facts
 from lookback.models.base import Initialisation, SequenceModel, Trace
 
@@ -74,7 +74,7 @@ def build_network(
     )
     settings.pop("embedding_size", None)
     features = facts.features if embedding is None else embedding.embedding_dim
-    encoder = instantiate(settings, features=features)
+    encoder = build(settings, features=features)
     network = Network(encoder, facts.outputs, embedding)
     encoder.initialise(Initialisation.of(initialisation))
     nn.init.xavier_uniform_(network.head.weight)

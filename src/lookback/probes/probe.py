@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from hydra.utils import instantiate
 
 from lookback import usage
 from lookback.applies import DoesNotApply
+from lookback.build import build
 from lookback.files import read_json
 from lookback.probes.base import Probe
 from lookback.tables import write_parquet
@@ -22,7 +22,7 @@ def main(plan: Path, cell: Path, out: Path) -> None:
     """
     torch.set_flush_denormal(True)
     torch.set_num_threads(1)
-    probe: Probe = instantiate(read_json(plan)["probe"])
+    probe: Probe = build(read_json(plan)["probe"])
     runs = list(load_runs(cell))
     with usage.work():
         frame = pd.concat([measured(probe, run) for run in runs], ignore_index=True)

@@ -132,6 +132,8 @@ class Validate(pl.Callback):
         if len(self.data):
             scores = scores_of(answers_of(module.network, self.data), self.data, facts)
             values = {"loss": scores.loss, facts.metric: scores.metric}
+            if not math.isfinite(scores.loss):
+                raise Diverged(f"the validation loss became {scores.loss} by step {module.step}")
             self.journal.values("validation", module.step, values)
             if module.recipe["select"] == "best":
                 score = -scores.metric if facts.higher_is_better else scores.metric

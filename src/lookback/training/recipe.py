@@ -5,15 +5,16 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from hydra.utils import instantiate
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from lookback.build import build
+
 
 def optimizer_of(recipe: Mapping[str, Any], parameters: Iterable[nn.Parameter]) -> Optimizer:
     """The recipe's optimiser over `parameters`."""
-    optimizer: Optimizer = instantiate(recipe["optimizer"], params=parameters)
+    optimizer: Optimizer = build(recipe["optimizer"], params=parameters)
     return optimizer
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 import yaml
-from hydra.utils import instantiate
 
+from lookback.build import build
 from lookback.data.task import Facts, Task
 from lookback.files import read_json
 from lookback.models.network import Network, build_network
@@ -36,7 +36,7 @@ class Run:
 
     def task(self, **changes: Any) -> Task:
         """The task, with some of its settings changed: `run.task(length=400)`."""
-        task: Task = instantiate({**self.config["task"], **changes})
+        task: Task = build({**self.config["task"], **changes})
         return task
 
 

@@ -1,6 +1,7 @@
 """Stage `train`: trains the seeds that the store lacks, then assembles the cell's files."""
 
 import logging
+import math
 import platform
 import resource
 import shutil
@@ -16,10 +17,10 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 import yaml
-from hydra.utils import instantiate
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
 from lookback import usage
+from lookback.build import build
 from lookback.code import commit_of_this_code
 from lookback.data.batch import SequenceDataset
 from lookback.data.task import SPLITS, Facts, Split, Task
@@ -30,7 +31,7 @@ from lookback.training import journal as journals
 from lookback.training import store
 from lookback.training.batches import Batches
 from lookback.training.devices import leased
-from lookback.training.evaluate import answers_of, choice, scores_of
+from lookback.training.evaluate import Scores, answers_of, choice, scores_of
 from lookback.training.journal import Journal
 from lookback.training.module import Diverged, Log, Resume, TrainingModule, Validate
 
@@ -77,7 +78,7 @@ def _cell(plan: Path, task: Path, out: Path, device: str) -> Cell:
     torch.set_num_threads(config["trainer"]["threads"])
     quieten_lightning()
     torch.set_flush_denormal(True)  # a state that fades slows a CPU 18 to 27 times otherwise
-    made: Task = instantiate(config["task"])
+    made: Task = build(config["task"])
     with usage.work():
         data = {split: made.dataset(split).to(device) for split in SPLITS}
     facts = Facts.from_dict(read_json(task))
@@ -162,6 +163,7 @@ def trainer_of(
         gradient_clip_val=recipe["clip"],
         callbacks=callbacks,
         logger=False,
+        deterministic=None if device == "cpu" else "warn",
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -183,6 +185,7 @@ def _leave(
     for split in ("validation", "test"):
         if split in answers:
             scores = scores_of(answers[split], cell.data[split], facts)
+            _require_finite(scores, split)
             result |= {f"{split}/loss": scores.loss, f"{split}/{facts.metric}": scores.metric}
     torch.save(
         {name: value.cpu() for name, value in network.state_dict().items()}, folder / "best.ckpt"
@@ -203,6 +206,11 @@ def _leave(
         **commit_of_this_code(),
     }
     write_json(folder / "cost.json", cost)
+
+
+def _require_finite(scores: Scores, split: str) -> None:
+    if not math.isfinite(scores.loss):
+        raise Diverged(f"the {split} loss of the weights kept is {scores.loss}")
 
 
 def _predictions(
