@@ -58,9 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         print(HELP, end="")
         return 0 if words else 2
-    if (status := worker.hand_over(words)) is not None:
-        return status
-    return run(words, forked=False)
+    try:
+        status = worker.hand_over(words)
+    except KeyboardInterrupt:
+        return 130  # the job itself was interrupted too, and says so
+    return run(words, forked=False) if status is None else status
 
 
 def run(words: Sequence[str], *, forked: bool) -> int:

@@ -29,7 +29,6 @@ IMPORTS = (
     "lookback.explain.explain",
     "lookback.summarise.summarise",
     "lookback.report.report",
-    "hydra.utils",
 )
 
 
@@ -54,7 +53,10 @@ def hand_over(words: Sequence[str]) -> int | None:
             return None
         if not accepted:  # the server ended before it took the job
             return None
-        status = client.recv(1)
+        try:
+            status = client.recv(1)
+        except ConnectionResetError:
+            status = b""
     if status:
         return status[0]
     print(f"lookback: the process of `lookback {words[0]}` was killed.", file=sys.stderr)
@@ -63,6 +65,7 @@ def hand_over(words: Sequence[str]) -> int | None:
 
 def serve(address: Path, parent: int) -> None:
     """Accept jobs at `address` until the pipe `parent` is closed by its other end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the jobs; the pipe ends this one
     address.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(address))
@@ -99,6 +102,7 @@ def _child(connection: socket.socket) -> None:
     status = 1
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         start, files, _, _ = socket.recv_fds(connection, 8, 3)
         request = json.loads(_exactly(connection, int.from_bytes(start, "big")))
         connection.sendall(b"\x01")

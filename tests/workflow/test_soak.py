@@ -60,9 +60,12 @@ def kill_one(session: int, draw: random.Random) -> str:
 
 
 def kill_once(project: Project, draw: random.Random, seconds: float) -> str:
-    """Start from nothing, kill at a moment within `seconds`, and wait for Snakemake's end."""
-    shutil.rmtree(project.root / "results", ignore_errors=True)
-    shutil.rmtree(project.root / ".snakemake", ignore_errors=True)
+    """Start from no results, kill at a moment within `seconds`, and wait for Snakemake's end.
+
+    MLflow's store stays: its own kills are in tests/tracking.
+    """
+    for made in ("results/small", "results/.runs", ".snakemake"):
+        shutil.rmtree(project.root / made, ignore_errors=True)
     process = project.start(cores=draw.choice((1, 2)))
     moment = draw.uniform(0.0, seconds)
     time.sleep(moment)
