@@ -81,9 +81,7 @@ def make(root: Path, study: Study) -> Path:
         **{stage: planner.stage(stage, **body) for stage in ("summarise", "report", "track")},
         "uri": study.tracking["uri"],
         "receipt": receipt_of(study.tracking["uri"]),
-        "gpus": 1
-        if local_gpus()
-        else 0,  # what a job asks of this machine; a cluster's profile says its own
+        "gpus": int(bool(local_gpus())),  # of a job here; a cluster's profile says its own
     }
     _touch_what_is_outdated(index, body["cells"])
     path = _put("study", index)

@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 LEDGER = "LOOKBACK_USAGE"
 _work = 0.0
@@ -28,5 +28,6 @@ def record(stage: str, *, forked: bool) -> None:
     """Write what this process has cost. `forked`: no parent of ours counts it as its child."""
     if path := os.environ.get(LEDGER):
         entry = {"stage": stage, "cpu": time.process_time(), "work": _work, "forked": forked}
-        with open(path, "a", encoding="utf-8") as ledger:  # noqa: PTH123 - one write, appended whole
+        # A job that outlives its main process finds the ledger gone.
+        with suppress(FileNotFoundError), open(path, "a", encoding="utf-8") as ledger:  # noqa: PTH123
             ledger.write(json.dumps(entry) + "\n")
