@@ -178,8 +178,9 @@ class Resume(pl.Callback):
             "seconds": self.elapsed(),
             "origins": self.origins,
         }
-        with whole(self.path) as temporary:
-            torch.save(state, temporary)
+        # Through Python's file, whose errors name their cause: torch's own writer says «failed».
+        with whole(self.path) as temporary, temporary.open("wb") as file:
+            torch.save(state, file)
         self._saved = time.monotonic()
 
     def elapsed(self) -> float:

@@ -142,7 +142,7 @@ def steps_of(trainer: Mapping[str, Any], sequences: int) -> int:
 def quieten_lightning() -> None:
     """Its notices on devices, loaders and its own products are not about this run."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="pytorch_lightning")
+    warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
 
 
 def trainer_of(
@@ -187,9 +187,8 @@ def _leave(
             scores = scores_of(answers[split], cell.data[split], facts)
             _require_finite(scores, split)
             result |= {f"{split}/loss": scores.loss, f"{split}/{facts.metric}": scores.metric}
-    torch.save(
-        {name: value.cpu() for name, value in network.state_dict().items()}, folder / "best.ckpt"
-    )
+    with (folder / "best.ckpt").open("wb") as file:
+        torch.save({name: value.cpu() for name, value in network.state_dict().items()}, file)
     write_parquet(
         folder / "predictions.parquet", _predictions(seed, answers["test"], test, facts), {}
     )
