@@ -28,7 +28,7 @@ include: f"{Path(INDEX['code']).absolute()}/workflow/rules/common.smk"
 
 
 if workflow.exec_mode == ExecMode.DEFAULT:
-    SESSION = main_process.Session(INDEX["code"])
+    SESSION = main_process.Session(Path(PLAN), INDEX["code"])
 
 
 onstart:

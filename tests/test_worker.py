@@ -61,7 +61,7 @@ def test_a_job_whose_client_is_killed_ends_with_it(server, tmp_path, monkeypatch
     plan, task = plan_of(tmp_path, "gru")
     folder = store.seed_folder(store.runs_folder(plan, task), 0)
     folder.mkdir(parents=True)
-    with (folder / "lock").open("w") as lock:
+    with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         words = [f"plan={plan}", f"task={task}", "seeds=0", f"out={task.parent / 'gru'}"]
         job = client(address, tmp_path, "train", *words)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lookback.errors import Mistake
 from lookback.files import read_json
-from lookback.plan import make
+from lookback.plan import make, start
 from lookback.study import compose_by_hand
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +28,9 @@ def train(words: Sequence[str]) -> None:
     if not seed.isdecimal():
         raise Mistake(f"seed={seed} is no seed; it should be a whole number from 0 on.")
     study = compose_by_hand(ROOT / "conf", said["task"], said["model"], int(seed), overrides)
-    index = read_json(make(ROOT, study))
+    path = make(ROOT, study)
+    start(path)
+    index = read_json(path)
     task, cell = index["tasks"][said["task"]], index["cells"][f"{said['task']}/{said['model']}"]
     folder = Path("results", study.name, said["task"])
     if task["dataset"]:

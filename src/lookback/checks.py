@@ -109,6 +109,9 @@ def _targets(node: Any, at: str) -> Iterator[tuple[str, dict[str, Any]]]:
             yield at, node
         for key, value in node.items():
             yield from _targets(value, f"{at}{key}.")
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _targets(value, f"{at}{index}.")
 
 
 def _check_arguments(

@@ -3,10 +3,12 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from lookback.files import read_json
+from lookback.held import hold
 from lookback.lineage import plans_of
-from lookback.plan import PLANS, newest_indices
+from lookback.plan import PLANS, started_indices
 from lookback.snapshot import CODE
 from lookback.training.store import RUNS, runs_folder
 
@@ -16,13 +18,21 @@ STUDIES = Path("results")
 def clean() -> None:
     """Delete what nothing refers to, and say how much that was.
 
-    A plan is referred to by a result that names it, or by the newest index of a study; a finished
-    seed by a trained cell; a copy of the code by such an index.
+    A plan is referred to by a result that names it, or by a study's last index; a finished
+    seed by a trained cell, or a cell of such an index; a copy of the code by such an index.
+
+    Raises Mistake while a study runs.
     """
+    with hold():
+        _clean()
+
+
+def _clean() -> None:
     kept_plans, kept_code, kept_runs = set(_named_by_results()), set(), set()
-    for index in newest_indices().values():
+    for index in started_indices().values():
         kept_plans |= {index.stem, *_plans_in(read_json(index))}
         kept_code.add(Path(read_json(index)["code"]).name)
+        kept_runs |= set(_runs_of(read_json(index)))
     for metrics in STUDIES.glob("*/*/*/metrics.json"):
         plan = PLANS / "train" / f"{plans_of(metrics).get('train')}.yaml"
         task = metrics.parents[1] / "task.json"
@@ -33,6 +43,15 @@ def clean() -> None:
     freed += _prune(CODE.glob("*"), kept_code)
     freed += _prune(RUNS.glob("*"), kept_runs)
     print(f"deleted {freed / 2**20:.1f} MiB; {len(kept_runs)} trained cells keep their seeds")
+
+
+def _runs_of(index: dict[str, Any]) -> Iterator[str]:
+    """The folders of the seeds that a study's cells have or, stopped, will go on with."""
+    for cell, stages in index["cells"].items():
+        task = STUDIES / index["study"]["name"] / Path(cell).parent / "task.json"
+        plan = Path(stages["train"]["plan"])
+        if task.exists() and plan.exists():
+            yield runs_folder(plan, task).name
 
 
 def _named_by_results() -> Iterator[str]:

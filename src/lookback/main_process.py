@@ -3,7 +3,6 @@
 The Snakefile calls it; jobs never do.
 """
 
-import fcntl
 import json
 import os
 import resource
@@ -13,11 +12,12 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from lookback import usage, worker
 from lookback.errors import Mistake, nearest
-from lookback.plan import make
+from lookback.held import hold
+from lookback.plan import make, start
 from lookback.study import DEFAULT_STUDY, compose_study
 
 SAID = ("study", "overrides")  # what `--config` may say
@@ -54,11 +54,12 @@ def plan(root: Path, config: Mapping[str, Any], *, quiet: bool) -> Path:
 class Session:
     """One run of Snakemake over results/: its lock, its worker, and what it cost."""
 
-    def __init__(self, code: str):
+    def __init__(self, index: Path, code: str):
+        self.index = index
         self.code = code
         self.started = time.monotonic()
         self._began = time.time()
-        self._lock = open("results/.lock", "a")  # noqa: SIM115, PTH123 - held until the process ends
+        self._lock: TextIO | None = None  # held until the process ends
         self._server: subprocess.Popen[bytes] | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="lookback-")
         self._ledger = Path(self._folder.name) / "usage.jsonl"
@@ -66,13 +67,11 @@ class Session:
     def start(self) -> None:
         """Take results/ and start the worker; exits with status 2 where another run has it."""
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(
-                "lookback: another run is writing to results/; wait for it or stop it.",
-                file=sys.stderr,
-            )
+            self._lock = hold()
+        except Mistake as mistake:
+            print(f"lookback: {mistake}", file=sys.stderr)
             sys.exit(2)
+        start(self.index)
         os.environ[usage.LEDGER] = str(self._ledger)
         address = Path(self._folder.name) / "worker"
         self._server = subprocess.Popen(
@@ -97,7 +96,8 @@ class Session:
     def _costs(self) -> Sequence[str]:
         entries = []
         if self._ledger.exists():
-            entries = [json.loads(line) for line in self._ledger.read_text().splitlines()]
+            lines = self._ledger.read_text().splitlines()
+            entries = [json.loads(line) for line in lines if line.endswith("}")]
         stages: dict[str, list[float]] = {}
         for entry in entries:
             work, rest = stages.setdefault(entry["stage"], [0.0, 0.0])

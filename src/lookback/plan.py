@@ -21,9 +21,11 @@ from lookback.errors import Mistake
 from lookback.files import digest, read_json, write_json, write_text
 from lookback.lineage import plans_of
 from lookback.study import CellConfig, Study
+from lookback.training import store
 from lookback.training.devices import local_gpus
 
 PLANS = Path("results/.plan")
+STARTED = ".index"  # in a study's folder: the index that it was last started by
 LAYOUT = 1  # of results/; raised when files of another version could be misread
 STAGE_MODULES = {
     "download": "lookback.data.download",
@@ -81,12 +83,12 @@ def make(root: Path, study: Study) -> Path:
         **{stage: planner.stage(stage, **body) for stage in ("summarise", "report", "track")},
         "uri": study.tracking["uri"],
         "receipt": receipt_of(study.tracking["uri"]),
-        "gpus": int(bool(local_gpus())),  # of a job here; a cluster's profile says its own
+        "gpus": int(
+            _wants_gpu(study) and bool(local_gpus())
+        ),  # of a job here; a cluster's profile says its own
     }
     _touch_what_is_outdated(index, body["cells"])
-    path = _put("study", index)
-    os.utime(path)  # the newest, also where an edit was undone
-    return path
+    return _put("study", index)
 
 
 class _Planner:
@@ -160,6 +162,9 @@ def _targets(node: Any) -> Iterator[str]:
                 if module.partition(".")[0] == snapshot.PACKAGE:
                     yield module
         for value in node.values():
+            yield from _targets(value)
+    elif isinstance(node, list):
+        for value in node:
             yield from _targets(value)
 
 
@@ -274,19 +279,32 @@ def _touch_what_is_outdated(index: Mapping[str, Any], expected: Mapping[str, Any
                 os.utime(plan)
 
 
+def _wants_gpu(study: Study) -> bool:
+    return any(config.trainer["devices"] != "cpu" for config in study.cells.values())
+
+
 def receipt_of(uri: str) -> str:
     """The file name, without its ending, of tracking's receipt for a URI."""
-    return re.sub(r"[^\w.-]+", "_", uri).strip("_")
+    without_password = re.sub(r"(?<=://)([^/@:]*):[^@/]*@", r"\1@", uri)
+    return re.sub(r"[^\w.-]+", "_", without_password).strip("_")
 
 
-def newest_indices() -> dict[str, Path]:
-    """The newest index of each study that has results here, by the study's name."""
-    newest = {}
-    for path in sorted(PLANS.glob("study/*.yaml"), key=lambda path: path.stat().st_mtime):
-        name = read_json(path)["study"]["name"]
-        if Path("results", name).exists():
-            newest[name] = path
-    return newest
+def start(index: Path) -> None:
+    """Say that the study of `index` is run by it from now on: a dry run does not say so."""
+    planned = read_json(index)
+    folder = Path("results", planned["study"]["name"])
+    for cell, stages in planned["cells"].items():
+        store.want(folder / cell, _digest(stages["train"]))
+    write_text(folder / STARTED, f"{index}\n")
+
+
+def started_indices() -> dict[str, Path]:
+    """The index that each study here was last started by, by the study's name."""
+    found = {
+        path.parent.name: Path(path.read_text(encoding="utf-8").strip())
+        for path in Path("results").glob(f"*/{STARTED}")
+    }
+    return {name: index for name, index in found.items() if index.exists()}
 
 
 def _check_layout() -> None:

@@ -124,7 +124,8 @@ def fingerprints(home: Path) -> Fingerprints:
             if all(part.isidentifier() for part in dotted.parts):  # else no import can name it
                 hashes[_module(dotted)] = _hash_of_code(path)
         elif path.is_file() and "__pycache__" not in path.parts:
-            owner = ".".join(path.relative_to(home).parent.parts)
+            folder = next(it for it in path.parents if (it / "__init__.py").exists())
+            owner = ".".join(folder.relative_to(home).parts)
             name = path.relative_to(home).as_posix()
             data.setdefault(owner, {})[name] = digest(path.read_bytes())[:8]
     found = Fingerprints(hashes, _reached(home, hashes), data)

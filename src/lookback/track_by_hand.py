@@ -6,7 +6,7 @@ from typing import Any
 
 from lookback.errors import Mistake, nearest
 from lookback.files import read_json
-from lookback.plan import newest_indices, receipt_of
+from lookback.plan import receipt_of, started_indices
 from lookback.study import DEFAULT_STUDY
 from lookback.training.store import done, runs_folder, seed_folder
 
@@ -18,7 +18,7 @@ def track(study: str = DEFAULT_STUDY, uri: str | None = None, *, follow: bool = 
 
     Raises Mistake where the study was never started, or where `uri` cannot be reached.
     """
-    indices = newest_indices()
+    indices = started_indices()
     if study not in indices:
         near = nearest(study, indices)
         hint = f" Did you mean '{near}'?" if near else ""

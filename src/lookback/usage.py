@@ -28,6 +28,6 @@ def record(stage: str, *, forked: bool) -> None:
     """Write what this process has cost. `forked`: no parent of ours counts it as its child."""
     if path := os.environ.get(LEDGER):
         entry = {"stage": stage, "cpu": time.process_time(), "work": _work, "forked": forked}
-        # A job that outlives its main process finds the ledger gone.
-        with suppress(FileNotFoundError), open(path, "a", encoding="utf-8") as ledger:  # noqa: PTH123
+        # Bookkeeping fails no job: the ledger goes with its main process, and disks get full.
+        with suppress(OSError), open(path, "a", encoding="utf-8") as ledger:  # noqa: PTH123
             ledger.write(json.dumps(entry) + "\n")

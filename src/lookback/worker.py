@@ -54,13 +54,22 @@ def hand_over(words: Sequence[str]) -> int | None:
         if not accepted:  # the server ended before it took the job
             return None
         try:
-            status = client.recv(1)
+            status = _last_word(client)
         except ConnectionResetError:
             status = b""
     if status:
         return status[0]
     print(f"lookback: the process of `lookback {words[0]}` was killed.", file=sys.stderr)
     return 1
+
+
+def _last_word(client: socket.socket) -> bytes:
+    """The job's exit status; an interrupted job is waited for, since it ends with this client."""
+    try:
+        return client.recv(1)
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        return client.recv(1)
 
 
 def serve(address: Path, parent: int) -> None:
@@ -109,7 +118,8 @@ def _child(connection: socket.socket) -> None:
         for number, file in enumerate(files):
             os.dup2(file, number)
             os.close(file)
-        sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115
+        sys.stdin, sys.stdout = open(0), open(1, "w")  # noqa: SIM115
+        sys.stderr = open(2, "w", buffering=1, errors="backslashreplace")  # noqa: SIM115
         os.chdir(request["folder"])
         os.environ.clear()
         os.environ.update(request["environment"])
@@ -143,7 +153,11 @@ def _exactly(connection: socket.socket, size: int) -> bytes:
 
 def _die_with(connection: socket.socket) -> None:
     """End at once when the client was killed: its own process would have been, too."""
-    if connection.recv(1) == b"":
+    try:
+        alive = bool(connection.recv(1))
+    except OSError:
+        alive = False
+    if not alive:
         os.kill(os.getpid(), signal.SIGKILL)
 
 

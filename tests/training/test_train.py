@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from lookback.data import prepare
+from lookback.errors import Mistake
 from lookback.files import read_json, write_json
 from lookback.tables import read_parquet
 from lookback.training import module, store, train
@@ -164,6 +165,18 @@ def test_a_loss_that_is_no_number_loses_that_seed_alone_and_says_so(fresh):
     with pytest.raises(module.Diverged, match=r"seed 0: the loss became \S+ by step \d+.*seed 1"):
         train.main(plan, task, [0, 1], cell)
     assert not (cell / "metrics.json").exists()
+
+
+def test_an_orphan_of_an_older_plan_leaves_a_cell_alone_and_keeps_its_seeds(fresh):
+    plan, task, cell = fresh("orphan", "rnn")
+    store.want(cell, "another")
+    with pytest.raises(Mistake, match="under another plan since"):
+        train.main(plan, task, [0], cell)
+    assert not (cell / "metrics.json").exists()
+    assert store.done(store.seed_folder(store.runs_folder(plan, task), 0))
+    store.want(cell, plan.stem)
+    train.main(plan, task, [0], cell)
+    assert (cell / "metrics.json").exists()
 
 
 def test_without_a_validation_split_the_last_weights_are_kept(fresh):

@@ -8,7 +8,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -277,6 +276,7 @@ def test_a_second_run_waits_for_none_and_says_so(fresh):
         said = fresh.run(status=2)
         assert "another run is writing to results/" in said
         assert "Traceback" not in said
+        assert "another run" in fresh.lookback("clean", status=2)
         fresh.run("-n")  # a dry run harms nothing
     finally:
         os.killpg(process.pid, signal.SIGKILL)
@@ -284,14 +284,32 @@ def test_a_second_run_waits_for_none_and_says_so(fresh):
 
 
 def test_a_result_that_a_lost_job_left_is_not_taken_for_current(finished):
-    """A cluster's job outlives its Snakemake: its result has no record, and is of an older plan."""
+    """A cluster's job outlives its Snakemake: it leaves a result of an edit that was undone since.
+
+    Snakemake's records are those of the run before the edit, and say that all is well.
+    """
+    before = finished.contents()
+    records = finished.root / ".snakemake/metadata"
+    kept = shutil.copytree(records, finished.root / "records")
     finished.edit("conf/model/gru.yaml", "layers: 1", "layers: 2")
-    shutil.rmtree(finished.root / ".snakemake/metadata")
-    time.sleep(0.01)
-    for path in (finished.study / "adding/gru").rglob("*"):
-        os.utime(path)  # the result came after the plan of today was made
+    finished.run()
+    shutil.rmtree(records)
+    shutil.move(kept, records)
+    finished.edit("conf/model/gru.yaml", "layers: 2", "layers: 1")
     assert "train adding/gru" in finished.planned()
     assert "train adding/rnn" not in finished.planned()
+    finished.run()
+    assert finished.contents() == before
+
+
+def test_a_dry_run_is_not_what_was_started_and_a_stopped_study_keeps_its_seeds(finished):
+    runs = {path.name for path in (finished.root / "results/.runs").iterdir()}
+    index = (finished.study / ".index").read_text()
+    finished.run("-n", "overrides=[trainer.max_epochs=2]")
+    assert (finished.study / ".index").read_text() == index
+    (finished.study / "adding/gru/metrics.json").unlink()  # as a study that was stopped
+    finished.lookback("clean")
+    assert {path.name for path in (finished.root / "results/.runs").iterdir()} == runs
 
 
 def test_a_server_that_cannot_be_reached_fails_the_tracking_alone(fresh):

@@ -2,6 +2,7 @@
 import os
 import sys
 from pathlib import Path
+from shlex import quote
 
 if workflow.exec_mode != ExecMode.DEFAULT:
     # A cluster's job inherits the environment; the main process's worker and ledger are not for it.
@@ -18,7 +19,7 @@ CELLS = INDEX["cells"]
 URI = INDEX["uri"]
 RECEIPT = f"{STUDY}/tracked/{INDEX['receipt']}.json"
 # -P keeps the working directory out of the path: jobs import the copy of the code, nothing else.
-LOOKBACK = f"{sys.executable} -P -m lookback"
+LOOKBACK = f"{quote(sys.executable)} -P -m lookback"
 
 
 # Light, or in need of a network: these run where the study was started, on a cluster too.
@@ -83,7 +84,7 @@ def write_what_there_is():
     commands = [
         f"summarise plan={INDEX['summarise']['plan']} out={STUDY}/summary",
         f"report plan={INDEX['report']['plan']} summary={STUDY}/summary out={STUDY}/report/index.html",
-        f"track plan={INDEX['track']['plan']} uri={URI} out={RECEIPT}",
+        f"track plan={INDEX['track']['plan']} {quote(f'uri={URI}')} out={RECEIPT}",
     ]
     for command in commands:
         log = f"{STUDY}/log/{command.split()[0]}.log"
@@ -100,7 +101,7 @@ def name_the_runs():
         times = page.stat()
         shell(
             f"{LOOKBACK} report plan={INDEX['report']['plan']} summary={STUDY}/summary out={page} "
-            f">> {STUDY}/log/report.log 2>&1"
+            f">> {STUDY}/log/report.log 2>&1 || true"
         )
         os.utime(page, ns=(times.st_atime_ns, times.st_mtime_ns))
 
@@ -111,7 +112,8 @@ def end_of_study():
     page = Path(f"{STUDY}/report/index.html")
     if page.exists():
         print_line(f"report     {page}")
-        print_line(f"MLflow UI  make ui (or: lookback ui uri={URI})")
+        shown = URI if URI.startswith("http") and "@" not in URI else "make ui"
+        print_line(f"MLflow UI  {shown}")
 
 
 def print_line(text):

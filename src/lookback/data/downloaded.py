@@ -17,5 +17,8 @@ def downloaded(dataset: str, name: str) -> Path:
     """
     path = folder(dataset) / name
     if not path.is_file():
-        raise Mistake(f"{path} is not there. `lookback download dataset={dataset}` fetches it.")
+        raise Mistake(
+            f"{path} is not there. Remove {folder(dataset)}/manifest.json and start again: the file "
+            "is fetched anew."
+        )
     return path

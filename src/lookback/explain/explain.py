@@ -34,8 +34,8 @@ def main(plan: Path, cell: Path, out: Path) -> None:
     `out` holds, for S seeds and N sequences: values (S, N, T, F); error (S, N) where the explainer
     knows it; output and prediction (S, N); inputs (N, T, F), of tokens their ids (N, T, 1);
     lengths and target (N,); evidence (N, T) where it is known; seeds (S,); reason "". Where the
-    explainer does not apply to the
-    model, it holds the seeds and the reason, and the scores a row {seed, reason} each seed.
+    explainer does not apply to the model, it holds the seeds and the reason, and the scores a row
+    {seed, reason} each seed.
     """
     torch.set_flush_denormal(True)
     torch.set_num_threads(1)

@@ -15,6 +15,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 LOCKS = Path(tempfile.gettempdir()) / "lookback-devices"
+NONE = ("", "-1", "NoDevFiles")  # how CUDA and Slurm say that no device is visible
 POLL = 0.5  # seconds between two looks at devices that are all taken
 
 
@@ -22,7 +23,11 @@ def local_gpus() -> list[str]:
     """The GPUs that this process may use: indices or UUIDs, empty without any. Imports no torch."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        return [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1")]
+        return [
+            name.strip()
+            for name in visible.split(",")
+            if name.strip() not in ("", "-1", "NoDevFiles")
+        ]
     if shutil.which("nvidia-smi") is None:
         return []
     query = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
@@ -54,7 +59,9 @@ def leased(devices: str, gpus: Sequence[str] | None = None) -> Iterator[str]:
 
 
 def _first_free(gpus: Sequence[str], held: ExitStack) -> str:
-    LOCKS.mkdir(mode=0o777, parents=True, exist_ok=True)
+    if not LOCKS.exists():
+        LOCKS.mkdir(parents=True, exist_ok=True)
+        LOCKS.chmod(0o777)  # for all users of the machine, whatever the umask
     while True:
         for gpu in gpus:
             try:

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lookback.files import digest, read_json
+from lookback.files import digest, read_json, write_text
 
 RUNS = Path("results/.runs")
+WANTED = ".wanted"  # in a cell's folder: the train plan that was started last
 
 
 def runs_folder(plan: Path, task: Path) -> Path:
@@ -39,10 +40,22 @@ def done(folder: Path) -> bool:
     return (folder / "done.json").exists()
 
 
+def want(cell: Path, plan: str) -> None:
+    """Say under which train plan a cell's files are wanted from now on."""
+    with locked(cell):
+        write_text(cell / WANTED, f"{plan}\n")
+
+
+def is_wanted(cell: Path, plan: str) -> bool:
+    """Whether no other plan was started for a cell since: ask while it is locked."""
+    note = cell / WANTED
+    return not note.exists() or note.read_text(encoding="utf-8").strip() == plan
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a seed alone; waits for a trainer that outlived its Snakemake."""
+    """Hold a seed, or a cell, alone; waits for a trainer that outlived its Snakemake."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
+    with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

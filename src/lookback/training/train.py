@@ -24,6 +24,7 @@ from lookback.build import build
 from lookback.code import commit_of_this_code
 from lookback.data.batch import SequenceDataset
 from lookback.data.task import SPLITS, Facts, Split, Task
+from lookback.errors import Mistake
 from lookback.files import read_json, whole, write_json, write_text
 from lookback.models.network import Network, build_network
 from lookback.tables import read_parquet, write_parquet
@@ -34,6 +35,8 @@ from lookback.training.devices import leased
 from lookback.training.evaluate import Scores, answers_of, choice, scores_of
 from lookback.training.journal import Journal
 from lookback.training.module import Diverged, Log, Resume, TrainingModule, Validate
+
+EVALUATED: tuple[Split, ...] = ("validation", "test")
 
 
 @dataclass(frozen=True)
@@ -70,13 +73,18 @@ def main(plan: Path, task: Path, seeds: list[int], out: Path) -> None:
                         lost[seed] = str(reason)
     if lost:
         raise Diverged("; ".join(f"seed {seed}: {reason}" for seed, reason in lost.items()))
-    assemble(plan, task, runs, seeds, out)
+    with store.locked(out):
+        # An orphan of an older plan must not write over the files of a newer one.
+        if not store.is_wanted(out, plan.stem):
+            raise Mistake(f"{out} was started under another plan since; these seeds are kept.")
+        assemble(plan, task, runs, seeds, out)
 
 
 def _cell(plan: Path, task: Path, out: Path, device: str) -> Cell:
     config = read_json(plan)
     torch.set_num_threads(config["trainer"]["threads"])
     quieten_lightning()
+    torch.backends.cudnn.allow_tf32 = False  # else recurrent cells alone would be less than float32
     torch.set_flush_denormal(True)  # a state that fades slows a CPU 18 to 27 times otherwise
     made: Task = build(config["task"])
     with usage.work():
@@ -114,8 +122,11 @@ def train_seed(cell: Cell, seed: int, folder: Path) -> None:
         seed=seed,
         epoch=lambda: module.epoch,
     )
-    with usage.work():
-        trainer.fit(module, batches)
+    try:
+        with usage.work():
+            trainer.fit(module, batches)
+    except SystemExit:  # what Lightning makes of Ctrl-C
+        raise KeyboardInterrupt from None
     network.load_state_dict(validate.best["network"])
     _leave(cell, seed, folder, network.to(cell.device), validate.best["step"], steps, resume)
     journal.event("end", steps)
@@ -175,18 +186,19 @@ def _leave(
     cell: Cell, seed: int, folder: Path, network: Network, best: int, steps: int, resume: Resume
 ) -> None:
     """Write what a finished seed leaves, all but the mark that it is finished."""
-    start = time.monotonic()
+    trained, start = resume.elapsed(), time.monotonic()
     facts, test = cell.facts, cell.data["test"]
     with usage.work():
         answers = {
-            split: answers_of(network, data) for split, data in cell.data.items() if len(data)
+            split: answers_of(network, cell.data[split])
+            for split in EVALUATED
+            if len(cell.data[split])
         }
     result: dict[str, Any] = {"step": best, "steps": steps}
-    for split in ("validation", "test"):
-        if split in answers:
-            scores = scores_of(answers[split], cell.data[split], facts)
-            _require_finite(scores, split)
-            result |= {f"{split}/loss": scores.loss, f"{split}/{facts.metric}": scores.metric}
+    for split, answered in answers.items():
+        scores = scores_of(answered, cell.data[split], facts)
+        _require_finite(scores, split)
+        result |= {f"{split}/loss": scores.loss, f"{split}/{facts.metric}": scores.metric}
     with (folder / "best.ckpt").open("wb") as file:
         torch.save({name: value.cpu() for name, value in network.state_dict().items()}, file)
     write_parquet(
@@ -195,7 +207,7 @@ def _leave(
     parameters = sum(parameter.numel() for parameter in network.parameters())
     write_json(folder / "result.json", {"parameters": parameters, "scores": result})
     cost = {
-        "train_seconds": resume.elapsed(),
+        "train_seconds": trained,
         "evaluate_seconds": time.monotonic() - start,
         "device": cell.device,
         "threads": cell.config["trainer"]["threads"],
