@@ -18,7 +18,7 @@ def downloaded(dataset: str, name: str) -> Path:
     path = folder(dataset) / name
     if not path.is_file():
         raise Mistake(
-            f"{path} is not there. Remove {folder(dataset)}/manifest.json and start again: the file "
-            "is fetched anew."
+            f"{path} is not there. Remove {folder(dataset)}/manifest.json and start again: "
+            "the file is fetched anew."
         )
     return path
