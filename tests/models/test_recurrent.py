@@ -65,7 +65,7 @@ def test_gradient_of_a_kernels_output_is_the_direct_term_alone(name):
     """Why `trace` walks: the stacked output lies beside the path, so early steps get zero."""
     model = build(name)
     inputs, lengths, query = questions(1, 7)
-    outputs = model.outputs(inputs)
+    outputs = model.outputs(inputs, lengths)
     (direct,) = torch.autograd.grad(outputs[:, 6].sum(), outputs)
     trace = model.trace(inputs, lengths, query[:, :1], differentiable=True)
     total = trace.gradients(trace.features.sum())[f"hidden/{LAYERS - 1}"]

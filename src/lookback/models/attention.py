@@ -17,8 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from lookback.models.base import Initialisation, SequenceModel, Trace, at_queries
-from lookback.models.recurrent import RecurrentModel
+from lookback.models.base import Initialisation, RecurrentEncoder, SequenceModel, Trace, at_queries
 
 
 class AttentionModel(SequenceModel):
@@ -28,7 +27,7 @@ class AttentionModel(SequenceModel):
     """
 
     def __init__(
-        self, features: int, hidden_size: int, encoder: Callable[..., RecurrentModel]
+        self, features: int, hidden_size: int, encoder: Callable[..., RecurrentEncoder]
     ) -> None:
         super().__init__()
         self.encoder = encoder(features=features, hidden_size=hidden_size)
@@ -45,7 +44,7 @@ class AttentionModel(SequenceModel):
         query: Int[Tensor, "batch query"],
     ) -> Float[Tensor, "batch query hidden"]:
         """Features at the queries, over the states that the encoder's kernel gives."""
-        return self._look_back(self.encoder.outputs(inputs), lengths, query)[0]
+        return self._look_back(self.encoder.outputs(inputs, lengths), lengths, query)[0]
 
     def trace(
         self,

@@ -96,9 +96,59 @@ class SequenceModel(nn.Module, ABC):
         """Draw every weight anew from torch's global generator."""
 
 
+class RecurrentEncoder(SequenceModel):
+    """A model that carries a state from step to step; H = `output_size`.
+
+    In one direction it has `step`, by its equations: streaming, Jacobians and Lyapunov exponents
+    stand on it. In two directions (`bidirectional`) there is no such step.
+    """
+
+    layers: int
+    state_size: int  # S, the width of the whole state, all layers of it
+    bidirectional: bool = False
+
+    @abstractmethod
+    def outputs(
+        self, inputs: Float[Tensor, "batch time feature"], lengths: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch time hidden"]:
+        """The last layer's output at every step, by the fastest way there is."""
+
+    @abstractmethod
+    def step(
+        self, input: Float[Tensor, "batch feature"], state: Float[Tensor, "batch state"]
+    ) -> tuple[Float[Tensor, "batch hidden"], Float[Tensor, "batch state"]]:
+        """The output (B, H) of one step and the next state (B, S).
+
+        Raises DoesNotApply in two directions.
+        """
+
+    @abstractmethod
+    def initial_state(self, batch: int) -> Float[Tensor, "batch state"]:
+        """The state before the first step (B, S)."""
+
+    def forward(
+        self,
+        inputs: Float[Tensor, "batch time feature"],
+        lengths: Int[Tensor, " batch"],
+        query: Int[Tensor, "batch query"],
+    ) -> Float[Tensor, "batch query hidden"]:
+        """The last layer's outputs at the queries."""
+        return at_queries(self.outputs(inputs, lengths), query)
+
+
 def at_queries(
     states: Float[Tensor, "batch time hidden"], query: Int[Tensor, "batch query"]
 ) -> Float[Tensor, "batch query hidden"]:
     """The state at each query; where there is none (-1), the first, which no loss looks at."""
     index = query.clamp(min=0).unsqueeze(-1).expand(-1, -1, states.shape[-1])
     return states.gather(1, index)
+
+
+def reversed_within(
+    inputs: Float[Tensor, "batch time feature"], lengths: Int[Tensor, " batch"]
+) -> Float[Tensor, "batch time feature"]:
+    """Each sequence back to front, its padding left where it is; twice is nothing."""
+    step = torch.arange(inputs.shape[1], device=inputs.device)
+    back = lengths.unsqueeze(1) - 1 - step
+    index = torch.where(back >= 0, back, step).unsqueeze(-1).expand_as(inputs)
+    return inputs.gather(1, index)

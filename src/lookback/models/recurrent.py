@@ -19,7 +19,7 @@ from lookback.models.base import (
     Initialisation,
     Input,
     Recurrent,
-    SequenceModel,
+    RecurrentEncoder,
     Trace,
     at_queries,
 )
@@ -28,7 +28,7 @@ Parts = tuple[Tensor, ...]  # one layer's state, each part (B, H); the hidden st
 Gates = dict[str, Tensor]  # by name, each (B, H)
 
 
-class RecurrentModel(SequenceModel):
+class RecurrentModel(RecurrentEncoder):
     """Layers of one cell, from the first step to the last; H = `output_size`.
 
     The whole state is one flat (B, S), S = layers · parts · H: layer after layer, and in a layer
@@ -85,20 +85,14 @@ class RecurrentModel(SequenceModel):
         return input, torch.cat(following, dim=1)
 
     def outputs(
-        self, inputs: Float[Tensor, "batch time feature"]
+        self, inputs: Float[Tensor, "batch time feature"], lengths: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch time hidden"]:
-        """The last layer's hidden state at every step, by the kernel."""
+        """The last layer's hidden state at every step, by the kernel.
+
+        No step sees a later one, so padding needs no packing.
+        """
         outputs: Tensor = self.kernel(inputs)[0]
         return outputs
-
-    def forward(
-        self,
-        inputs: Float[Tensor, "batch time feature"],
-        lengths: Int[Tensor, " batch"],
-        query: Int[Tensor, "batch query"],
-    ) -> Float[Tensor, "batch query hidden"]:
-        """The last layer's hidden states; no step sees a later one, so padding needs no packing."""
-        return at_queries(self.outputs(inputs), query)
 
     def trace(
         self,
