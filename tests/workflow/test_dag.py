@@ -305,7 +305,7 @@ def test_a_result_that_a_lost_job_left_is_not_taken_for_current(finished):
 def test_a_dry_run_is_not_what_was_started_and_a_stopped_study_keeps_its_seeds(finished):
     runs = {path.name for path in (finished.root / "results/.runs").iterdir()}
     index = (finished.study / ".index").read_text()
-    finished.run("-n", "overrides=[trainer.max_epochs=2]")
+    finished.run("overrides=[trainer.max_epochs=2]", "-n")
     assert (finished.study / ".index").read_text() == index
     (finished.study / "adding/gru/metrics.json").unlink()  # as a study that was stopped
     finished.lookback("clean")
