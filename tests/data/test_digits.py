@@ -87,7 +87,7 @@ def test_wrong_settings_are_mistakes(project, fetched):
     settings = {"dataset": {"name": "digits"}, "validation": 200, "test": 400, "seed": 0}
     with pytest.raises(Mistake, match="not by 'row': order: rows"):
         Digits(**settings, order="row")
-    with pytest.raises(Mistake, match="results/data/digits/manifest.json"):
+    with pytest.raises(Mistake, match=r"results/data/digits/manifest\.json"):
         Digits(**settings, order="rows").facts()
     fetched("digits")
     with pytest.raises(Mistake, match="leave none to train on"):

@@ -97,7 +97,7 @@ def test_a_validation_that_leaves_nothing_is_a_mistake(project, validation):
 
 
 def test_missing_files_are_a_mistake_that_names_the_cure(project):
-    with pytest.raises(Mistake, match="results/data/mnist/manifest.json"):
+    with pytest.raises(Mistake, match=r"results/data/mnist/manifest\.json"):
         mnist().facts()
 
 

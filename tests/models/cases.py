@@ -40,6 +40,10 @@ CASES: dict[str, tuple[dict[str, Any], Any]] = {
     ),
     "lstm": (shipped("lstm"), partial(reference.recurrent, reference.lstm_cell)),
     "gru": (shipped("gru"), partial(reference.recurrent, reference.gru_cell)),
+    "gru_before": (
+        shipped("gru", reset="before"),
+        partial(reference.recurrent, reference.gru_before_cell),
+    ),
     "attention": (shipped("attention"), partial(reference.attention, reference.lstm_cell)),
     "attention_gru": (
         shipped("attention", encoder={"_target_": "lookback.models.gru.GRU"}),
@@ -51,7 +55,7 @@ CASES: dict[str, tuple[dict[str, Any], Any]] = {
         partial(reference.transformer, 2, True),
     ),
 }
-RECURRENT = ("rnn", "rnn_relu", "lstm", "gru")
+RECURRENT = ("rnn", "rnn_relu", "lstm", "gru", "gru_before")
 
 
 def build(name: str, seed: int = 0, **changes: Any) -> SequenceModel:

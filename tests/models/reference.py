@@ -70,6 +70,16 @@ def gru_cell(weights: Weights, layer: int, x: Array, h: Array, c: Array):
     return (1 - z) * n + z * h, c, {"reset": r, "update": z, "candidate": n}
 
 
+def gru_before_cell(weights: Weights, layer: int, x: Array, h: Array, c: Array):
+    """Cho et al. 2014 as printed: the reset state goes through the product."""
+    r, z = (
+        sigmoid(affine(weights, k, "ih", layer, x) + affine(weights, k, "hh", layer, h))
+        for k in range(2)
+    )
+    n = np.tanh(affine(weights, 2, "ih", layer, x) + affine(weights, 2, "hh", layer, r * h))
+    return (1 - z) * n + z * h, c, {"reset": r, "update": z, "candidate": n}
+
+
 def recurrent(
     cell, weights: Weights, layers: int, inputs: Array, queries: list[int], push: Push = no_push
 ) -> Opened:

@@ -44,9 +44,9 @@ def test_trace_is_the_papers_equations_one_number_at_a_time(name):
 
 def test_the_comparison_with_the_twin_sees_two_gates_swapped():
     class Swapped(GRU):
-        def cell(self, from_input, from_state, state):
+        def cell(self, from_input, state, w_h, b_h):
             x_r, x_z, x_n = from_input.chunk(3, dim=1)
-            return super().cell(torch.cat([x_z, x_r, x_n], dim=1), from_state, state)
+            return super().cell(torch.cat([x_z, x_r, x_n], dim=1), state, w_h, b_h)
 
     swapped = Swapped(FEATURES, HIDDEN, layers=2).double()
     swapped.load_state_dict(build("gru").state_dict())
@@ -61,7 +61,9 @@ def test_forward_equals_trace(name, batch, time):
     asked = questions(batch, time)
     features = model(*asked)
     assert features.shape == (batch, 2, model.output_size)
-    assert_close(features, model.trace(*asked).features, atol=1e-5, rtol=0)
+    for differentiable in (False, True):  # by what is fast, and by the equations
+        trace = model.trace(*asked, differentiable=differentiable)
+        assert_close(features, trace.features, atol=1e-5, rtol=0)
 
 
 def parameter_gradients(model, inputs, lengths, query):

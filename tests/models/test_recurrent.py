@@ -1,9 +1,12 @@
 """What the recurrent models share: step by step, and how their weights start."""
 
+import copy
+
 import pytest
 import torch
 from torch.testing import assert_close
 
+from lookback.applies import DoesNotApply
 from lookback.errors import Mistake
 from lookback.models.base import Initialisation
 from lookback.models.gru import GRU
@@ -79,7 +82,7 @@ def test_orthogonal_holds_for_each_gates_matrix_by_itself(name):
     model = build(name)
     model.initialise(Initialisation("orthogonal", "xavier_uniform", 1.0))
     found = list(blocks(model, "weight_hh"))
-    assert len(found) == LAYERS * {"lstm": 4, "gru": 3}.get(name, 1)
+    assert len(found) == LAYERS * {"lstm": 4, "gru": 3, "gru_before": 3}.get(name, 1)
     for block in found:
         assert_close(block @ block.T, torch.eye(HIDDEN), atol=1e-5, rtol=0)
 
@@ -136,3 +139,64 @@ def test_dropout_without_a_layer_above_is_a_mistake():
 def test_an_unknown_nonlinearity_is_a_mistake():
     with pytest.raises(Mistake, match="tanh or relu"):
         RNN(FEATURES, HIDDEN, nonlinearity="sigmoid")
+
+
+two_directions = pytest.mark.parametrize("name", ["rnn", "rnn_relu", "lstm", "gru"])
+
+
+def by_torch(model, inputs, lengths):
+    """The same weights through torch's module, in float64, each sequence by itself and unpadded."""
+    exact = copy.deepcopy(model.kernel).double()
+    outputs = torch.zeros(*inputs.shape[:2], model.output_size, dtype=torch.float64)
+    for row, length in enumerate(lengths):
+        outputs[row, :length] = exact(inputs[row : row + 1, :length].double())[0][0]
+    return outputs, exact
+
+
+@two_directions
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_two_directions_are_torchs_on_sequences_without_padding(name, dtype):
+    model = build(name, bidirectional=True)
+    inputs, lengths, _ = questions(7, 9)
+    real = torch.arange(9) < lengths.unsqueeze(1)
+    wanted, exact = by_torch(model, inputs, lengths)
+    outputs = model.to(dtype).outputs(inputs.to(dtype), lengths)
+    assert outputs.shape == (7, 9, 2 * HIDDEN) == (7, 9, model.output_size)
+    assert_close(outputs[real].double(), wanted[real], atol=1e-5, rtol=0)
+    pull = torch.randn(wanted.shape, dtype=torch.float64) * real.unsqueeze(-1)
+    ours = torch.autograd.grad((outputs.double() * pull).sum(), list(model.kernel.parameters()))
+    theirs = torch.autograd.grad((wanted * pull).sum(), list(exact.parameters()))
+    for found, right in zip(ours, theirs, strict=True):
+        assert_close(found.double(), right, atol=1e-5, rtol=1e-5)
+
+
+@two_directions
+def test_two_directions_opened_by_kernel_and_by_the_equations_agree(name):
+    model = build(name, bidirectional=True)
+    inputs, lengths, query = questions(7, 9)
+    real = torch.arange(9) < lengths.unsqueeze(1)
+    fast = model.trace(inputs, lengths, query)
+    slow = model.trace(inputs, lengths, query, differentiable=True)
+    assert {"hidden/0", "hidden_reverse/0", "hidden/1", "hidden_reverse/1"} <= set(fast.states)
+    assert_close(fast.features, slow.features, atol=1e-5, rtol=0)
+    for kind in ("states", "gates"):
+        ours, theirs = getattr(fast, kind), getattr(slow, kind)
+        assert set(ours) == set(theirs)
+        for key, value in ours.items():
+            assert_close(value[real], theirs[key][real], atol=1e-5, rtol=0)
+
+
+def test_gradients_of_the_backward_states_are_those_of_pushing_them():
+    model = build("gru", bidirectional=True, layers=1).double()
+    inputs, lengths, query = questions(1, 5, dtype=torch.float64)
+    trace = model.trace(inputs, lengths, query[:, 1:], differentiable=True)
+    found = trace.gradients(trace.features.sum())["hidden_reverse/0"]
+    step = int(query[0, 1])  # what is read backwards reaches a query from the steps after it
+    assert (found[0, :step] == 0).all()
+    assert (found[0, step:].abs().sum(dim=-1) > 0).all()
+
+
+def test_two_directions_have_no_step():
+    model = build("lstm", bidirectional=True)
+    with pytest.raises(DoesNotApply, match="two directions"):
+        model.step(torch.zeros(1, FEATURES), model.initial_state(1))

@@ -2,17 +2,21 @@
 
 r_t = σ(W_xr x_t + b_xr + W_hr h_{t-1} + b_hr)              reset gate
 z_t = σ(W_xz x_t + b_xz + W_hz h_{t-1} + b_hz)              update gate
-n_t = tanh(W_xn x_t + b_xn + r_t ⊙ (W_hn h_{t-1} + b_hn))   candidate
+n_t = tanh(W_xn x_t + b_xn + r_t ⊙ (W_hn h_{t-1} + b_hn))   candidate, reset after the product
+    = tanh(W_xn x_t + b_xn + W_hn (r_t ⊙ h_{t-1}) + b_hn)   or before it
 h_t = (1 - z_t) ⊙ n_t + z_t ⊙ h_{t-1}                       hidden state
 
-Cho et al. 2014, "Learning phrase representations using RNN encoder-decoder", in the variant of
-torch and cuDNN: the paper resets the state before the product, W_hn (r_t ⊙ h_{t-1}), this one
-after it. There is no forget gate, so a recipe's forget bias leaves it alone: all biases start at 0.
+Cho et al. 2014, "Learning phrase representations using RNN encoder-decoder", resets the state
+before the product; torch and cuDNN after it, which is what is fast. There is no forget gate, so a
+recipe's forget bias leaves it alone: all biases start at 0.
 """
+
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional
 
 from lookback.models.recurrent import Gates, Parts, RecurrentModel
 
@@ -21,21 +25,33 @@ class GRU(RecurrentModel):
     """State «hidden»; gates «reset», «update» and «candidate»."""
 
     def __init__(
-        self, features: int, hidden_size: int, layers: int = 1, dropout: float = 0.0
+        self,
+        features: int,
+        hidden_size: int,
+        layers: int = 1,
+        dropout: float = 0.0,
+        reset: Literal["after", "before"] = "after",
+        bidirectional: bool = False,
     ) -> None:
-        super().__init__(nn.GRU, features, hidden_size, layers, dropout)
+        super().__init__(nn.GRU, features, hidden_size, layers, dropout, bidirectional)
+        self.reset = reset
+        self.fused = "gru" if reset == "after" else None
 
     def cell(
         self,
         from_input: Float[Tensor, "batch blocks"],
-        from_state: Float[Tensor, "batch blocks"],
         state: Parts,
+        w_h: Float[Tensor, "blocks hidden"],
+        b_h: Float[Tensor, " blocks"],
     ) -> tuple[Parts, Gates]:
         """h_t and the gates, each (B, H)."""
         (h,) = state
-        x_r, x_z, x_n = from_input.chunk(3, dim=1)
-        h_r, h_z, h_n = from_state.chunk(3, dim=1)
-        r = torch.sigmoid(x_r + h_r)
-        z = torch.sigmoid(x_z + h_z)
-        n = torch.tanh(x_n + r * h_n)
+        x_rz, x_n = from_input.tensor_split([2 * self.hidden_size], dim=1)
+        w_rz, w_n = w_h.tensor_split([2 * self.hidden_size])
+        b_rz, b_n = b_h.tensor_split([2 * self.hidden_size])
+        r, z = torch.sigmoid(x_rz + functional.linear(h, w_rz, b_rz)).chunk(2, dim=1)
+        if self.reset == "after":
+            n = torch.tanh(x_n + r * functional.linear(h, w_n, b_n))
+        else:
+            n = torch.tanh(x_n + functional.linear(r * h, w_n, b_n))
         return ((1 - z) * n + z * h,), {"reset": r, "update": z, "candidate": n}

@@ -14,6 +14,7 @@ and Cummins 2000, "Learning to forget". A forget bias of 1: Jozefowicz et al. 20
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional
 
 from lookback.models.base import Initialisation
 from lookback.models.recurrent import Gates, Parts, RecurrentModel
@@ -24,21 +25,30 @@ class LSTM(RecurrentModel):
 
     parts = ("hidden", "cell")
 
+    fused = "lstm"
+
     def __init__(
-        self, features: int, hidden_size: int, layers: int = 1, dropout: float = 0.0
+        self,
+        features: int,
+        hidden_size: int,
+        layers: int = 1,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
     ) -> None:
-        super().__init__(nn.LSTM, features, hidden_size, layers, dropout)
+        super().__init__(nn.LSTM, features, hidden_size, layers, dropout, bidirectional)
 
     def cell(
         self,
         from_input: Float[Tensor, "batch blocks"],
-        from_state: Float[Tensor, "batch blocks"],
         state: Parts,
+        w_h: Float[Tensor, "blocks hidden"],
+        b_h: Float[Tensor, " blocks"],
     ) -> tuple[Parts, Gates]:
         """(h_t, c_t) and the gates, each (B, H)."""
-        i, f, g, o = (from_input + from_state).chunk(4, dim=1)
+        h, c = state
+        i, f, g, o = (from_input + functional.linear(h, w_h, b_h)).chunk(4, dim=1)
         i, f, g, o = torch.sigmoid(i), torch.sigmoid(f), torch.tanh(g), torch.sigmoid(o)
-        c = f * state[1] + i * g
+        c = f * c + i * g
         h = o * torch.tanh(c)
         return (h, c), {"input": i, "forget": f, "candidate": g, "output": o}
 

@@ -10,6 +10,7 @@ from functools import partial
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional
 
 from lookback.errors import Mistake
 from lookback.models.recurrent import Gates, Parts, RecurrentModel
@@ -27,20 +28,25 @@ class RNN(RecurrentModel):
         layers: int = 1,
         dropout: float = 0.0,
         nonlinearity: str = "tanh",
+        bidirectional: bool = False,
     ) -> None:
         if nonlinearity not in _FUNCTIONS:
             raise Mistake(
                 f"The model's `nonlinearity` is {nonlinearity!r}; an RNN has tanh or relu."
             )
         kernel = partial(nn.RNN, nonlinearity=nonlinearity)
-        super().__init__(kernel, features, hidden_size, layers, dropout)
+        super().__init__(kernel, features, hidden_size, layers, dropout, bidirectional)
+        self.fused = f"rnn_{nonlinearity}"
         self.nonlinearity = nonlinearity
 
     def cell(
         self,
         from_input: Float[Tensor, "batch hidden"],
-        from_state: Float[Tensor, "batch hidden"],
         state: Parts,
+        w_h: Float[Tensor, "hidden hidden"],
+        b_h: Float[Tensor, " hidden"],
     ) -> tuple[Parts, Gates]:
         """h_t (B, H)."""
-        return (_FUNCTIONS[self.nonlinearity](from_input + from_state),), {}
+        return (
+            _FUNCTIONS[self.nonlinearity](from_input + functional.linear(state[0], w_h, b_h)),
+        ), {}

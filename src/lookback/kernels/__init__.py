@@ -1,0 +1,1 @@
+"""Fused training kernels of recurrent layers for a CPU, compiled by numba."""

@@ -1,0 +1,91 @@
+"""How kernels are compiled, and where the machine code is kept.
+
+numba keeps it beside the source, by path. Each study runs a copy of the package, so every edit
+would compile all kernels anew (13 seconds); and a kernel whose callee changed would be taken for
+current. Here the key is the content of this whole folder, so copies share what was compiled.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numba import njit
+from numba.core import caching
+
+Array = np.ndarray[Any, np.dtype[np.float32]]  # in C order
+HERE = Path(__file__).parent
+# Not «fast»: nnan would let a clamp swallow a NaN, and a diverged network would look well.
+# The error model is numpy's, since a check of every division would keep loops from vectorising.
+OPTIONS: dict[str, Any] = {
+    "fastmath": {"contract", "reassoc", "nsz", "arcp"},
+    "error_model": "numpy",
+}
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def compiled(kernel: F) -> F:
+    """The kernel as machine code, made when it is first called; it lets other threads run."""
+    made: F = njit(cache=True, nogil=True, **OPTIONS)(kernel)
+    return made
+
+
+def inlined(function: F) -> F:
+    """A function that kernels take into their loops."""
+    made: F = njit(inline="always", **OPTIONS)(function)
+    return made
+
+
+class Strided(NamedTuple):
+    """A tensor (B, T, ·) as its memory: element j of b at t is flat[b · row + t · step + j]."""
+
+    flat: Array
+    row: int
+    step: int
+
+
+@cache
+def _folder() -> Path:
+    said = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    content = hashlib.sha256()
+    for path in sorted(HERE.glob("*.py")):
+        content.update(path.read_bytes())
+    return Path(said) / "lookback" / f"kernels-{content.hexdigest()[:16]}"
+
+
+class ByContent(caching._CacheLocator):
+    """numba's place for the machine code of a function in this folder."""
+
+    def __init__(self, function: Any, file: str):
+        self._name = f"{Path(file).stem}-{function.__code__.co_firstlineno}"
+
+    def get_cache_path(self) -> str:
+        """The folder, of this content alone."""
+        return str(_folder())
+
+    def get_source_stamp(self) -> str:
+        """The content is in the folder's name."""
+        return _folder().name
+
+    def get_disambiguator(self) -> str:
+        """Functions of one name are told apart by module and line."""
+        return self._name
+
+    @classmethod
+    def from_function(cls, function: Any, file: str) -> "ByContent | None":
+        """The locator of a kernel; none for others, or where nothing can be written."""
+        if Path(file).parent != HERE:
+            return None
+        locator = cls(function, file)
+        try:
+            locator.ensure_cache_path()  # type: ignore[no-untyped-call]
+        except (OSError, RuntimeError):
+            return None
+        return locator
+
+
+caching.CacheImpl._locator_classes.insert(0, ByContent)

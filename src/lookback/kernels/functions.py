@@ -1,0 +1,40 @@
+"""tanh and the logistic function as rational functions: a few multiplications and one division.
+
+The coefficients are Eigen's for float32 (MathFunctionsImpl.h, `ptanh_float`); the error is under
+3e-7. A NaN stays one, since a comparison with it is false and so no clamp touches it.
+"""
+
+import numpy as np
+
+from lookback.kernels.compiled import inlined
+
+LARGEST = np.float32(7.90531110763549805)  # beyond it tanh is ±1 in float32
+P0 = np.float32(4.89352455891786e-03)
+P1 = np.float32(6.37261928875436e-04)
+P2 = np.float32(1.48572235717979e-05)
+P3 = np.float32(5.12229709037114e-08)
+P4 = np.float32(-8.60467152213735e-11)
+P5 = np.float32(2.00018790482477e-13)
+P6 = np.float32(-2.76076847742355e-16)
+Q0 = np.float32(4.89352518554385e-03)
+Q1 = np.float32(2.26843463243900e-03)
+Q2 = np.float32(1.18534705686654e-04)
+Q3 = np.float32(1.19825839466702e-06)
+HALF, ONE = np.float32(0.5), np.float32(1.0)
+
+
+@inlined
+def tanh(x: np.float32) -> np.float32:
+    """The hyperbolic tangent."""
+    x = LARGEST if x > LARGEST else x
+    x = -LARGEST if x < -LARGEST else x
+    s = x * x
+    p = (((((P6 * s + P5) * s + P4) * s + P3) * s + P2) * s + P1) * s + P0
+    q = ((Q3 * s + Q2) * s + Q1) * s + Q0
+    return x * p / q
+
+
+@inlined
+def logistic(x: np.float32) -> np.float32:
+    """The logistic function σ(x) = 1 / (1 + e⁻ˣ) = (1 + tanh(x / 2)) / 2."""
+    return HALF + HALF * tanh(HALF * x)

@@ -1,0 +1,321 @@
+"""One recurrent layer as an autograd function over the kernels: (B, T, F) → (B, T, H).
+
+H is filled up with zeros to a multiple of 8 and B to a multiple of 4; zeros stay zeros. Rows of the
+batch are carried through all steps in blocks that stay in the cache, shared out among torch's
+threads. The output is a view of what the backward pass keeps: nothing is copied.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+from lookback.kernels import gru, lstm, rnn
+from lookback.kernels.compiled import Strided
+from lookback.kernels.product import ROWS, pack, padded
+from lookback.kernels.room import room
+
+BLOCK = 32  # rows carried through time together
+DEPTH = 128  # rows · steps gathered for one product of the weights' gradient
+
+Weights = tuple[Tensor, Tensor, Tensor, Tensor]  # W_x, W_h, b_x, b_h, as torch's modules hold them
+
+
+@dataclass(frozen=True)
+class Product:
+    """Groups of H columns, `first` to before `past`, that meet the input, the state, or both."""
+
+    first: int
+    past: int
+    input: bool = True
+    state: bool = True
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A cell's compiled passes. Torch's gates are numbered from 0, in its own order."""
+
+    forward: Callable[..., None]
+    backward: Callable[..., None]
+    of_input: tuple[int, ...]  # the group in which each of torch's gates meets the input
+    of_state: tuple[int, ...]  # ... and in which it meets the state
+    products: tuple[Product, ...]  # of a step
+    gates: tuple[str, ...] = ()  # names of the first groups, as they are kept
+    keeps_cell: bool = False
+
+
+KERNELS = {
+    "rnn_tanh": Kernel(rnn.forward_tanh, rnn.backward_tanh, (0,), (0,), (Product(0, 1),)),
+    "rnn_relu": Kernel(rnn.forward_relu, rnn.backward_relu, (0,), (0,), (Product(0, 1),)),
+    "lstm": Kernel(
+        lstm.forward,
+        lstm.backward,
+        (0, 1, 2, 3),
+        (0, 1, 2, 3),
+        (Product(0, 4),),
+        ("input", "forget", "candidate", "output"),
+        keeps_cell=True,
+    ),
+    "gru": Kernel(
+        gru.forward,
+        gru.backward,
+        (1, 2, 0),
+        (1, 2, 3),
+        (Product(0, 1, state=False), Product(1, 3), Product(3, 4, input=False)),
+        ("candidate", "reset", "update"),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What a forward pass leaves: R rows, and lines of [x, 1, h]."""
+
+    kernel: Kernel
+    weights: Float[np.ndarray, "group hidden width"]  # of each group, for a whole line
+    line: Float[np.ndarray, "time rows width"]
+    gates: Float[np.ndarray, "time rows wide"]
+    cells: Float[np.ndarray, "time rows hidden"]
+    batch: int
+    size: int  # H before it was filled up
+
+    @property
+    def hidden(self) -> int:
+        """H, filled up."""
+        return int(self.weights.shape[1])
+
+    @property
+    def before(self) -> int:
+        """Columns of a line before its h: F + 1."""
+        return int(self.line.shape[2]) - self.hidden
+
+    def outputs(self) -> Float[Tensor, "batch time hidden"]:
+        """h_1 … h_T."""
+        return self._cut(self.line[1:, :, self.before :])
+
+    def opened(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """States and gates by name, each (B, T, H)."""
+        states = {"hidden": self.outputs()}
+        if self.kernel.keeps_cell:
+            states["cell"] = self._cut(self.cells[1:])
+        groups = np.split(self.gates, len(self.weights), axis=2)
+        gates = zip(self.kernel.gates, groups, strict=False)
+        return states, {name: self._cut(group) for name, group in gates}
+
+    def _cut(self, kept: Float[np.ndarray, "time rows hidden"]) -> Tensor:
+        return torch.from_numpy(kept[:, : self.batch, : self.size]).transpose(0, 1)
+
+    def last(self) -> tuple[Tensor, ...]:
+        """The state after the last step, each part (B, H)."""
+        parts = [self.outputs()[:, -1]]
+        if self.kernel.keeps_cell:
+            steps = len(self.line) - 1
+            cell = self.cells[steps % len(self.cells), : self.batch, : self.size]
+            parts.append(torch.from_numpy(cell))
+        return tuple(part.clone() for part in parts)
+
+
+def applies(inputs: Tensor, weights: Weights) -> bool:
+    """Whether the kernels take a layer: float32 on a CPU, outside autocast, and not empty."""
+    here = all(t.device.type == "cpu" and t.dtype == torch.float32 for t in (inputs, *weights))
+    return here and inputs.numel() > 0 and not torch.is_autocast_enabled("cpu")
+
+
+def open_layer(
+    name: str, inputs: Float[Tensor, "batch time feature"], weights: Weights
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """States and gates of a layer by name, each (B, T, H), without a graph."""
+    return _forward(KERNELS[name], (), inputs, weights, keep=True).opened()
+
+
+def run_layer(
+    name: str,
+    inputs: Float[Tensor, "batch time feature"],
+    weights: Weights,
+    state: tuple[Tensor, ...] = (),
+) -> tuple[Float[Tensor, "batch time hidden"], tuple[Tensor, ...]]:
+    """The hidden states of a layer that starts at `state`, else at zero, and its last state.
+
+    No gradient flows through either state: the graph is cut there.
+    """
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (inputs, *weights)):
+        outputs, *last = _Layer.apply(name, state, inputs, *weights)  # type: ignore[no-untyped-call]
+        return outputs, tuple(last)
+    made = _forward(KERNELS[name], state, inputs, weights, keep=False)
+    return made.outputs(), made.last()
+
+
+class _Layer(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, name: str, state: Any, inputs: Tensor, *weights: Tensor) -> Any:
+        ctx.made = _forward(KERNELS[name], state, inputs, weights, keep=True)
+        last = ctx.made.last()
+        ctx.mark_non_differentiable(*last)
+        return ctx.made.outputs(), *last
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> Any:
+        of_inputs, of_weights = _backward(ctx.made, grad, of_inputs=ctx.needs_input_grad[2])
+        return None, None, of_inputs, *of_weights
+
+
+def _forward(
+    kernel: Kernel,
+    state: tuple[Tensor, ...],
+    inputs: Float[Tensor, "batch time feature"],
+    weights: tuple[Tensor, ...],
+    *,
+    keep: bool,
+) -> Pass:
+    batch, steps, features = inputs.shape
+    size, rows = weights[1].shape[1], padded(batch, ROWS)
+    whole = _whole(kernel, *(weight.detach().numpy() for weight in weights))
+    groups, hidden, width = whole.shape
+    times = steps if keep else 1  # without a backward pass nothing but the lines is looked at again
+    gates = (times if kernel.gates else 0, rows, groups * hidden)
+    cells = (times + 1 if kernel.keeps_cell else 0, rows, hidden)
+    line = room((steps + 1, rows, width))
+    made = Pass(kernel, whole, line, room(gates), room(cells), batch, size)
+    before = made.before
+    starts = [line[0, :, before:], *made.cells[:1]]
+    for place in starts:
+        place[:] = 0
+    for place, start in zip(starts, state, strict=bool(state)):
+        place[:batch, :size] = start.detach().numpy()
+    packed = tuple(
+        _packed(
+            whole[
+                product.first : product.past,
+                :,
+                (0 if product.input else before - 1) : (before + size if product.state else before),
+            ]
+            .reshape((product.past - product.first) * hidden, -1)
+            .T
+        )
+        for product in kernel.products
+    )
+    given = _flat(inputs, rows, features)
+    _share(
+        rows,
+        lambda first, last: kernel.forward(
+            given, line, before, size, packed, made.gates, made.cells, first, last
+        ),
+    )
+    return made
+
+
+def _backward(
+    made: Pass, grad: Float[Tensor, "batch time hidden"], *, of_inputs: bool
+) -> tuple[Tensor | None, list[Tensor]]:
+    kernel, hidden, before = made.kernel, made.hidden, made.before
+    steps, rows, features = len(made.line) - 1, made.line.shape[1], before - 1
+    groups = len(made.weights)
+    to_state = made.weights[min(kernel.of_state) :, :, before:].reshape(-1, hidden)
+    to_input = np.zeros((len(kernel.of_input) * hidden, padded(features)), np.float32)
+    to_input[:, :features] = made.weights[: len(kernel.of_input), :, :features].reshape(
+        -1, features
+    )
+    packed = (_packed(to_state), _packed(to_input))
+    inputs = room((steps if of_inputs else 0, rows, padded(features)))
+    given = _flat(grad, rows, hidden)
+    parts = []
+
+    def through(first: int, last: int) -> None:
+        of_input = np.zeros((groups * hidden, padded(before)), np.float32)
+        of_state = np.zeros((groups * hidden, hidden), np.float32)
+        parts.append((first, of_input, of_state))
+        for start in range(first, last, BLOCK):
+            end = min(start + BLOCK, last)
+            kernel.backward(
+                made.line,
+                before,
+                packed,
+                made.gates,
+                made.cells,
+                start,
+                end,
+                given,
+                max(1, DEPTH // (end - start)),
+                of_input,
+                of_state,
+                inputs,
+            )
+
+    _share(rows, through)
+    parts.sort(key=lambda part: part[0])  # the same sum whichever thread was first
+    of_input, of_state = (
+        np.sum(halves, axis=0).reshape(groups, hidden, -1)[:, : made.size]
+        for halves in zip(*(part[1:] for part in parts), strict=True)
+    )
+    ours = [
+        of_input[list(kernel.of_input), :, :features],
+        of_state[list(kernel.of_state), :, : made.size],
+        of_input[list(kernel.of_input), :, features],
+        of_input[list(kernel.of_state), :, features],
+    ]
+    found = [torch.from_numpy(it.reshape(-1, *it.shape[2:])) for it in ours]
+    if not of_inputs:
+        return None, found
+    return torch.from_numpy(inputs[:, : made.batch, :features]).transpose(0, 1), found
+
+
+def _whole(
+    kernel: Kernel, w_x: np.ndarray, w_h: np.ndarray, b_x: np.ndarray, b_h: np.ndarray
+) -> Float[np.ndarray, "group hidden width"]:
+    """Each group's weights for a whole line [x, 1, h], zero where it does not meet a part."""
+    size, features = w_h.shape[1], w_x.shape[1]
+    hidden = padded(size)
+    whole = np.zeros(
+        (1 + max(*kernel.of_input, *kernel.of_state), hidden, features + 1 + hidden), np.float32
+    )
+    for gate, (x_group, h_group) in enumerate(zip(kernel.of_input, kernel.of_state, strict=True)):
+        own = slice(gate * size, (gate + 1) * size)
+        whole[x_group, :size, :features] = w_x[own]
+        whole[x_group, :size, features] += b_x[own]
+        whole[h_group, :size, features] += b_h[own]
+        whole[h_group, :size, features + 1 : features + 1 + size] = w_h[own]
+    return whole
+
+
+def _packed(matrix: Float[np.ndarray, "depth column"]) -> Float[np.ndarray, " size"]:
+    packed = np.empty(matrix.size, np.float32)
+    pack(np.ascontiguousarray(matrix), packed)
+    return packed
+
+
+def _flat(tensor: Float[Tensor, "batch time width"], rows: int, width: int) -> Strided:
+    """A tensor's memory; copied only where it must grow."""
+    tensor = tensor.detach()
+    batch, steps, there = tensor.shape
+    if rows != batch or width != there:
+        tensor = functional.pad(tensor, (0, width - there, 0, 0, 0, rows - batch))
+    if tensor.stride(2) != 1:
+        tensor = tensor.contiguous()
+    row, step, _ = tensor.stride()
+    size = (rows - 1) * row + (steps - 1) * step + width
+    return Strided(tensor.as_strided((size,), (1,)).numpy(), row, step)
+
+
+def _share(rows: int, work: Callable[[int, int], None]) -> None:
+    """Call `work` on blocks of rows, on as many threads as torch has."""
+    threads = min(torch.get_num_threads(), rows // ROWS)
+    size = padded(-(-rows // threads), ROWS)
+    ranges = [(first, min(first + size, rows)) for first in range(0, rows, size)]
+    if threads == 1:
+        work(*ranges[0])
+    else:
+        list(_pool(threads).map(lambda part: work(*part), ranges))
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="lookback-layer")

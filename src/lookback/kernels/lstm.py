@@ -1,0 +1,97 @@
+"""A layer of LSTM through time; the equations are those of models/lstm.py.
+
+A row of `line` at step t is [x_t, 1, h_{t-1}], so one product with [W_x; b; W_h] gives all four
+pre-activations. Backward, with ∂ for ∂loss/∂ and a for the pre-activations:
+
+∂o = ∂h tanh(c)    ∂c = ∂c_{t+1} f_{t+1} + ∂h o (1 - tanh²(c))
+∂i = ∂c g          ∂f = ∂c c_{t-1}          ∂g = ∂c i
+∂a = ∂σ σ (1 - σ) for i, f and o, ∂g (1 - g²) for g
+∂h_{t-1} = ∂a W_hᵀ    ∂x_t = ∂a W_xᵀ    ∂W = lineᵀ ∂a
+"""
+
+import numpy as np
+
+from lookback.kernels.compiled import Array, Strided, compiled
+from lookback.kernels.functions import ONE, logistic, tanh
+from lookback.kernels.product import add_weights, enter, multiply
+
+
+@compiled
+def forward(
+    inputs: Strided,
+    line: Array,
+    before: int,
+    size: int,
+    packed: tuple[Array, ...],
+    gates: Array,
+    cells: Array,
+    first: int,
+    last: int,
+) -> None:
+    """Rows first to last: fills line[1:], gates (T, R, 4H) and cells[1:] (T + 1, R, H)."""
+    rows, hidden = last - first, cells.shape[2]
+    for t in range(line.shape[0] - 1):
+        enter(inputs, t, line, before, first, last)
+        gate_t, old_t, new_t = (
+            gates[t % len(gates)],
+            cells[t % len(cells)],
+            cells[(t + 1) % len(cells)],
+        )
+        multiply(rows, 4 * hidden, before + size, line[t], first, 0, packed[0], gate_t, first, 0)
+        for r in range(first, last):
+            gate, old, new, h = gate_t[r], old_t[r], new_t[r], line[t + 1, r, before:]
+            for j in range(hidden):
+                i, f = logistic(gate[j]), logistic(gate[hidden + j])
+                g, o = tanh(gate[2 * hidden + j]), logistic(gate[3 * hidden + j])
+                c = f * old[j] + i * g
+                gate[j], gate[hidden + j], gate[2 * hidden + j], gate[3 * hidden + j] = i, f, g, o
+                new[j] = c
+                h[j] = o * tanh(c)
+
+
+@compiled
+def backward(
+    line: Array,
+    before: int,
+    packed: tuple[Array, Array],
+    gates: Array,
+    cells: Array,
+    first: int,
+    last: int,
+    grad: Strided,
+    chunk: int,
+    of_input: Array,
+    of_state: Array,
+    inputs: Array,
+) -> None:
+    """Rows first to last: adds to of_input and of_state (4H, ·), fills inputs (T, R, F)."""
+    wide, rows, hidden = gates.shape[2], last - first, cells.shape[2]
+    sums = np.empty((chunk * rows, wide), np.float32)
+    room = np.empty(chunk * rows * max(of_input.shape[1], of_state.shape[1]), np.float32)
+    dh, dc = np.zeros((rows, hidden), np.float32), np.zeros((rows, hidden), np.float32)
+    held = 0
+    for t in range(gates.shape[0] - 1, -1, -1):
+        for r in range(rows):
+            gate, old, new = gates[t, first + r], cells[t, first + r], cells[t + 1, first + r]
+            a, dh_r, dc_r = sums[held * rows + r], dh[r], dc[r]
+            given = grad.flat[(first + r) * grad.row + t * grad.step :]
+            for j in range(hidden):
+                i, f, g, o = gate[j], gate[hidden + j], gate[2 * hidden + j], gate[3 * hidden + j]
+                s = tanh(new[j])
+                d = dh_r[j] + given[j]
+                c = dc_r[j] + d * o * (ONE - s * s)
+                a[j] = c * g * i * (ONE - i)
+                a[hidden + j] = c * old[j] * f * (ONE - f)
+                a[2 * hidden + j] = c * i * (ONE - g * g)
+                a[3 * hidden + j] = d * s * o * (ONE - o)
+                dc_r[j] = c * f
+        multiply(rows, hidden, wide, sums, held * rows, 0, packed[0], dh, 0, 0)
+        if inputs.size:
+            multiply(
+                rows, inputs.shape[2], wide, sums, held * rows, 0, packed[1], inputs[t], first, 0
+            )
+        held += 1
+        if held == chunk or t == 0:
+            add_weights(sums, 0, wide, line[t:], held, first, last, 0, room, of_input)
+            add_weights(sums, 0, wide, line[t:], held, first, last, before, room, of_state)
+            held = 0

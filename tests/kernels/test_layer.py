@@ -1,0 +1,229 @@
+"""A fused layer against torch's module of the same weights, in float64 and in float32."""
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from lookback.kernels.layer import KERNELS, applies, open_layer, run_layer
+
+MODULES = {
+    "rnn_tanh": nn.RNN,
+    "rnn_relu": lambda *sizes, **more: nn.RNN(*sizes, nonlinearity="relu", **more),
+    "lstm": nn.LSTM,
+    "gru": nn.GRU,
+}
+# batch, steps, features, hidden: odd sizes, one step, one sequence, more rows than a block
+SHAPES = [
+    (3, 7, 5, 6),
+    (1, 1, 1, 1),
+    (2, 1, 3, 9),
+    (1, 30, 2, 8),
+    (37, 11, 28, 50),
+    (70, 5, 64, 24),
+]
+
+kernels = pytest.mark.parametrize("name", KERNELS)
+shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
+
+
+def module(name, features, hidden, dtype=torch.float32, seed=0):
+    torch.manual_seed(seed)
+    return MODULES[name](features, hidden, batch_first=True).to(dtype)
+
+
+def weights(made):
+    return tuple(made.all_weights[0])
+
+
+def sequences(shape, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape[:3], generator=generator)
+
+
+def gradients(outputs, inputs, made, pull):
+    return torch.autograd.grad((outputs * pull).sum(), [inputs, *made.parameters()])
+
+
+def distance(found, wanted):
+    """Largest relative error of a tensor as a whole."""
+    return max(
+        float((a.double() - b).norm() / b.norm().clamp(min=1e-12))
+        for a, b in zip(found, wanted, strict=True)
+    )
+
+
+def both(name, shape, pull=None):
+    """Outputs and gradients by the kernel in float32 and by torch's module in float64."""
+    made = module(name, *shape[2:])
+    exact = module(name, *shape[2:]).double()
+    inputs = sequences(shape).requires_grad_()
+    doubled = inputs.detach().double().requires_grad_()
+    pull = torch.randn(*shape[:2], shape[3]) if pull is None else pull
+    ours, _ = run_layer(name, inputs, weights(made))
+    theirs = exact(doubled)[0]
+    return (
+        (ours, gradients(ours, inputs, made, pull)),
+        (theirs, gradients(theirs, doubled, exact, pull.double())),
+    )
+
+
+@kernels
+@shapes
+def test_outputs_and_gradients_are_those_of_torchs_module(name, shape):
+    (ours, our_gradients), (theirs, their_gradients) = both(name, shape)
+    assert_close(ours.double(), theirs, atol=1e-5, rtol=0)
+    assert distance(our_gradients, their_gradients) < 1e-5
+
+
+@kernels
+def test_a_long_sequence_stays_as_near_to_float64_as_torchs_own_kernel(name):
+    shape = (4, 1000, 2, 32)
+    (ours, our_gradients), (theirs, their_gradients) = both(name, shape)
+    assert_close(ours.double(), theirs, atol=1e-5, rtol=0)
+    assert distance(our_gradients, their_gradients) < 1e-5
+
+
+@kernels
+def test_a_gradient_of_one_step_or_of_a_sum_arrives_in_whatever_layout_it_comes(name):
+    shape = (5, 6, 3, 10)
+    last = torch.zeros(5, 6, 10)
+    last[:, -1] = 1
+    for pull in (last, torch.ones(()).expand(5, 6, 10)):
+        (_, ours), (_, theirs) = both(name, shape, pull)
+        assert distance(ours, theirs) < 1e-5
+
+
+@kernels
+def test_inputs_may_be_views_in_any_order(name):
+    made = module(name, 3, 8)
+    inputs = sequences((6, 4, 3))
+    wanted, _ = run_layer(name, inputs, weights(made))
+    views = [
+        inputs.transpose(0, 1).contiguous().transpose(0, 1),
+        inputs.permute(2, 0, 1).contiguous().permute(1, 2, 0),
+        torch.cat([inputs, inputs], dim=2)[..., :3],
+    ]
+    for view in views:
+        assert not view.is_contiguous()
+        assert torch.equal(run_layer(name, view, weights(made))[0], wanted)
+
+
+@kernels
+def test_without_gradients_the_numbers_are_the_same(name):
+    made, inputs = module(name, 2, 12), sequences((9, 14, 2))
+    outputs, last = run_layer(name, inputs, weights(made))
+    with torch.no_grad():
+        again, last_again = run_layer(name, inputs, weights(made))
+    assert torch.equal(outputs, again)
+    for part, part_again in zip(last, last_again, strict=True):
+        assert torch.equal(part, part_again)
+
+
+@kernels
+def test_a_layer_goes_on_from_its_last_state(name):
+    made, inputs = module(name, 2, 12), sequences((5, 14, 2))
+    whole, last = run_layer(name, inputs, weights(made))
+    first, state = run_layer(name, inputs[:, :6], weights(made))
+    second, end = run_layer(name, inputs[:, 6:], weights(made), state)
+    assert_close(torch.cat([first, second], dim=1), whole, atol=1e-6, rtol=0)
+    assert [tuple(part.shape) for part in end] == [(5, 12)] * (2 if name == "lstm" else 1)
+    for part, wanted in zip(end, last, strict=True):
+        assert_close(part, wanted, atol=1e-6, rtol=0)
+
+
+@kernels
+def test_no_gradient_flows_into_the_state_it_starts_from(name):
+    made, inputs = module(name, 2, 12), sequences((5, 14, 2))
+    _, state = run_layer(name, inputs[:, :6], weights(made))
+    rest, _ = run_layer(name, inputs[:, 6:], weights(made), state)
+    ours = torch.autograd.grad(rest.sum(), made.parameters())
+    exact = module(name, 2, 12).double()
+    start = tuple(part.double().unsqueeze(0) for part in state)
+    hidden = exact(inputs[:, 6:].double(), start if name == "lstm" else start[0])[0]
+    assert distance(ours, torch.autograd.grad(hidden.sum(), exact.parameters())) < 1e-5
+
+
+@kernels
+def test_what_is_opened_is_what_the_equations_say(name):
+    """h_t follows from the gates by the last line of each cell's equations."""
+    made, inputs = module(name, 3, 10), sequences((3, 7, 3))
+    states, gates = open_layer(name, inputs, weights(made))
+    h = states["hidden"]
+    assert torch.equal(h, run_layer(name, inputs, weights(made))[0].detach())
+    before = torch.cat([torch.zeros(3, 1, 10), h[:, :-1]], dim=1)
+    if name == "gru":
+        z, n = gates["update"], gates["candidate"]
+        assert_close((1 - z) * n + z * before, h, atol=1e-6, rtol=0)
+    elif name == "lstm":
+        c = states["cell"]
+        before = torch.cat([torch.zeros(3, 1, 10), c[:, :-1]], dim=1)
+        assert_close(
+            gates["forget"] * before + gates["input"] * gates["candidate"], c, atol=1e-6, rtol=0
+        )
+        assert_close(gates["output"] * torch.tanh(c), h, atol=1e-6, rtol=0)
+    else:
+        assert gates == {}
+
+
+@kernels
+def test_a_nan_comes_out_and_no_clamp_swallows_it(name):
+    made, inputs = module(name, 2, 8), sequences((4, 5, 2))
+    inputs[2, 3, 0] = torch.nan
+    outputs, _ = run_layer(name, inputs, weights(made))
+    assert outputs[2, 3:].isnan().all()
+    assert outputs[[0, 1, 3]].isfinite().all()
+    assert outputs[2, :3].isfinite().all()
+    with torch.no_grad():
+        weights(made)[1][0, 0] = torch.nan
+    assert run_layer(name, sequences((4, 5, 2)), weights(made))[0].isnan().any()
+
+
+@kernels
+def test_passes_that_wait_for_their_backward_do_not_share_memory(name):
+    """Arrays are used again only when nobody refers to them."""
+    made = module(name, 2, 8)
+    one, two = sequences((4, 5, 2), seed=1), sequences((4, 5, 2), seed=2)
+    wanted = [
+        torch.autograd.grad(run_layer(name, it, weights(made))[0].sum(), made.parameters())
+        for it in (one, two)
+    ]
+    first, _ = run_layer(name, one, weights(made))
+    kept = first.detach().clone()
+    second, _ = run_layer(name, two, weights(made))
+    assert torch.equal(first, kept)
+    found = [torch.autograd.grad(it.sum(), made.parameters()) for it in (first, second)]
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert distance(ours, theirs) == 0
+
+
+@kernels
+def test_two_threads_give_one_threads_numbers(name):
+    made, inputs = module(name, 2, 24), sequences((50, 9, 2)).requires_grad_()
+    pull = torch.randn(50, 9, 24)
+    before, found = torch.get_num_threads(), []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        outputs, _ = run_layer(name, inputs, weights(made))
+        found.append((outputs, gradients(outputs, inputs, made, pull)))
+    torch.set_num_threads(before)
+    for outputs, ours in found[1:]:
+        assert torch.equal(outputs, found[0][0])
+        assert distance(ours, found[0][1]) < 1e-6
+
+
+def test_a_second_derivative_is_refused_and_not_wrong():
+    made, inputs = module("gru", 2, 8), sequences((4, 5, 2)).requires_grad_()
+    outputs, _ = run_layer("gru", inputs, weights(made))
+    (slope,) = torch.autograd.grad(outputs.square().sum(), inputs, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        slope.sum().backward()
+
+
+def test_other_types_are_left_to_torch():
+    made, inputs = module("gru", 2, 8), sequences((4, 5, 2))
+    assert applies(inputs, weights(made))
+    assert not applies(inputs.double(), weights(made.double()))
+    assert not applies(inputs[:0], weights(module("gru", 2, 8)))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not applies(inputs, weights(module("gru", 2, 8)))

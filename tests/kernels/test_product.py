@@ -1,0 +1,59 @@
+"""The tile and the functions that every kernel is made of."""
+
+import numpy as np
+import pytest
+
+from lookback.kernels.compiled import HERE, compiled
+from lookback.kernels.functions import logistic, tanh
+from lookback.kernels.product import add_weights, multiply, pack
+
+
+@compiled
+def of_all(values, tanhs, logistics):
+    for place in range(values.size):
+        tanhs[place] = tanh(values[place])
+        logistics[place] = logistic(values[place])
+
+
+@pytest.mark.parametrize("depth", [1, 2, 7, 64, 129])
+@pytest.mark.parametrize("columns", [8, 16, 24, 32, 40, 168])
+def test_a_product_is_numpys(depth, columns):
+    generator = np.random.default_rng(depth * columns)
+    a = generator.normal(size=(12, depth + 5)).astype(np.float32)
+    b = generator.normal(size=(depth, columns)).astype(np.float32)
+    packed, out = np.empty(b.size, np.float32), np.full((10, columns + 3), 7, np.float32)
+    pack(b, packed)
+    multiply(8, columns, depth, a, 4, 2, packed, out, 1, 3)
+    exact = a[4:12, 2 : 2 + depth].astype(np.float64) @ b
+    np.testing.assert_allclose(out[1:9, 3:], exact, atol=1e-4)
+    assert (out[0] == 7).all()
+    assert (out[9] == 7).all()
+    assert (out[:, :3] == 7).all()
+
+
+def test_weights_gather_over_steps_latest_first():
+    generator = np.random.default_rng(0)
+    line = generator.normal(size=(5, 12, 30)).astype(np.float32)
+    sums = generator.normal(size=(3 * 8, 20)).astype(np.float32)  # three steps of eight rows
+    weight = np.ones((12, 16), np.float32)
+    add_weights(sums, 4, 8, line, 3, 4, 12, 6, np.empty(3 * 8 * 16, np.float32), weight)
+    exact = np.ones((12, 16))
+    for place, step in enumerate((2, 1, 0)):
+        own = sums[place * 8 : (place + 1) * 8, 4:12].astype(np.float64)
+        exact[4:12] += own.T @ line[step, 4:12, 6:22]
+    np.testing.assert_allclose(weight, exact, atol=1e-4)
+
+
+def test_tanh_and_the_logistic_function_are_right_to_three_parts_in_ten_million():
+    values = np.linspace(-30, 30, 200_001, dtype=np.float32)
+    tanhs, logistics = np.empty_like(values), np.empty_like(values)
+    of_all(values, tanhs, logistics)
+    exact = values.astype(np.float64)
+    np.testing.assert_allclose(tanhs, np.tanh(exact), atol=3e-7, rtol=0)
+    np.testing.assert_allclose(logistics, 1 / (1 + np.exp(-exact)), atol=3e-7, rtol=0)
+
+
+def test_machine_code_is_kept_by_the_content_of_the_folder_and_not_by_its_path():
+    place = multiply._cache.cache_path  # type: ignore[attr-defined]
+    assert place == pack._cache.cache_path  # type: ignore[attr-defined]
+    assert not place.startswith(str(HERE))
