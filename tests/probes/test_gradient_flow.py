@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 from torch.testing import assert_close
 
 from lookback.data.batch import Batch
@@ -19,8 +20,8 @@ from tests.cells import GRU, MARKED, padded, write_cell
 class LinearRNN(RNN):
     """h_t = W_x x_t + W_h h_{t-1}."""
 
-    def cell(self, from_input, from_state, state):
-        return (from_input + from_state,), {}
+    def cell(self, from_input, state, w_h, b_h):
+        return (from_input + functional.linear(state[0], w_h, b_h),), {}
 
 
 def scaled_rotation(gain: float, size: int = 8) -> Network:
