@@ -5,8 +5,10 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from lookback.kernels.layer import KERNELS, applies, open_layer, run_layer
+from lookback.kernels import gru, lstm, rnn
+from lookback.kernels.layer import applies, open_layer, run_layer
 
+KERNELS = {"rnn_tanh": rnn.TANH, "rnn_relu": rnn.RELU, "lstm": lstm.KERNEL, "gru": gru.KERNEL}
 MODULES = {
     "rnn_tanh": nn.RNN,
     "rnn_relu": lambda *sizes, **more: nn.RNN(*sizes, nonlinearity="relu", **more),
@@ -60,7 +62,7 @@ def both(name, shape, pull=None):
     inputs = sequences(shape).requires_grad_()
     doubled = inputs.detach().double().requires_grad_()
     pull = torch.randn(*shape[:2], shape[3]) if pull is None else pull
-    ours, _ = run_layer(name, inputs, weights(made))
+    ours, _ = run_layer(KERNELS[name], inputs, weights(made))
     theirs = exact(doubled)[0]
     return (
         (ours, gradients(ours, inputs, made, pull)),
@@ -98,7 +100,7 @@ def test_a_gradient_of_one_step_or_of_a_sum_arrives_in_whatever_layout_it_comes(
 def test_inputs_may_be_views_in_any_order(name):
     made = module(name, 3, 8)
     inputs = sequences((6, 4, 3))
-    wanted, _ = run_layer(name, inputs, weights(made))
+    wanted, _ = run_layer(KERNELS[name], inputs, weights(made))
     views = [
         inputs.transpose(0, 1).contiguous().transpose(0, 1),
         inputs.permute(2, 0, 1).contiguous().permute(1, 2, 0),
@@ -106,15 +108,15 @@ def test_inputs_may_be_views_in_any_order(name):
     ]
     for view in views:
         assert not view.is_contiguous()
-        assert torch.equal(run_layer(name, view, weights(made))[0], wanted)
+        assert torch.equal(run_layer(KERNELS[name], view, weights(made))[0], wanted)
 
 
 @kernels
 def test_without_gradients_the_numbers_are_the_same(name):
     made, inputs = module(name, 2, 12), sequences((9, 14, 2))
-    outputs, last = run_layer(name, inputs, weights(made))
+    outputs, last = run_layer(KERNELS[name], inputs, weights(made))
     with torch.no_grad():
-        again, last_again = run_layer(name, inputs, weights(made))
+        again, last_again = run_layer(KERNELS[name], inputs, weights(made))
     assert torch.equal(outputs, again)
     for part, part_again in zip(last, last_again, strict=True):
         assert torch.equal(part, part_again)
@@ -123,9 +125,9 @@ def test_without_gradients_the_numbers_are_the_same(name):
 @kernels
 def test_a_layer_goes_on_from_its_last_state(name):
     made, inputs = module(name, 2, 12), sequences((5, 14, 2))
-    whole, last = run_layer(name, inputs, weights(made))
-    first, state = run_layer(name, inputs[:, :6], weights(made))
-    second, end = run_layer(name, inputs[:, 6:], weights(made), state)
+    whole, last = run_layer(KERNELS[name], inputs, weights(made))
+    first, state = run_layer(KERNELS[name], inputs[:, :6], weights(made))
+    second, end = run_layer(KERNELS[name], inputs[:, 6:], weights(made), state)
     assert_close(torch.cat([first, second], dim=1), whole, atol=1e-6, rtol=0)
     assert [tuple(part.shape) for part in end] == [(5, 12)] * (2 if name == "lstm" else 1)
     for part, wanted in zip(end, last, strict=True):
@@ -135,8 +137,8 @@ def test_a_layer_goes_on_from_its_last_state(name):
 @kernels
 def test_no_gradient_flows_into_the_state_it_starts_from(name):
     made, inputs = module(name, 2, 12), sequences((5, 14, 2))
-    _, state = run_layer(name, inputs[:, :6], weights(made))
-    rest, _ = run_layer(name, inputs[:, 6:], weights(made), state)
+    _, state = run_layer(KERNELS[name], inputs[:, :6], weights(made))
+    rest, _ = run_layer(KERNELS[name], inputs[:, 6:], weights(made), state)
     ours = torch.autograd.grad(rest.sum(), made.parameters())
     exact = module(name, 2, 12).double()
     start = tuple(part.double().unsqueeze(0) for part in state)
@@ -148,9 +150,9 @@ def test_no_gradient_flows_into_the_state_it_starts_from(name):
 def test_what_is_opened_is_what_the_equations_say(name):
     """h_t follows from the gates by the last line of each cell's equations."""
     made, inputs = module(name, 3, 10), sequences((3, 7, 3))
-    states, gates = open_layer(name, inputs, weights(made))
+    states, gates = open_layer(KERNELS[name], inputs, weights(made))
     h = states["hidden"]
-    assert torch.equal(h, run_layer(name, inputs, weights(made))[0].detach())
+    assert torch.equal(h, run_layer(KERNELS[name], inputs, weights(made))[0].detach())
     before = torch.cat([torch.zeros(3, 1, 10), h[:, :-1]], dim=1)
     if name == "gru":
         z, n = gates["update"], gates["candidate"]
@@ -170,13 +172,13 @@ def test_what_is_opened_is_what_the_equations_say(name):
 def test_a_nan_comes_out_and_no_clamp_swallows_it(name):
     made, inputs = module(name, 2, 8), sequences((4, 5, 2))
     inputs[2, 3, 0] = torch.nan
-    outputs, _ = run_layer(name, inputs, weights(made))
+    outputs, _ = run_layer(KERNELS[name], inputs, weights(made))
     assert outputs[2, 3:].isnan().all()
     assert outputs[[0, 1, 3]].isfinite().all()
     assert outputs[2, :3].isfinite().all()
     with torch.no_grad():
         weights(made)[1][0, 0] = torch.nan
-    assert run_layer(name, sequences((4, 5, 2)), weights(made))[0].isnan().any()
+    assert run_layer(KERNELS[name], sequences((4, 5, 2)), weights(made))[0].isnan().any()
 
 
 @kernels
@@ -185,12 +187,12 @@ def test_passes_that_wait_for_their_backward_do_not_share_memory(name):
     made = module(name, 2, 8)
     one, two = sequences((4, 5, 2), seed=1), sequences((4, 5, 2), seed=2)
     wanted = [
-        torch.autograd.grad(run_layer(name, it, weights(made))[0].sum(), made.parameters())
+        torch.autograd.grad(run_layer(KERNELS[name], it, weights(made))[0].sum(), made.parameters())
         for it in (one, two)
     ]
-    first, _ = run_layer(name, one, weights(made))
+    first, _ = run_layer(KERNELS[name], one, weights(made))
     kept = first.detach().clone()
-    second, _ = run_layer(name, two, weights(made))
+    second, _ = run_layer(KERNELS[name], two, weights(made))
     assert torch.equal(first, kept)
     found = [torch.autograd.grad(it.sum(), made.parameters()) for it in (first, second)]
     for ours, theirs in zip(found, wanted, strict=True):
@@ -204,7 +206,7 @@ def test_two_threads_give_one_threads_numbers(name):
     before, found = torch.get_num_threads(), []
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
-        outputs, _ = run_layer(name, inputs, weights(made))
+        outputs, _ = run_layer(KERNELS[name], inputs, weights(made))
         found.append((outputs, gradients(outputs, inputs, made, pull)))
     torch.set_num_threads(before)
     for outputs, ours in found[1:]:
@@ -214,7 +216,7 @@ def test_two_threads_give_one_threads_numbers(name):
 
 def test_a_second_derivative_is_refused_and_not_wrong():
     made, inputs = module("gru", 2, 8), sequences((4, 5, 2)).requires_grad_()
-    outputs, _ = run_layer("gru", inputs, weights(made))
+    outputs, _ = run_layer(gru.KERNEL, inputs, weights(made))
     (slope,) = torch.autograd.grad(outputs.square().sum(), inputs, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         slope.sum().backward()

@@ -13,6 +13,7 @@ import numpy as np
 
 from lookback.kernels.compiled import Array, Strided, compiled
 from lookback.kernels.functions import ONE, logistic, tanh
+from lookback.kernels.kernel import Kernel, Product
 from lookback.kernels.product import add_weights, enter, multiply
 
 
@@ -108,3 +109,13 @@ def backward(
                 sums, hidden, 3 * hidden, line[t:], held, first, last, before, room, of_state
             )
             held = 0
+
+
+KERNEL = Kernel(
+    forward,
+    backward,
+    of_input=(1, 2, 0),
+    of_state=(1, 2, 3),
+    products=(Product(0, 1, state=False), Product(1, 3), Product(3, 4, input=False)),
+    gates=("candidate", "reset", "update"),
+)

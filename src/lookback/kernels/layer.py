@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from lookback.kernels import gru, lstm, rnn
 from lookback.kernels.compiled import Strided
+from lookback.kernels.kernel import Kernel
 from lookback.kernels.product import ROWS, pack, padded
 from lookback.kernels.room import room
 
@@ -27,52 +27,6 @@ BLOCK = 32  # rows carried through time together
 DEPTH = 128  # rows · steps gathered for one product of the weights' gradient
 
 Weights = tuple[Tensor, Tensor, Tensor, Tensor]  # W_x, W_h, b_x, b_h, as torch's modules hold them
-
-
-@dataclass(frozen=True)
-class Product:
-    """Groups of H columns, `first` to before `past`, that meet the input, the state, or both."""
-
-    first: int
-    past: int
-    input: bool = True
-    state: bool = True
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """A cell's compiled passes. Torch's gates are numbered from 0, in its own order."""
-
-    forward: Callable[..., None]
-    backward: Callable[..., None]
-    of_input: tuple[int, ...]  # the group in which each of torch's gates meets the input
-    of_state: tuple[int, ...]  # ... and in which it meets the state
-    products: tuple[Product, ...]  # of a step
-    gates: tuple[str, ...] = ()  # names of the first groups, as they are kept
-    keeps_cell: bool = False
-
-
-KERNELS = {
-    "rnn_tanh": Kernel(rnn.forward_tanh, rnn.backward_tanh, (0,), (0,), (Product(0, 1),)),
-    "rnn_relu": Kernel(rnn.forward_relu, rnn.backward_relu, (0,), (0,), (Product(0, 1),)),
-    "lstm": Kernel(
-        lstm.forward,
-        lstm.backward,
-        (0, 1, 2, 3),
-        (0, 1, 2, 3),
-        (Product(0, 4),),
-        ("input", "forget", "candidate", "output"),
-        keeps_cell=True,
-    ),
-    "gru": Kernel(
-        gru.forward,
-        gru.backward,
-        (1, 2, 0),
-        (1, 2, 3),
-        (Product(0, 1, state=False), Product(1, 3), Product(3, 4, input=False)),
-        ("candidate", "reset", "update"),
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -130,14 +84,14 @@ def applies(inputs: Tensor, weights: Weights) -> bool:
 
 
 def open_layer(
-    name: str, inputs: Float[Tensor, "batch time feature"], weights: Weights
+    kernel: Kernel, inputs: Float[Tensor, "batch time feature"], weights: Weights
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """States and gates of a layer by name, each (B, T, H), without a graph."""
-    return _forward(KERNELS[name], (), inputs, weights, keep=True).opened()
+    return _forward(kernel, (), inputs, weights, keep=True).opened()
 
 
 def run_layer(
-    name: str,
+    kernel: Kernel,
     inputs: Float[Tensor, "batch time feature"],
     weights: Weights,
     state: tuple[Tensor, ...] = (),
@@ -147,16 +101,16 @@ def run_layer(
     No gradient flows through either state: the graph is cut there.
     """
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (inputs, *weights)):
-        outputs, *last = _Layer.apply(name, state, inputs, *weights)  # type: ignore[no-untyped-call]
+        outputs, *last = _Layer.apply(kernel, state, inputs, *weights)  # type: ignore[no-untyped-call]
         return outputs, tuple(last)
-    made = _forward(KERNELS[name], state, inputs, weights, keep=False)
+    made = _forward(kernel, state, inputs, weights, keep=False)
     return made.outputs(), made.last()
 
 
 class _Layer(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, name: str, state: Any, inputs: Tensor, *weights: Tensor) -> Any:
-        ctx.made = _forward(KERNELS[name], state, inputs, weights, keep=True)
+    def forward(ctx: Any, kernel: Kernel, state: Any, inputs: Tensor, *weights: Tensor) -> Any:
+        ctx.made = _forward(kernel, state, inputs, weights, keep=True)
         last = ctx.made.last()
         ctx.mark_non_differentiable(*last)
         return ctx.made.outputs(), *last

@@ -13,6 +13,7 @@ import numpy as np
 
 from lookback.kernels.compiled import Array, Strided, compiled
 from lookback.kernels.functions import ONE, logistic, tanh
+from lookback.kernels.kernel import Kernel, Product
 from lookback.kernels.product import add_weights, enter, multiply
 
 
@@ -95,3 +96,14 @@ def backward(
             add_weights(sums, 0, wide, line[t:], held, first, last, 0, room, of_input)
             add_weights(sums, 0, wide, line[t:], held, first, last, before, room, of_state)
             held = 0
+
+
+KERNEL = Kernel(
+    forward,
+    backward,
+    of_input=(0, 1, 2, 3),
+    of_state=(0, 1, 2, 3),
+    products=(Product(0, 4),),
+    gates=("input", "forget", "candidate", "output"),
+    keeps_cell=True,
+)

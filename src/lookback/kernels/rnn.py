@@ -11,6 +11,7 @@ import numpy as np
 
 from lookback.kernels.compiled import Array, Strided, compiled
 from lookback.kernels.functions import ONE, tanh
+from lookback.kernels.kernel import Kernel, Product
 from lookback.kernels.product import add_weights, enter, multiply
 
 ZERO = np.float32(0.0)
@@ -153,3 +154,7 @@ def backward_relu(
 ) -> None:
     """Rows first to last: adds to of_input and of_state (H, ·), fills inputs (T, R, F)."""
     _backward(line, before, packed, True, first, last, grad, chunk, of_input, of_state, inputs)
+
+
+TANH = Kernel(forward_tanh, backward_tanh, (0,), (0,), (Product(0, 1),))
+RELU = Kernel(forward_relu, backward_relu, (0,), (0,), (Product(0, 1),))

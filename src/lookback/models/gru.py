@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lookback.kernels.gru import KERNEL
 from lookback.models.recurrent import Gates, Parts, RecurrentModel
 
 
@@ -35,7 +36,7 @@ class GRU(RecurrentModel):
     ) -> None:
         super().__init__(nn.GRU, features, hidden_size, layers, dropout, bidirectional)
         self.reset = reset
-        self.fused = "gru" if reset == "after" else None
+        self.fused = KERNEL if reset == "after" else None
 
     def cell(
         self,

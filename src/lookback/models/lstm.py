@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lookback.kernels.lstm import KERNEL
 from lookback.models.base import Initialisation
 from lookback.models.recurrent import Gates, Parts, RecurrentModel
 
@@ -25,7 +26,7 @@ class LSTM(RecurrentModel):
 
     parts = ("hidden", "cell")
 
-    fused = "lstm"
+    fused = KERNEL
 
     def __init__(
         self,

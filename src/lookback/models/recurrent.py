@@ -18,6 +18,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from lookback.applies import DoesNotApply
 from lookback.errors import Mistake
+from lookback.kernels.kernel import Kernel
 from lookback.kernels.layer import applies, open_layer, run_layer
 from lookback.models.base import (
     Initialisation,
@@ -44,7 +45,7 @@ class RecurrentModel(RecurrentEncoder):
     """
 
     parts: ClassVar[tuple[str, ...]] = ("hidden",)  # names of one layer's state
-    fused: str | None = None  # this cell's name among the fused kernels; None: by the equations
+    fused: Kernel | None = None  # of the same equations; None: there is none
 
     def __init__(
         self,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lookback.errors import Mistake
+from lookback.kernels.rnn import RELU, TANH
 from lookback.models.recurrent import Gates, Parts, RecurrentModel
 
 _FUNCTIONS = {"tanh": torch.tanh, "relu": torch.relu}
@@ -36,7 +37,7 @@ class RNN(RecurrentModel):
             )
         kernel = partial(nn.RNN, nonlinearity=nonlinearity)
         super().__init__(kernel, features, hidden_size, layers, dropout, bidirectional)
-        self.fused = f"rnn_{nonlinearity}"
+        self.fused = TANH if nonlinearity == "tanh" else RELU
         self.nonlinearity = nonlinearity
 
     def cell(

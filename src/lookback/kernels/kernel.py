@@ -1,0 +1,27 @@
+"""What a cell's kernel says of itself, so that one layer runs them all."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Product:
+    """Groups of H columns, `first` to before `past`, that meet the input, the state, or both."""
+
+    first: int
+    past: int
+    input: bool = True
+    state: bool = True
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A cell's compiled passes. Torch's gates are numbered from 0, in its own order."""
+
+    forward: Callable[..., None]
+    backward: Callable[..., None]
+    of_input: tuple[int, ...]  # the group in which each of torch's gates meets the input
+    of_state: tuple[int, ...]  # ... and in which it meets the state
+    products: tuple[Product, ...]  # of a step
+    gates: tuple[str, ...] = ()  # names of the first groups, as they are kept
+    keeps_cell: bool = False
