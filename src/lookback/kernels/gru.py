@@ -52,6 +52,7 @@ def forward(
 def backward(
     line: Array,
     before: int,
+    size: int,
     packed: tuple[Array, Array],
     gates: Array,
     cells: Array,
@@ -65,7 +66,7 @@ def backward(
 ) -> None:
     """Rows first to last: adds to of_input and of_state (4H, ·), fills inputs (T, R, F)."""
     wide, rows, hidden = gates.shape[2], last - first, gates.shape[2] // 4
-    sums = np.empty((chunk * rows, wide), np.float32)
+    sums = np.zeros((chunk * rows, wide), np.float32)
     room = np.empty(chunk * rows * max(of_input.shape[1], of_state.shape[1]), np.float32)
     dh, direct = np.zeros((rows, hidden), np.float32), np.zeros((rows, hidden), np.float32)
     held = 0
@@ -74,7 +75,7 @@ def backward(
             gate, old = gates[t, first + r], line[t, first + r, before:]
             a, dh_r, direct_r = sums[held * rows + r], dh[r], direct[r]
             given = grad.flat[(first + r) * grad.row + t * grad.step :]
-            for j in range(hidden):
+            for j in range(size):
                 n, reset, z, s = (
                     gate[j],
                     gate[hidden + j],

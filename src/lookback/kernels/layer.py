@@ -157,7 +157,7 @@ def _forward(
         )
         for product in kernel.products
     )
-    given = _flat(inputs, rows, features)
+    given = _flat(inputs, rows)
     _share(
         rows,
         lambda first, last: kernel.forward(
@@ -180,7 +180,7 @@ def _backward(
     )
     packed = (_packed(to_state), _packed(to_input))
     inputs = room((steps if of_inputs else 0, rows, padded(features)))
-    given = _flat(grad, rows, hidden)
+    given = _flat(grad, rows)
     parts = []
 
     def through(first: int, last: int) -> None:
@@ -192,6 +192,7 @@ def _backward(
             kernel.backward(
                 made.line,
                 before,
+                made.size,
                 packed,
                 made.gates,
                 made.cells,
@@ -246,12 +247,12 @@ def _packed(matrix: Float[np.ndarray, "depth column"]) -> Float[np.ndarray, " si
     return packed
 
 
-def _flat(tensor: Float[Tensor, "batch time width"], rows: int, width: int) -> Strided:
-    """A tensor's memory; copied only where it must grow."""
+def _flat(tensor: Float[Tensor, "batch time width"], rows: int) -> Strided:
+    """A tensor's memory; copied only where it lacks rows or its last axis is spread."""
     tensor = tensor.detach()
-    batch, steps, there = tensor.shape
-    if rows != batch or width != there:
-        tensor = functional.pad(tensor, (0, width - there, 0, 0, 0, rows - batch))
+    batch, steps, width = tensor.shape
+    if rows != batch:
+        tensor = functional.pad(tensor, (0, 0, 0, 0, 0, rows - batch))
     if tensor.stride(2) != 1:
         tensor = tensor.contiguous()
     row, step, _ = tensor.stride()

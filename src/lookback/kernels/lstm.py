@@ -54,6 +54,7 @@ def forward(
 def backward(
     line: Array,
     before: int,
+    size: int,
     packed: tuple[Array, Array],
     gates: Array,
     cells: Array,
@@ -67,7 +68,7 @@ def backward(
 ) -> None:
     """Rows first to last: adds to of_input and of_state (4H, ·), fills inputs (T, R, F)."""
     wide, rows, hidden = gates.shape[2], last - first, cells.shape[2]
-    sums = np.empty((chunk * rows, wide), np.float32)
+    sums = np.zeros((chunk * rows, wide), np.float32)
     room = np.empty(chunk * rows * max(of_input.shape[1], of_state.shape[1]), np.float32)
     dh, dc = np.zeros((rows, hidden), np.float32), np.zeros((rows, hidden), np.float32)
     held = 0
@@ -76,7 +77,7 @@ def backward(
             gate, old, new = gates[t, first + r], cells[t, first + r], cells[t + 1, first + r]
             a, dh_r, dc_r = sums[held * rows + r], dh[r], dc[r]
             given = grad.flat[(first + r) * grad.row + t * grad.step :]
-            for j in range(hidden):
+            for j in range(size):
                 i, f, g, o = gate[j], gate[hidden + j], gate[2 * hidden + j], gate[3 * hidden + j]
                 s = tanh(new[j])
                 d = dh_r[j] + given[j]

@@ -2,9 +2,9 @@
 
 A recurrent layer multiplies a few rows by the same weights at every step. BLAS packs those weights
 anew at each call, which costs as much as the product; here they are packed once a pass. A tile is
-4 rows × up to 24 columns, held in registers over the whole depth (Goto and van de Geijn 2008,
-"Anatomy of high-performance matrix multiplication"). Scalar loops would not stay in registers, so
-the tile is emitted as LLVM vector code.
+4 rows × up to 3 vectors of 8 columns, held in registers over the whole depth (Goto and van de Geijn
+2008, "Anatomy of high-performance matrix multiplication"): 12 sums, 3 weights and 1 input fill the
+16 registers of AVX2. Scalar loops would not stay in registers, so it is emitted as LLVM vectors.
 """
 
 from collections.abc import Callable
@@ -14,12 +14,10 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from lookback.kernels.compiled import Array, Strided, compiled
+from lookback.kernels.compiled import Array, Strided, compiled, inlined
 
 LANES = 8  # floats a vector: one AVX register; LLVM splits or joins them on other machines
 ROWS = 4  # of a tile; every row count below is a multiple of it
-WIDEST = 3  # vectors a tile: 4 × 3 sums, 3 weights and 1 input fill AVX2's 16 registers
-PANEL = WIDEST * LANES
 FLOAT = 4  # bytes
 
 INT, SINGLE = ir.IntType(64), ir.FloatType()
@@ -115,6 +113,13 @@ _wide, _middle, _narrow = (_tile_of(vectors, adds=False) for vectors in (3, 2, 1
 _add_wide, _add_middle, _add_narrow = (_tile_of(vectors, adds=True) for vectors in (3, 2, 1))
 
 
+@inlined
+def _vectors(columns: int) -> int:
+    """Vectors of the next panel, of the columns left: one alone would wait for its own sums."""
+    left = columns // LANES
+    return 2 if left == 4 else min(left, 3)
+
+
 @compiled
 def _product(
     rows: int,
@@ -129,24 +134,26 @@ def _product(
     adds: bool,
 ) -> None:
     """Set out (rows, columns) to a · b, or add it; columns a multiple of 8, depth ≥ 1."""
-    for column in range(0, columns, PANEL):
-        width = min(PANEL, columns - column)
+    column = 0
+    while column < columns:
+        vectors = _vectors(columns - column)
         for row in range(0, rows, ROWS):
             start, to = a + FLOAT * row * a_row, out + FLOAT * (column + row * out_row)
             if adds:
-                if width == 3 * LANES:
+                if vectors == 3:
                     _add_wide(depth, start, a_row, a_step, b, to, out_row)
-                elif width == 2 * LANES:
+                elif vectors == 2:
                     _add_middle(depth, start, a_row, a_step, b, to, out_row)
                 else:
                     _add_narrow(depth, start, a_row, a_step, b, to, out_row)
-            elif width == 3 * LANES:
+            elif vectors == 3:
                 _wide(depth, start, a_row, a_step, b, to, out_row)
-            elif width == 2 * LANES:
+            elif vectors == 2:
                 _middle(depth, start, a_row, a_step, b, to, out_row)
             else:
                 _narrow(depth, start, a_row, a_step, b, to, out_row)
-        b += FLOAT * depth * width
+        b += FLOAT * depth * vectors * LANES
+        column += vectors * LANES
 
 
 @compiled
@@ -205,9 +212,9 @@ def add_weights(
     `sums` holds the steps latest first; `room` is where the lines are packed.
     """
     columns = weight.shape[1]
-    place = 0
-    for panel in range(0, columns, PANEL):
-        vectors = min(PANEL, columns - panel) // LANES
+    place = panel = 0
+    while panel < columns:
+        vectors = _vectors(columns - panel)
         for t in range(steps - 1, -1, -1):
             for r in range(first, last):
                 source = line[t, r, column + panel :]
@@ -215,6 +222,7 @@ def add_weights(
                     for lane in range(LANES):
                         room[place + lane] = source[j * LANES + lane]
                     place += LANES
+        panel += vectors * LANES
     _product(
         count,
         columns,
@@ -233,13 +241,14 @@ def add_weights(
 def pack(matrix: Array, packed: Array) -> None:
     """Lay a matrix (depth, columns) out panel by panel, as the tiles read it."""
     depth, columns = matrix.shape
-    place = 0
-    for column in range(0, columns, PANEL):
-        width = min(PANEL, columns - column)
+    place = column = 0
+    while column < columns:
+        width = _vectors(columns - column) * LANES
         for k in range(depth):
             for j in range(width):
                 packed[place + j] = matrix[k, column + j]
             place += width
+        column += width
 
 
 def padded(size: int, multiple: int = LANES) -> int:

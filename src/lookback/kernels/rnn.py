@@ -48,6 +48,7 @@ def _forward(
 def _backward(
     line: Array,
     before: int,
+    size: int,
     packed: tuple[Array, Array],
     relu: bool,
     first: int,
@@ -59,7 +60,7 @@ def _backward(
     inputs: Array,
 ) -> None:
     rows, hidden = last - first, line.shape[2] - before
-    sums = np.empty((chunk * rows, hidden), np.float32)
+    sums = np.zeros((chunk * rows, hidden), np.float32)
     room = np.empty(chunk * rows * max(of_input.shape[1], of_state.shape[1]), np.float32)
     dh = np.zeros((rows, hidden), np.float32)
     held = 0
@@ -68,11 +69,11 @@ def _backward(
             a, dh_r, h = sums[held * rows + r], dh[r], line[t + 1, first + r, before:]
             given = grad.flat[(first + r) * grad.row + t * grad.step :]
             if relu:
-                for j in range(hidden):
+                for j in range(size):
                     d = dh_r[j] + given[j]
                     a[j] = d if h[j] > ZERO else ZERO
             else:
-                for j in range(hidden):
+                for j in range(size):
                     a[j] = (dh_r[j] + given[j]) * (ONE - h[j] * h[j])
         multiply(rows, hidden, hidden, sums, held * rows, 0, packed[0], dh, 0, 0)
         if inputs.size:
@@ -122,6 +123,7 @@ def forward_relu(
 def backward_tanh(
     line: Array,
     before: int,
+    size: int,
     packed: tuple[Array, Array],
     gates: Array,
     cells: Array,
@@ -134,13 +136,16 @@ def backward_tanh(
     inputs: Array,
 ) -> None:
     """Rows first to last: adds to of_input and of_state (H, ·), fills inputs (T, R, F)."""
-    _backward(line, before, packed, False, first, last, grad, chunk, of_input, of_state, inputs)
+    _backward(
+        line, before, size, packed, False, first, last, grad, chunk, of_input, of_state, inputs
+    )
 
 
 @compiled
 def backward_relu(
     line: Array,
     before: int,
+    size: int,
     packed: tuple[Array, Array],
     gates: Array,
     cells: Array,
@@ -153,7 +158,9 @@ def backward_relu(
     inputs: Array,
 ) -> None:
     """Rows first to last: adds to of_input and of_state (H, ·), fills inputs (T, R, F)."""
-    _backward(line, before, packed, True, first, last, grad, chunk, of_input, of_state, inputs)
+    _backward(
+        line, before, size, packed, True, first, last, grad, chunk, of_input, of_state, inputs
+    )
 
 
 TANH = Kernel(forward_tanh, backward_tanh, (0,), (0,), (Product(0, 1),))
