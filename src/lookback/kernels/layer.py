@@ -130,7 +130,7 @@ def _forward(
     *,
     keep: bool,
 ) -> Pass:
-    batch, steps, features = inputs.shape
+    batch, steps, _ = inputs.shape
     size, rows = weights[1].shape[1], padded(batch, ROWS)
     whole = _whole(kernel, *(weight.detach().numpy() for weight in weights))
     groups, hidden, width = whole.shape
