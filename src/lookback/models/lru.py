@@ -27,7 +27,7 @@ from torch.nn import functional
 from lookback.applies import DoesNotApply
 from lookback.errors import Mistake
 from lookback.models.base import Initialisation, RecurrentEncoder, Trace, at_queries
-from lookback.models.scan import scan
+from lookback.models.scan import scan, zero_past
 from lookback.models.sizes import require_dropout, require_positive
 from lookback.models.weights import fill_linear
 
@@ -105,7 +105,7 @@ class LRU(RecurrentEncoder):
             coefficients = block.eigenvalues().expand(1, z.shape[1], -1)
             states = [scan(coefficients, drive)]
             if self.bidirectional:
-                states.append(scan(coefficients, _within(drive, lengths), from_end=True))
+                states.append(scan(coefficients, zero_past(drive, lengths), from_end=True))
             z = block.added(z, u, torch.cat([_as_real(s) for s in states], dim=-1))
         return cast("Tensor", z)
 
@@ -127,7 +127,7 @@ class LRU(RecurrentEncoder):
                 drive = block.drive(u)
                 path[f"hidden/{layer}"] = block.unrolled(drive.unbind(1))
                 if self.bidirectional:
-                    from_end = block.unrolled(_within(drive, lengths).unbind(1)[::-1])
+                    from_end = block.unrolled(zero_past(drive, lengths).unbind(1)[::-1])
                     path[f"hidden_reverse/{layer}"] = from_end[::-1]
                 mine = [name for name in path if name not in states]
                 states |= {name: torch.stack(list(path[name]), dim=1) for name in mine}
@@ -224,16 +224,8 @@ class LRUBlock(nn.Module):
 
 
 def _as_complex(parts: Float[Tensor, "*shape parts"]) -> Complex[Tensor, "*shape mode"]:
-    return torch.view_as_complex(parts.unflatten(-1, (-1, 2)))
+    return torch.view_as_complex(parts.view(*parts.shape[:-1], -1, 2))
 
 
 def _as_real(numbers: Complex[Tensor, "*shape mode"]) -> Float[Tensor, "*shape parts"]:
     return torch.view_as_real(numbers).flatten(-2)
-
-
-def _within(
-    drive: Complex[Tensor, "batch time mode"], lengths: Int[Tensor, " batch"]
-) -> Complex[Tensor, "batch time mode"]:
-    """Zero past each length, so that a state that comes from there is zero at the last step."""
-    step = torch.arange(drive.shape[1], device=drive.device)
-    return drive.masked_fill((step >= lengths.unsqueeze(1)).unsqueeze(-1), 0.0)

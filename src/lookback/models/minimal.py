@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from lookback.applies import DoesNotApply
 from lookback.models.base import Initialisation, RecurrentEncoder, Trace, at_queries
-from lookback.models.scan import scan
+from lookback.models.scan import scan, zero_past
 from lookback.models.sizes import require_dropout, require_positive
 from lookback.models.weights import fill_linear
 
@@ -91,7 +91,7 @@ class MinimalModel(RecurrentEncoder):
             for name, linear in self._directions(layer):
                 a, b, _ = self._open(linear, inputs)
                 if name:
-                    b = within(b, lengths)
+                    b = zero_past(b, lengths)
                 found.append(scan(a, b, from_end=bool(name)))
             inputs = self._between_layers(torch.cat(found, dim=-1), layer)
         return inputs
@@ -112,7 +112,7 @@ class MinimalModel(RecurrentEncoder):
                 found = list[Tensor]()
                 for name, linear in self._directions(layer):
                     a, b, opened = self._open(linear, inputs)
-                    steps = _one_by_one(a, within(b, lengths) if name else b, bool(name))
+                    steps = _one_by_one(a, zero_past(b, lengths) if name else b, bool(name))
                     found.append(torch.stack(steps, dim=1))
                     states[f"hidden{name}/{layer}"] = found[-1]
                     path[f"hidden{name}/{layer}"] = steps
@@ -131,8 +131,8 @@ class MinimalModel(RecurrentEncoder):
 
     def _directions(self, layer: int) -> list[tuple[str, nn.Module]]:
         """What a direction's names end in, and its map of the input."""
-        both = [("", self.from_input[layer])]
-        return both + [("_reverse", self.from_input_reverse[layer])] * self.bidirectional
+        maps = {"": self.from_input, "_reverse": self.from_input_reverse}
+        return [(name, of_layer[layer]) for name, of_layer in maps.items() if len(of_layer)]
 
     def _between_layers(self, hidden: Tensor, layer: int) -> Tensor:
         is_inner = layer < self.layers - 1
@@ -142,14 +142,6 @@ class MinimalModel(RecurrentEncoder):
 def positive(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """g, without a branch: max(0, x) + σ(min(0, x)), which is x + 0.5 from 0 on."""
     return functional.relu(x) + torch.sigmoid(x.clamp(max=0))
-
-
-def within(
-    values: Float[Tensor, "batch time hidden"], lengths: Int[Tensor, " batch"]
-) -> Float[Tensor, "batch time hidden"]:
-    """Zero past each length, so that a state that comes from there is zero at the last step."""
-    step = torch.arange(values.shape[1], device=values.device)
-    return values.masked_fill((step >= lengths.unsqueeze(1)).unsqueeze(-1), 0.0)
 
 
 def _one_by_one(a: Tensor, b: Tensor, from_end: bool) -> list[Tensor]:

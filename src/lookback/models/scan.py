@@ -19,7 +19,7 @@ from math import isqrt
 from typing import Any
 
 import torch
-from jaxtyping import Inexact
+from jaxtyping import Inexact, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -35,8 +35,16 @@ def scan(
     Coefficients are each sequence's own, or, with a batch of 1, the same for all.
     """
     links = coefficients[:, :-1] if from_end else coefficients[:, 1:]
-    states: Tensor = _Scan.apply(links, values, from_end)
+    states: Tensor = _Scan.apply(links, values, from_end)  # type: ignore[no-untyped-call]
     return states
+
+
+def zero_past(
+    values: Inexact[Tensor, "batch time hidden"], lengths: Int[Tensor, " batch"]
+) -> Inexact[Tensor, "batch time hidden"]:
+    """Zero past each length: then a state that comes from the end is zero at the last step."""
+    step = torch.arange(values.shape[1], device=values.device)
+    return values.masked_fill((step >= lengths.unsqueeze(1)).unsqueeze(-1), 0.0)
 
 
 class _Scan(torch.autograd.Function):
@@ -50,7 +58,7 @@ class _Scan(torch.autograd.Function):
         return states
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, None]:
         links, states = ctx.saved_tensors
         total = _run(links.conj().resolve_conj(), gradient, not ctx.from_end)
@@ -72,15 +80,14 @@ def _run(links: Tensor, values: Tensor, from_end: bool) -> Tensor:
     x, b, a = (_in_order(tensor.unbind(1), from_end) for tensor in (states, values, links))
     x[0].copy_(b[0])
     if whole:
-        _run_blocks(
-            *(_blocks(t, whole, size, from_end) for t in (states, values, links)), from_end
-        )
+        parts = [_blocks(tensor, whole, size, from_end) for tensor in (states, values, links)]
+        _run_blocks(*parts, from_end=from_end)
     for step in range(max(whole, 1), time):
         torch.addcmul(b[step], a[step - 1], x[step - 1], out=x[step])
     return states
 
 
-def _run_blocks(states: Tensor, values: Tensor, links: Tensor, from_end: bool) -> None:
+def _run_blocks(states: Tensor, values: Tensor, links: Tensor, *, from_end: bool) -> None:
     """Fill `states`; all three are (·, block, step, H), link j leads from step j to the next."""
     products = torch.empty_like(links, memory_format=torch.contiguous_format)
     x, b, a, p = (
@@ -101,7 +108,8 @@ def _run_blocks(states: Tensor, values: Tensor, links: Tensor, from_end: bool) -
 
 def _blocks(steps: Tensor, whole: int, size: int, from_end: bool) -> Tensor:
     """The first `whole` steps in the order of the recurrence, as (·, block, step, H)."""
-    return (steps[:, -whole:] if from_end else steps[:, :whole]).unflatten(1, (-1, size))
+    part = steps[:, -whole:] if from_end else steps[:, :whole]
+    return part.view(len(steps), -1, size, steps.shape[-1])
 
 
 def _in_order(views: Sequence[Tensor], from_end: bool) -> Sequence[Tensor]:

@@ -42,7 +42,6 @@ class TCN(SequenceModel):
             for layer, width in enumerate(widths[:-1])
         )
         self.output_size = hidden_size
-        self.receptive_field = 1 + 2 * (kernel_size - 1) * (2**layers - 1)
 
     def forward(
         self,
@@ -95,9 +94,7 @@ class ResidualBlock(nn.Module):
         self.match = nn.Conv1d(features, hidden_size, 1) if features != hidden_size else None
         self.drop = nn.Dropout1d(dropout)
 
-    def forward(
-        self, z: Float[Tensor, "batch feature time"]
-    ) -> Float[Tensor, "batch hidden time"]:
+    def forward(self, z: Float[Tensor, "batch feature time"]) -> Float[Tensor, "batch hidden time"]:
         """z_{l+1}."""
         inner = z
         for convolution in (self.first, self.second):
@@ -127,9 +124,7 @@ class CausalConvolution(nn.Module):
         self.bias = nn.Parameter(torch.empty(hidden_size))
         self.dilation = dilation
 
-    def forward(
-        self, z: Float[Tensor, "batch feature time"]
-    ) -> Float[Tensor, "batch hidden time"]:
+    def forward(self, z: Float[Tensor, "batch feature time"]) -> Float[Tensor, "batch hidden time"]:
         """F(z), as long as z; what comes before the first step is zero."""
         norm = self.direction.flatten(1).norm(dim=1)
         weight = (self.magnitude / norm)[:, None, None] * self.direction
