@@ -27,10 +27,10 @@ def torchs_own(model, feedforward):
     )
     norm = nn.LayerNorm(HIDDEN)
     encoder = nn.TransformerEncoder(
-        layer, len(model.stack), norm, enable_nested_tensor=False
+        layer, len(model.stack.layers), norm, enable_nested_tensor=False
     ).double()
-    weights = {f"norm.{key}": value for key, value in model.norm.state_dict().items()}
-    for number, block in enumerate(model.stack):
+    weights = {f"norm.{key}": value for key, value in model.stack.norm.state_dict().items()}
+    for number, block in enumerate(model.stack.layers):
         ours = block.state_dict()
         for kind in ("weight", "bias"):
             weights[f"layers.{number}.self_attn.in_proj_{kind}"] = torch.cat(

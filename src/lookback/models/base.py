@@ -40,14 +40,14 @@ class Trace:
     """A forward pass opened up. Keys end in the layer: «hidden/0», «forget/1»."""
 
     features: Float[Tensor, "batch query hidden"]
-    states: Mapping[str, Float[Tensor, "batch time hidden"]]
-    gates: Mapping[str, Float[Tensor, "batch time hidden"]] = field(default_factory=dict)
+    states: Mapping[str, Float[Tensor, "batch time _"]]  # each as wide as it is
+    gates: Mapping[str, Float[Tensor, "batch time _"]] = field(default_factory=dict)
     attention: Float[Tensor, "batch query time"] | None = None  # the mean over heads
     heads: Float[Tensor, "batch head query time"] | None = None  # of a model with several
     # The tensors that lie on the path to the loss, by state: one (B, H) a step, or one (B, T, H).
     path: Mapping[str, Sequence[Tensor]] = field(default_factory=dict)
 
-    def gradients(self, loss: Float[Tensor, ""]) -> dict[str, Float[Tensor, "batch time hidden"]]:
+    def gradients(self, loss: Float[Tensor, ""]) -> dict[str, Float[Tensor, "batch time _"]]:
         """∂loss/∂state, total: through all later steps, for each state of a differentiable trace.
 
         The gradient of a fast kernel's stacked output would be the direct term alone.
