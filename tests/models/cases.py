@@ -102,7 +102,6 @@ CASES: dict[str, tuple[dict[str, Any], Any]] = {
     ),
 }
 RECURRENT = ("rnn", "rnn_relu", "lstm", "gru")
-STEPPING = (*RECURRENT, "mingru", "minlstm", "lru")
 # Which see what comes after a query.
 LOOKING_AHEAD = {
     "mingru_bidirectional",

@@ -22,7 +22,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from lookback.errors import Mistake
 from lookback.models.base import Initialisation, RecurrentEncoder, SequenceModel, Trace, at_queries
 from lookback.models.sizes import require_heads, require_positive
 
@@ -47,10 +46,6 @@ class AttentionModel(SequenceModel):
     ) -> None:
         super().__init__()
         require_positive(hidden_size=hidden_size)
-        if attention not in ("additive", "scaled_dot", "multi_head"):
-            raise Mistake(
-                f"The model's `attention` is {attention!r}. Say additive, scaled_dot or multi_head."
-            )
         self.attention = attention
         self.heads = heads if attention == "multi_head" else 1
         require_heads(hidden_size, self.heads)

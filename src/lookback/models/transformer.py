@@ -42,8 +42,6 @@ class Transformer(SequenceModel):
         require_heads(hidden_size, heads)
         require_positive(layers=layers, feedforward=feedforward)
         require_dropout(dropout)
-        if positions not in ("sinusoidal", "rotary"):
-            raise Mistake(f"The model's `positions` is {positions!r}. Say sinusoidal or rotary.")
         if positions == "rotary" and hidden_size // heads % 2:
             raise Mistake(
                 f"The model's `positions: rotary` turns pairs, but `hidden_size` {hidden_size} "
