@@ -103,10 +103,11 @@ class LRU(RecurrentEncoder):
             u = block.norm(z)
             drive = block.drive(u)
             coefficients = block.eigenvalues().expand(1, z.shape[1], -1)
-            states = [scan(coefficients, drive)]
+            states = scan(coefficients, drive)
             if self.bidirectional:
-                states.append(scan(coefficients, zero_past(drive, lengths), from_end=True))
-            z = block.added(z, u, torch.cat([_as_real(s) for s in states], dim=-1))
+                from_end = scan(coefficients, zero_past(drive, lengths), from_end=True)
+                states = torch.cat([states, from_end], dim=-1)
+            z = block.added(z, u, _as_real(states))
         return cast("Tensor", z)
 
     def trace(
@@ -199,7 +200,7 @@ class LRUBlock(nn.Module):
     ) -> Float[Tensor, "*shape hidden"]:
         """z_{l+1}; Re(C s) is one real product, of Re C and -Im C in turn."""
         read = torch.stack([self.c_real, -self.c_imag], dim=-1).flatten(1)
-        y = functional.linear(states, read) + self.d * u
+        y = torch.addcmul(functional.linear(states, read), self.d, u)
         mixed = functional.glu(self.gate(self.drop(functional.gelu(y))), dim=-1)
         return z + cast("Tensor", self.drop(mixed))
 

@@ -93,7 +93,7 @@ class MinimalModel(RecurrentEncoder):
                 if name:
                     b = zero_past(b, lengths)
                 found.append(scan(a, b, from_end=bool(name)))
-            inputs = self._between_layers(torch.cat(found, dim=-1), layer)
+            inputs = self._between_layers(_side_by_side(found), layer)
         return inputs
 
     def trace(
@@ -117,7 +117,7 @@ class MinimalModel(RecurrentEncoder):
                     states[f"hidden{name}/{layer}"] = found[-1]
                     path[f"hidden{name}/{layer}"] = steps
                     gates |= {f"{gate}{name}/{layer}": value for gate, value in opened.items()}
-                inputs = self._between_layers(torch.cat(found, dim=-1), layer)
+                inputs = self._between_layers(_side_by_side(found), layer)
             return Trace(at_queries(inputs, query), states, gates, path=path)
 
     def initialise(self, initialisation: Initialisation) -> None:
@@ -127,7 +127,12 @@ class MinimalModel(RecurrentEncoder):
             fill_linear(linear, initialisation.input, len(self.gates))
 
     def _open(self, linear: nn.Module, inputs: Tensor) -> Opened:
-        return self.cell(*linear(inputs).chunk(len(self.gates), dim=-1))
+        # A product a gate: each then lies in memory as one piece, which halves the time of σ.
+        assert isinstance(linear, nn.Linear)
+        of_gates = zip(
+            *(t.chunk(len(self.gates)) for t in (linear.weight, linear.bias)), strict=True
+        )
+        return self.cell(*(functional.linear(inputs, w, b) for w, b in of_gates))
 
     def _directions(self, layer: int) -> list[tuple[str, nn.Module]]:
         """What a direction's names end in, and its map of the input."""
@@ -142,6 +147,10 @@ class MinimalModel(RecurrentEncoder):
 def positive(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """g, without a branch: max(0, x) + σ(min(0, x)), which is x + 0.5 from 0 on."""
     return functional.relu(x) + torch.sigmoid(x.clamp(max=0))
+
+
+def _side_by_side(states: list[Tensor]) -> Tensor:
+    return states[0] if len(states) == 1 else torch.cat(states, dim=-1)  # one alone: no copy
 
 
 def _one_by_one(a: Tensor, b: Tensor, from_end: bool) -> list[Tensor]:

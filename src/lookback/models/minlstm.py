@@ -37,8 +37,9 @@ class MinLSTM(MinimalModel):
     def cell(self, *blocks: Float[Tensor, "*shape hidden"]) -> Opened:
         """f', i' ⊙ h̃, and the gates; f' = σ(log f - log i), so that no quotient is 0 / 0."""
         f, i, candidate = blocks
-        share = functional.logsigmoid(f) - functional.logsigmoid(i)
-        kept, new, h = torch.sigmoid(share), torch.sigmoid(-share), positive(candidate)
+        # -log σ(x) = softplus(-x), which is the quicker of the two here.
+        kept = torch.sigmoid(functional.softplus(-i) - functional.softplus(-f))
+        new, h = 1 - kept, positive(candidate)
         return kept, new * h, {"forget": kept, "input": new, "candidate": h}
 
     @torch.no_grad()
