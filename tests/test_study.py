@@ -250,3 +250,17 @@ def test_what_cannot_be_is_said_in_a_sentence(conf, text, said):
 def test_a_study_that_is_not_there_is_answered_with_the_nearest():
     with pytest.raises(Mistake, match="Did you mean 'mnist'"):
         compose_study(CONF, "mnits")
+
+
+@pytest.mark.parametrize(
+    ("model", "override", "said"),
+    [
+        ("transformer", "model.positions=rotery", "rotary"),
+        ("attention", "model.attention=scaled", "scaled_dot"),
+        ("attention", "model.encoder._target_=lookback.models.mingru.MinGPU", "MinGRU"),
+        ("lru", "model.mode=8", "model.modes"),
+    ],
+)
+def test_a_way_that_a_model_does_not_have_is_answered_with_the_nearest(model, override, said):
+    with pytest.raises(Mistake, match=rf"Did you mean '{said}'"):
+        compose_by_hand(CONF, "adding", model, 0, [override])

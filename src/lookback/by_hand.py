@@ -1,8 +1,9 @@
 """`lookback train task=… model=…`: one run by hand, by the same stages, into results/by-hand/."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from lookback.errors import Mistake
 from lookback.files import read_json
@@ -31,19 +32,26 @@ def train(words: Sequence[str]) -> None:
     path = make(ROOT, study)
     start(path)
     index = read_json(path)
-    task, cell = index["tasks"][said["task"]], index["cells"][f"{said['task']}/{said['model']}"]
-    folder = Path("results", study.name, said["task"])
-    if task["dataset"]:
-        _stage(
-            "download",
-            index["datasets"][task["dataset"]],
-            Path("results/data", task["dataset"], "manifest.json"),
-        )
-    _stage("prepare", task["prepare"], folder / "task.json")
+    folder = prepare(index, said["task"])
+    cell = index["cells"][f"{said['task']}/{said['model']}"]
     import_module("lookback.training.train").main(
         Path(cell["train"]["plan"]), folder / "task.json", [int(seed)], folder / said["model"]
     )
     print((folder / said["model"] / "metrics.json").read_text(encoding="utf-8"), end="")
+
+
+def prepare(index: Mapping[str, Any], task: str) -> Path:
+    """Download and prepare one task of a plan's index; the task's folder."""
+    planned = index["tasks"][task]
+    folder = Path("results", index["study"]["name"], task)
+    if planned["dataset"]:
+        _stage(
+            "download",
+            index["datasets"][planned["dataset"]],
+            Path("results/data", planned["dataset"], "manifest.json"),
+        )
+    _stage("prepare", planned["prepare"], folder / "task.json")
+    return folder
 
 
 def _stage(name: str, stage: dict[str, str], out: Path) -> None:

@@ -38,6 +38,7 @@ STAGES: dict[str, tuple[str, dict[str, Callable[[str], Any]]]] = {
 }
 COMMANDS = {
     "ui": "open MLflow's pages on what was tracked: lookback ui [port=5000] [uri=…]",
+    "models": "list all models with their size, cost and source: lookback models [task=NAME]",
     "clean": "delete plans, code copies and finished seeds that no study's results refer to",
 }
 HELP = f"""How far back does a sequence model remember, and can its explanation be believed?
@@ -127,6 +128,11 @@ def _dispatch(stage: str, words: Sequence[str]) -> None:
         _allow(stage, said, ("port", "uri"))
         uri = said.get("uri", os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///results/mlflow.db"))
         return ui(uri, int(said.get("port", "5000")))
+    if stage == "models":
+        from lookback.list_models import list_models
+
+        _allow(stage, said, ("task",))
+        return list_models(**said)
     from lookback.clean import clean
 
     _allow(stage, said, ())

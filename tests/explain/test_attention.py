@@ -8,6 +8,8 @@ from lookback.applies import DoesNotApply
 from lookback.explain.attention import Attention
 from lookback.models.attention import AttentionModel
 from lookback.models.gru import GRU
+from lookback.models.lstm_transformer import LSTMTransformer
+from lookback.models.mingru import MinGRU
 from lookback.models.network import Network
 from lookback.models.transformer import Transformer
 from tests.cells import padded
@@ -30,7 +32,10 @@ def attribute(network):
     "encoder",
     [
         partial(AttentionModel, 3, 5, encoder=GRU),
+        partial(AttentionModel, 3, 6, encoder=MinGRU, attention="multi_head", heads=2),
         partial(Transformer, 3, 8, layers=2, heads=2, feedforward=8),
+        partial(Transformer, 3, 8, layers=2, heads=2, feedforward=8, positions="rotary"),
+        partial(LSTMTransformer, 3, 8, encoder=GRU, layers=1, heads=2, feedforward=8),
     ],
 )
 def test_weights_sum_to_one_over_steps_and_features_and_are_zero_past_the_length(encoder):

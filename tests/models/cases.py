@@ -13,21 +13,33 @@ from torch import Tensor
 from lookback.data.task import Facts
 from lookback.models.base import SequenceModel
 
-from . import reference
+from . import reference, reference_parallel
 
 CONFIGS = Path(__file__).parents[2] / "conf" / "model"
-FEATURES, HIDDEN, LAYERS = 3, 6, 2
+FEATURES, HIDDEN, LAYERS, MODES = 3, 6, 2, 4
 
 
 def shipped(name: str, **changes: Any) -> dict[str, Any]:
     """The config of conf/model/<name>.yaml, small; `encoder` of a change is laid over its own."""
     config = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text(encoding="utf-8"))
     small = {"hidden_size": HIDDEN, "layers": LAYERS, "heads": 2, "feedforward": 5}
+    small |= {"modes": MODES, "kernel_size": 3}
     config |= {key: value for key, value in small.items() if key in config}
     if "encoder" in config:
         config["encoder"] |= {"layers": LAYERS, **changes.pop("encoder", {})}
     return config | changes
 
+
+def over(target: str, **more: Any) -> dict[str, Any]:
+    """What a change of `encoder` says to have another recurrent model there."""
+    return {"_target_": f"lookback.models.{target}", **more}
+
+
+LSTM = partial(reference.recurrent, reference.lstm_cell)
+GRU = partial(reference.recurrent, reference.gru_cell)
+MINGRU = partial(reference_parallel.minimal, reference_parallel.mingru_cell)
+MINLSTM = partial(reference_parallel.minimal, reference_parallel.minlstm_cell)
+RING = {"modes": MODES, "r_min": 0.0, "r_max": 1.0}
 
 CASES: dict[str, tuple[dict[str, Any], Any]] = {
     "rnn": (
@@ -38,24 +50,72 @@ CASES: dict[str, tuple[dict[str, Any], Any]] = {
         shipped("rnn", nonlinearity="relu"),
         partial(reference.recurrent, partial(reference.rnn_cell, relu=True)),
     ),
-    "lstm": (shipped("lstm"), partial(reference.recurrent, reference.lstm_cell)),
-    "gru": (shipped("gru"), partial(reference.recurrent, reference.gru_cell)),
+    "lstm": (shipped("lstm"), LSTM),
+    "gru": (shipped("gru"), GRU),
     "gru_before": (
         shipped("gru", reset="before"),
         partial(reference.recurrent, reference.gru_before_cell),
     ),
-    "attention": (shipped("attention"), partial(reference.attention, reference.lstm_cell)),
+    "mingru": (shipped("mingru"), MINGRU),
+    "mingru_bidirectional": (shipped("mingru", bidirectional=True), MINGRU),
+    "minlstm": (shipped("minlstm"), MINLSTM),
+    "minlstm_bidirectional": (shipped("minlstm", bidirectional=True), MINLSTM),
+    "lru": (shipped("lru"), reference_parallel.lru),
+    "lru_bidirectional": (shipped("lru", bidirectional=True), reference_parallel.lru),
+    "tcn": (shipped("tcn"), reference_parallel.tcn),
+    "attention": (shipped("attention"), partial(reference.attention, LSTM, "additive", 1)),
     "attention_gru": (
-        shipped("attention", encoder={"_target_": "lookback.models.gru.GRU"}),
-        partial(reference.attention, reference.gru_cell),
+        shipped("attention", encoder=over("gru.GRU")),
+        partial(reference.attention, GRU, "additive", 1),
     ),
-    "transformer": (shipped("transformer"), partial(reference.transformer, 2, False)),
+    "attention_scaled_dot": (
+        shipped(
+            "attention",
+            attention="scaled_dot",
+            encoder=over("mingru.MinGRU", bidirectional=True),
+        ),
+        partial(reference.attention, MINGRU, "scaled_dot", 1),
+    ),
+    "attention_multi_head": (
+        shipped("attention", attention="multi_head", encoder=over("lru.LRU", **RING)),
+        partial(reference.attention, reference_parallel.lru, "multi_head", 2),
+    ),
+    "transformer": (
+        shipped("transformer"),
+        partial(reference.transformer, {"heads": 2, "causal": False}),
+    ),
     "transformer_causal": (
         shipped("transformer", causal=True),
-        partial(reference.transformer, 2, True),
+        partial(reference.transformer, {"heads": 2, "causal": True}),
+    ),
+    "transformer_rotary": (
+        shipped("transformer", positions="rotary", heads=3),
+        partial(reference.transformer, {"heads": 3, "causal": False, "rotary": True}),
+    ),
+    "lstm_transformer": (
+        shipped("lstm_transformer"),
+        partial(reference.lstm_transformer, LSTM, {"heads": 2, "causal": False}),
+    ),
+    "lstm_transformer_causal": (
+        shipped(
+            "lstm_transformer",
+            causal=True,
+            encoder=over("minlstm.MinLSTM"),
+        ),
+        partial(reference.lstm_transformer, MINLSTM, {"heads": 2, "causal": True}),
     ),
 }
 RECURRENT = ("rnn", "rnn_relu", "lstm", "gru", "gru_before")
+# Which see what comes after a query.
+LOOKING_AHEAD = {
+    "mingru_bidirectional",
+    "minlstm_bidirectional",
+    "lru_bidirectional",
+    "attention_scaled_dot",
+    "transformer",
+    "transformer_rotary",
+    "lstm_transformer",
+}
 
 
 def build(name: str, seed: int = 0, **changes: Any) -> SequenceModel:

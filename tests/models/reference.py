@@ -21,10 +21,14 @@ def no_push(name: str, step: int) -> float:
 
 @dataclass
 class Opened:
-    """What a twin found of one sequence: (T, H) by name, attention (Q, T), features (Q, H)."""
+    """What a twin found of one sequence.
+
+    States and gates (T, H) by name, attention (Q, T), heads (heads, Q, T), features (Q, H).
+    """
 
     features: Array = field(default_factory=lambda: np.empty(0))
     attention: Array | None = None
+    heads: Array | None = None
     states: dict[str, Array] = field(default_factory=dict)
     gates: dict[str, Array] = field(default_factory=dict)
 
@@ -110,30 +114,53 @@ def recurrent(
     return opened
 
 
-def attention(
-    cell, weights: Weights, layers: int, inputs: Array, queries: list[int], push: Push = no_push
-) -> Opened:
-    """Bahdanau et al. 2015 over the encoder's states up to the query, then Luong et al. 2015."""
-    encoder = {
-        name.removeprefix("encoder."): value
-        for name, value in weights.items()
-        if name.startswith("encoder.")
+def below(weights: Weights, name: str) -> Weights:
+    """The weights of one part of a model, by the names that they have there."""
+    return {
+        key.removeprefix(f"{name}."): value
+        for key, value in weights.items()
+        if key.startswith(f"{name}.")
     }
-    opened = recurrent(cell, encoder, layers, inputs, queries, push)
-    h = opened.states[f"hidden/{layers - 1}"]
-    rows, features = [], []
-    for q in queries:
-        asked = weights["from_query.weight"] @ h[q] + weights["from_query.bias"]
-        scores = [
-            float(weights["score.weight"][0] @ np.tanh(asked + weights["from_key.weight"] @ h[s]))
-            for s in range(q + 1)
-        ]
-        alpha = softmax(scores) + [0.0] * (len(inputs) - q - 1)
-        context = sum(alpha[s] * h[s] for s in range(len(inputs)))
+
+
+def attention(
+    encoder,
+    kind: str,
+    heads: int,
+    weights: Weights,
+    layers: int,
+    inputs: Array,
+    queries: list[int],
+    push: Push = no_push,
+) -> Opened:
+    """Bahdanau et al. 2015, or Vaswani et al. 2017, up to the query; then Luong et al. 2015."""
+    every = list(range(len(inputs)))
+    opened = encoder(below(weights, "encoder"), layers, inputs, every, push)
+    h = opened.features
+    features, looks = [], np.zeros((heads, len(queries), len(inputs)))
+    for row, q in enumerate(queries):
+        asked = dense(weights, "from_query", h[q])
+        keys = [weights["from_key.weight"] @ h[s] for s in range(q + 1)]
+        d = len(asked) // heads
+        context = np.zeros(len(asked) if kind == "multi_head" else h.shape[1])
+        for head in range(heads):
+            part = slice(head * d, (head + 1) * d)
+            if kind == "additive":
+                scores = [float(weights["score.weight"][0] @ np.tanh(asked + k)) for k in keys]
+            else:
+                scores = [float(asked[part] @ k[part]) / np.sqrt(d) for k in keys]
+            for s, weight in enumerate(softmax(scores)):
+                looks[head, row, s] = weight
+                if kind == "multi_head":
+                    context[part] += weight * (weights["from_value.weight"] @ h[s])[part]
+                else:
+                    context += weight * h[s]
+        if kind == "multi_head":
+            context = dense(weights, "join", context)
         both = np.concatenate([context, h[q]])
-        features.append(np.tanh(weights["combine.weight"] @ both + weights["combine.bias"]))
-        rows.append(alpha)
-    opened.features, opened.attention = np.array(features), np.array(rows)
+        features.append(np.tanh(dense(weights, "combine", both)))
+    opened.features, opened.attention = np.array(features), looks.mean(axis=0)
+    opened.heads = looks if kind == "multi_head" else None
     return opened
 
 
@@ -158,47 +185,91 @@ def position(step: int, size: int) -> Array:
     return row
 
 
-def transformer(
-    heads: int,
-    causal: bool,
+def turned(vector: Array, step: int) -> Array:
+    """Su et al. 2021, eq. 34: each pair of numbers by its angle."""
+    row = np.empty(len(vector))
+    for k in range(0, len(vector), 2):
+        angle = step / 10000 ** (k / len(vector))
+        row[k] = vector[k] * np.cos(angle) - vector[k + 1] * np.sin(angle)
+        row[k + 1] = vector[k + 1] * np.cos(angle) + vector[k] * np.sin(angle)
+    return row
+
+
+def stack(
+    opened: Opened,
+    z: list[Array],
     weights: Weights,
     layers: int,
-    inputs: Array,
     queries: list[int],
-    push: Push = no_push,
+    push: Push,
+    *,
+    heads: int,
+    causal: bool,
+    rotary: bool = False,
+    states: str = "hidden",
 ) -> Opened:
     """Vaswani et al. 2017, normalised first as in Xiong et al. 2020, figure 1 (b)."""
-    size = len(weights["enter.bias"])
+    size = len(z[0])
     d = size // heads
-    z = [dense(weights, "enter", x) + position(t, size) for t, x in enumerate(inputs)]
-    opened = Opened()
+    turn = turned if rotary else lambda vector, step: vector
     for layer in range(layers):
-        mine = f"stack.{layer}"
-        normed = [layer_norm(weights, f"{mine}.norm_attention", row) for row in z]
-        asking = [dense(weights, f"{mine}.query", row) for row in normed]
-        keys = [dense(weights, f"{mine}.key", row) for row in normed]
-        values = [dense(weights, f"{mine}.value", row) for row in normed]
-        looks = np.zeros((len(z), len(z)))
+        mine = below(weights, f"layers.{layer}")
+        normed = [layer_norm(mine, "norm_attention", row) for row in z]
+        asking = [dense(mine, "query", row) for row in normed]
+        keys = [dense(mine, "key", row) for row in normed]
+        values = [dense(mine, "value", row) for row in normed]
+        looks = np.zeros((heads, len(z), len(z)))
         following = []
         for t in range(len(z)):
             last = t if causal else len(z) - 1
             joined = np.zeros(size)
             for head in range(heads):
                 part = slice(head * d, (head + 1) * d)
+                asked = turn(asking[t][part], t)
                 scores = [
-                    float(asking[t][part] @ keys[s][part]) / np.sqrt(d) for s in range(last + 1)
+                    float(asked @ turn(keys[s][part], s)) / np.sqrt(d) for s in range(last + 1)
                 ]
                 for s, weight in enumerate(softmax(scores)):
                     joined[part] += weight * values[s][part]
-                    looks[t, s] += weight / heads
-            y = z[t] + dense(weights, f"{mine}.join", joined)
-            wide = dense(
-                weights, f"{mine}.widen", layer_norm(weights, f"{mine}.norm_feedforward", y)
-            )
-            y = y + dense(weights, f"{mine}.narrow", np.where(wide > 0, wide, 0.0))
-            following.append(y + push(f"hidden/{layer}", t))
+                    looks[head, t, s] = weight
+            y = z[t] + dense(mine, "join", joined)
+            wide = dense(mine, "widen", layer_norm(mine, "norm_feedforward", y))
+            y = y + dense(mine, "narrow", np.where(wide > 0, wide, 0.0))
+            following.append(y + push(f"{states}/{layer}", t))
         z = following
-        opened.states[f"hidden/{layer}"] = np.array(z)
-    opened.attention = np.array([looks[q] for q in queries])
+        opened.states[f"{states}/{layer}"] = np.array(z)
+    opened.heads = looks[:, queries]
+    opened.attention = opened.heads.mean(axis=0)
     opened.features = np.array([layer_norm(weights, "norm", z[q]) for q in queries])
     return opened
+
+
+def transformer(
+    settings: dict[str, object],
+    weights: Weights,
+    layers: int,
+    inputs: Array,
+    queries: list[int],
+    push: Push = no_push,
+) -> Opened:
+    """Vaswani et al. 2017; `settings` are those of `stack`."""
+    entered = [dense(weights, "enter", x) for x in inputs]
+    if not settings.get("rotary"):
+        entered = [row + position(t, len(row)) for t, row in enumerate(entered)]
+    return stack(Opened(), entered, below(weights, "stack"), layers, queries, push, **settings)
+
+
+def lstm_transformer(
+    encoder,
+    settings: dict[str, object],
+    weights: Weights,
+    layers: int,
+    inputs: Array,
+    queries: list[int],
+    push: Push = no_push,
+) -> Opened:
+    """The stack over the encoder's outputs, with no positions."""
+    opened = encoder(below(weights, "encoder"), layers, inputs, list(range(len(inputs))), push)
+    entered = [dense(weights, "enter", h) for h in opened.features]
+    stacked = below(weights, "stack")
+    return stack(opened, entered, stacked, layers, queries, push, **settings, states="attended")

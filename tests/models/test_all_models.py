@@ -12,7 +12,18 @@ from lookback.models.base import Initialisation
 from lookback.models.gru import GRU
 from lookback.models.network import build_network
 
-from .cases import CASES, FEATURES, HIDDEN, build, facts, questions, shipped, twins
+from .cases import (
+    CASES,
+    CONFIGS,
+    FEATURES,
+    HIDDEN,
+    LOOKING_AHEAD,
+    build,
+    facts,
+    questions,
+    shipped,
+    twins,
+)
 
 RECIPE = {"recurrent": "orthogonal", "input": "xavier_uniform", "forget_bias": 1.0}
 every_model = pytest.mark.parametrize("name", CASES)
@@ -35,6 +46,10 @@ def assert_trace_is_the_twin(name, model):
             attention = trace.attention[row][there].numpy()
             assert_allclose(attention[:, :length], twin.attention, atol=1e-12)
             assert_allclose(attention[:, length:], 0.0, atol=0.0)
+        assert (trace.heads is None) == (twin.heads is None)
+        if twin.heads is not None:
+            heads = trace.heads[row][:, there].numpy()
+            assert_allclose(heads[..., :length], twin.heads, atol=1e-12)
 
 
 @every_model
@@ -128,9 +143,11 @@ def test_a_sequence_alone_and_unpadded_gets_the_same_features(name):
 def test_gradients_of_a_trace_are_those_of_pushing_the_twins_states(name):
     """Each state of each step is pushed along a random direction, and the twin rolls on from it."""
     model = build(name).double()
+    if name == "tcn":  # a unit that is off in both branches lies at the kink and has no slope
+        torch.nn.init.constant_(model.blocks[0].match.bias, 5.0)
     inputs, _, _ = questions(1, 5, dtype=torch.float64)
     lengths, query = torch.tensor([5]), torch.tensor([[4, 2]])
-    towards = np.random.default_rng(0).normal(size=(2, HIDDEN))
+    towards = np.random.default_rng(0).normal(size=(2, model.output_size))
 
     def loss(push):
         (twin,) = twins(name, model, inputs, lengths, query, push=push)
@@ -141,7 +158,7 @@ def test_gradients_of_a_trace_are_those_of_pushing_the_twins_states(name):
     assert gradients.keys() == trace.states.keys()
     for key, gradient in gradients.items():
         for step in range(5):
-            way = np.random.default_rng(step).normal(size=HIDDEN)
+            way = np.random.default_rng(step).normal(size=gradient.shape[-1])
 
             def pushed(size, key=key, step=step, way=way):
                 return loss(lambda name, t: size * way if (name, t) == (key, step) else 0.0)
@@ -158,24 +175,26 @@ def test_a_trace_keeps_no_graph_unless_asked(name):
 
 
 @every_model
-def test_only_a_transformer_that_is_not_causal_looks_past_the_query(name):
+def test_none_looks_past_the_query_but_those_that_say_so(name):
     inputs = questions(2, 7)[0].requires_grad_()
     features = build(name)(inputs, torch.tensor([7, 7]), torch.tensor([[3], [3]]))
     (gradient,) = torch.autograd.grad(features.square().sum(), inputs)
     reached = gradient.abs().sum(dim=(0, 2)) > 0
     assert reached[:4].all()
-    assert reached[4:].tolist() == [name == "transformer"] * 3
+    assert reached[4:].tolist() == [name in LOOKING_AHEAD] * 3
 
 
 @every_model
 def test_dropout_acts_in_training_alone_and_alike_in_forward_and_trace(name):
     """The same sequence many times: means over the masks agree within five standard errors."""
-    encoder = CASES[name][0].get("encoder")
-    rate = {"encoder": {**encoder, "dropout": 0.4}} if encoder else {"dropout": 0.4}
+    settings = CASES[name][0]
+    rate = {"dropout": 0.4} if "dropout" in settings else {}
+    if "encoder" in settings:
+        rate["encoder"] = {**settings["encoder"], "dropout": 0.4}
     model = build(name, **rate)
     inputs, lengths, query = (part.expand(4000, *part.shape[1:]) for part in questions(1, 4))
     asked = inputs, lengths, query[:, :1]
-    assert_close(model(*asked).std(dim=0), torch.zeros(1, HIDDEN), atol=1e-6, rtol=0)
+    assert_close(model(*asked).std(dim=0), torch.zeros(1, model.output_size), atol=1e-6, rtol=0)
     torch.manual_seed(0)
     model.train()
     fast, slow = model(*asked).detach(), model.trace(*asked).features
@@ -246,21 +265,44 @@ def test_gradients_in_evaluation_mode_on_a_gpu_are_those_of_the_cpu(name):
     assert_close(found[1], found[0], atol=1e-3, rtol=1e-2)
 
 
-@pytest.mark.parametrize("module", ["rnn", "lstm", "gru", "attention", "transformer"])
+ARCHITECTURES = {
+    *("rnn", "lstm", "gru", "mingru", "minlstm", "lru", "tcn"),
+    *("attention", "transformer", "lstm_transformer"),
+}
+
+
+def test_every_shipped_model_is_under_test():
+    shipped_names = {path.stem for path in CONFIGS.glob("*.yaml")}
+    assert shipped_names <= CASES.keys()
+    modules = {CASES[name][0]["_target_"].split(".")[2] for name in shipped_names}
+    assert modules == ARCHITECTURES
+
+
+@pytest.mark.parametrize("module", sorted(ARCHITECTURES))
 def test_no_architecture_reaches_another(module):
-    """So an edit of one retrains that one; the attention's encoder is named in its config."""
+    """So an edit of one retrains that one; an encoder is named in its model's config."""
     graph = grimp.build_graph("lookback", cache_dir=None)
     reached = graph.find_upstream_modules(f"lookback.models.{module}")
-    others = {"rnn", "lstm", "gru", "attention", "transformer"} - {module}
+    others = ARCHITECTURES - {module}
     assert not reached & {f"lookback.models.{other}" for other in others}
 
 
 def test_shipped_sizes_are_as_the_configs_say():
-    """A count by hand, for 3 features: gates · (H·F + H·H + 2·H), and the attention's own."""
-    hidden = 64
+    """A count by hand, for F = 3 features, H = 64, one layer.
+
+    Recurrent: gates · (H·F + H·H + 2·H), minimal: gates · (H·F + H), and the attention's own. LRU,
+    with N modes: in, norm, Λ and γ, B and C, D, GLU. TCN of kernel k: two convolutions with their
+    g and b, and the residual's.
+    """
+    hidden, modes, kernel = 64, 4, 3
     one = hidden * 3 + hidden * hidden + 2 * hidden
+    minimal = hidden * 3 + hidden
     own = 2 * hidden**2 + hidden + hidden + 2 * hidden**2 + hidden
+    lru = minimal + 2 * hidden + 3 * modes + 4 * hidden * modes + hidden
+    lru += 2 * hidden**2 + 2 * hidden
+    tcn = hidden * 3 * kernel + hidden * hidden * kernel + 4 * hidden + minimal
     expected = {"rnn": one, "lstm": 4 * one, "gru": 3 * one, "attention": 4 * one + own}
+    expected |= {"mingru": 2 * minimal, "minlstm": 3 * minimal, "lru": lru, "tcn": tcn}
     for name, count in expected.items():
         config = shipped(name, hidden_size=hidden)
         config.get("encoder", config)["layers"] = 1

@@ -1,11 +1,18 @@
 """The attention model's own part, in cases whose answer is known."""
 
+from functools import partial
+
+import pytest
 import torch
+from torch import nn
 from torch.testing import assert_close
 
+from lookback.errors import Mistake
+from lookback.models.attention import AttentionModel
 from lookback.models.base import Initialisation
+from lookback.models.minlstm import MinLSTM
 
-from .cases import HIDDEN, build, questions
+from .cases import FEATURES, HIDDEN, build, questions
 
 
 def test_scores_that_are_all_equal_give_the_mean_of_the_states_up_to_the_query():
@@ -51,3 +58,51 @@ def test_the_encoder_starts_by_the_recipe_and_the_rest_xavier_uniform():
 def test_width_is_the_encoders_width_throughout():
     model = build("attention")
     assert model.output_size == model.encoder.output_size == HIDDEN
+
+
+def with_heads(heads: int, bidirectional: bool = False) -> AttentionModel:
+    torch.manual_seed(0)
+    encoder = partial(MinLSTM, bidirectional=bidirectional)
+    model = AttentionModel(FEATURES, HIDDEN, encoder, attention="multi_head", heads=heads)
+    return model.double()
+
+
+def test_several_heads_are_torchs_multi_head_attention():
+    """Over outputs of two directions, so that torch's keys have a width of their own."""
+    model = with_heads(3, bidirectional=True)
+    inputs, lengths, query = questions(dtype=torch.float64)
+    states = model.encoder.outputs(inputs, lengths)
+    theirs = nn.MultiheadAttention(
+        HIDDEN, 3, bias=False, kdim=2 * HIDDEN, vdim=2 * HIDDEN, batch_first=True
+    ).double()
+    with torch.no_grad():
+        for weight in (theirs.q_proj_weight, theirs.out_proj.weight):
+            weight.copy_(torch.eye(HIDDEN))
+        theirs.k_proj_weight.copy_(model.from_key.weight)
+        theirs.v_proj_weight.copy_(model.from_value.weight)
+    last = states[torch.arange(3), lengths - 1].unsqueeze(1)
+    past = torch.arange(7) >= lengths.unsqueeze(1)
+    context, weights = theirs(
+        model.from_query(last), states, states, key_padding_mask=past, average_attn_weights=False
+    )
+    trace = model.trace(inputs, lengths, query)
+    assert_close(trace.heads[:, :, :1], weights, atol=1e-10, rtol=0)
+    assert_close(trace.attention, trace.heads.mean(dim=1))
+    expected = torch.tanh(model.combine(torch.cat([model.join(context), last], dim=-1)))
+    assert_close(trace.features[:, :1], expected, atol=1e-10, rtol=0)
+
+
+def test_one_head_and_scaled_dot_look_alike():
+    """The scores are the same; only several heads also map what they have found."""
+    one = with_heads(1)
+    plain = AttentionModel(FEATURES, HIDDEN, MinLSTM, attention="scaled_dot").double()
+    plain.load_state_dict(one.state_dict(), strict=False)
+    asked = questions(dtype=torch.float64)
+    assert_close(one.trace(*asked).attention, plain.trace(*asked).attention)
+    assert plain.trace(*asked).heads is None
+
+
+def test_heads_that_do_not_divide_the_width_are_a_mistake_in_multi_head_alone():
+    with pytest.raises(Mistake, match="`hidden_size` 6 cannot be shared out among 4 heads"):
+        AttentionModel(FEATURES, 6, MinLSTM, attention="multi_head", heads=4)
+    assert AttentionModel(FEATURES, 6, MinLSTM, attention="additive", heads=4).output_size == 6

@@ -8,6 +8,7 @@ from torch.testing import assert_close
 from lookback.errors import Mistake
 from lookback.models.base import Initialisation
 from lookback.models.transformer import Transformer, sinusoids
+from lookback.models.transformer_layer import turned
 
 from .cases import FEATURES, HIDDEN, build, questions
 
@@ -27,10 +28,10 @@ def torchs_own(model, feedforward):
     )
     norm = nn.LayerNorm(HIDDEN)
     encoder = nn.TransformerEncoder(
-        layer, len(model.stack), norm, enable_nested_tensor=False
+        layer, len(model.stack.layers), norm, enable_nested_tensor=False
     ).double()
-    weights = {f"norm.{key}": value for key, value in model.norm.state_dict().items()}
-    for number, block in enumerate(model.stack):
+    weights = {f"norm.{key}": value for key, value in model.stack.norm.state_dict().items()}
+    for number, block in enumerate(model.stack.layers):
         ours = block.state_dict()
         for kind in ("weight", "bias"):
             weights[f"layers.{number}.self_attn.in_proj_{kind}"] = torch.cat(
@@ -104,3 +105,58 @@ def test_every_matrix_starts_xavier_uniform_with_zero_bias_and_plain_norms():
 def test_heads_that_do_not_divide_the_width_are_a_mistake_that_names_the_next_width():
     with pytest.raises(Mistake, match="Make it 12"):
         Transformer(FEATURES, 10, layers=1, heads=4, feedforward=8)
+
+
+def rotary(**more):
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 8, "layers": 2, "heads": 2, "feedforward": 5, **more}
+    return Transformer(FEATURES, **sizes, positions="rotary").double().eval()
+
+
+def test_scores_of_rotary_positions_know_only_how_far_apart_two_steps_are():
+    """Su et al. 2021, eq. 16: ⟨R_m q, R_n k⟩ = ⟨q, R_{n-m} k⟩, wherever m is."""
+    q, k = torch.randn(2, 1, 1, 1, 8, dtype=torch.float64).unbind(0)
+    for apart in (0, 1, 17):
+        here = turned(k, torch.tensor([[apart]]))
+        expected = (q * here).sum()
+        for m in (0, 5, 4000):
+            both = turned(q, torch.tensor([[m]])), turned(k, torch.tensor([[m + apart]]))
+            assert_close((both[0] * both[1]).sum(), expected, atol=1e-9, rtol=0)
+
+
+def test_a_rotation_is_that_of_complex_numbers():
+    """(q_{2i} + i q_{2i+1}) exp(i m θ_i), θ_i = 10000^(-2i/d): Su et al. 2021, eq. 12."""
+    q = torch.randn(1, 2, 5, 6, dtype=torch.float64)
+    step = torch.tensor([[0, 1, 2, 50, 999]])
+    theta = 10000.0 ** (-torch.arange(0, 6, 2, dtype=torch.float64) / 6)
+    spin = torch.polar(torch.ones(5, 3, dtype=torch.float64), step[0].unsqueeze(1) * theta)
+    expected = torch.view_as_real(torch.view_as_complex(q.unflatten(-1, (3, 2))) * spin).flatten(-2)
+    assert_close(turned(q, step), expected)
+
+
+def test_with_rotary_positions_a_whole_sequence_may_move_within_its_window():
+    """Two blank causal steps in front of a sequence change no score among its own steps."""
+    model = rotary(layers=1, causal=True)
+    inputs = torch.randn(1, 5, FEATURES, dtype=torch.float64)
+    asked = torch.tensor([5]), torch.tensor([[4]])
+    heads = model.trace(inputs, *asked).heads
+    moved = torch.cat([torch.zeros(1, 2, FEATURES, dtype=torch.float64), inputs], dim=1)
+    later = model.trace(moved, torch.tensor([7]), torch.tensor([[6]])).heads[..., 2:]
+    assert_close(later / later.sum(dim=-1, keepdim=True), heads)
+    other = Transformer(FEATURES, 8, layers=1, heads=2, feedforward=5).double()
+    heads = other.trace(inputs, *asked).heads
+    later = other.trace(moved, torch.tensor([7]), torch.tensor([[6]])).heads[..., 2:]
+    assert not torch.allclose(later / later.sum(dim=-1, keepdim=True), heads)
+
+
+def test_order_means_something_with_rotary_positions():
+    model = rotary()
+    inputs = questions(1, 7, dtype=torch.float64)[0]
+    asked = torch.tensor([7]), torch.tensor([[6]])
+    swapped = inputs[:, [3, 1, 2, 0, 4, 5, 6]]
+    assert not torch.allclose(model(inputs, *asked), model(swapped, *asked))
+
+
+def test_rotary_positions_want_heads_of_an_even_width():
+    with pytest.raises(Mistake, match=r"leaves each of 2 heads 3\. Make it 8"):
+        rotary(hidden_size=6)

@@ -8,7 +8,10 @@ from torch.nn import functional
 from torch.testing import assert_close
 
 from lookback.data.batch import Batch
+from lookback.models.base import Initialisation
+from lookback.models.lru import LRU
 from lookback.models.lstm import LSTM
+from lookback.models.mingru import MinGRU
 from lookback.models.network import Network
 from lookback.models.rnn import RNN
 from lookback.models.transformer import Transformer
@@ -94,6 +97,33 @@ def test_gradient_of_an_lstm_equals_autograd_through_its_equations():
     assert found.keys() == {"hidden/0", "cell/0"}
     for state, norms in expected.items():
         assert_close(found[f"{state}/0"], norms, equal_nan=True)
+
+
+def test_gradient_of_a_mingru_falls_as_the_product_of_its_own_gates():
+    """∂h_T/∂h_t = Π (1 - z): the gates do not look at the state, so nothing else is on the way."""
+    torch.manual_seed(0)
+    network = Network(MinGRU(2, 5), 1).double().eval()
+    batch = asked_at_the_end([9, 6], 9)
+    trace = network.trace(batch.inputs, batch.lengths, batch.query)[1]
+    norms = log_norms(network, batch, "value")["hidden/0"]
+    for row, length in enumerate(batch.lengths.tolist()):
+        kept = (1 - trace.gates["update/0"])[row, :length]
+        answer = network.head(trace.states["hidden/0"][row, length - 1])
+        gradient = (2 * (answer - batch.target[row, 0]) * network.head.weight)[0]
+        for distance in range(length):
+            expected = gradient * kept[length - distance :].prod(dim=0)
+            assert_close(norms[row, distance], expected.norm().log())
+
+
+def test_gradient_of_an_lru_falls_as_its_eigenvalues_do():
+    """All |λ| = r: a state's real and imaginary parts keep r of their norm a step, and turn."""
+    torch.manual_seed(0)
+    network = Network(LRU(2, 4, 1, 3, r_min=0.5, r_max=0.9), 1)
+    network.encoder.initialise(Initialisation("orthogonal", "xavier_uniform", 1.0))
+    with torch.no_grad():
+        network.encoder.blocks[0].nu_log.fill_(math.log(-math.log(0.8)))
+    norms = log_norms(network.double().eval(), asked_at_the_end([40], 40), "value")["hidden/0"][0]
+    assert_close(norms - norms[0], torch.arange(40).double() * math.log(0.8), atol=1e-5, rtol=0)
 
 
 def test_only_the_queried_step_of_a_transformers_last_layer_has_a_gradient():

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from lookback.errors import Mistake
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -51,6 +53,17 @@ class SequenceDataset:
     lag: Int[Tensor, "batch query"] | None = None
     # Evidence costs Q × T a sequence: made when asked for, from the batch's inputs.
     evidence: Callable[[Tensor], Bool[Tensor, "batch query time"]] | None = None
+
+    def __post_init__(self) -> None:
+        """Raise Mistake where a length is below 1, or above the T steps that there are."""
+        steps = self.inputs.shape[1]
+        wrong = (self.lengths < 1) | (self.lengths > steps)
+        if wrong.any():
+            row = int(wrong.nonzero()[0])
+            raise Mistake(
+                f"Sequence {row} of a task's data has the length {int(self.lengths[row])}. "
+                f"Make each length 1 to {steps}, as many steps as the inputs have."
+            )
 
     def __len__(self) -> int:
         return len(self.lengths)

@@ -1,40 +1,64 @@
-"""A recurrent encoder that looks back over its own states: additive attention.
+"""A recurrent encoder that looks back over its own states, and answers from both.
 
-e_qs = vᵀ tanh(W_q h_q + W_k h_s + b),  s ≤ q and s < length      score of step s for query q
-α_q  = softmax(e_q)                                               weights
+e_qs = vᵀ tanh(W_q h_q + W_k h_s + b)                             additive
+e_qs = (W_q h_q + b) · (W_k h_s) / √H                             scaled_dot
+α_q  = softmax(e_q),  s ≤ q and s < length                        weights
 c_q  = Σ_s α_qs h_s                                               context
+c_q  = W_o [Σ_s α¹_qs W¹_v h_s; …; Σ_s αᵐ_qs Wᵐ_v h_s] + b_o      context, multi_head
 feature = tanh(W_c [c_q; h_q] + b_c)
 
-Scores and context: Bahdanau, Cho and Bengio 2015, "Neural machine translation by jointly learning
-to align and translate", appendix A.1.2, with the state at the query in the decoder's place. The
-feature: Luong, Pham and Manning 2015, "Effective approaches to attention-based NMT", eq. 5.
+Additive scores and context: Bahdanau, Cho and Bengio 2015, "Neural machine translation by jointly
+learning to align and translate", appendix A.1.2, with the state at the query in the decoder's
+place. Products as scores, and the feature (eq. 5): Luong, Pham and Manning 2015, "Effective
+approaches to attention-based NMT". Their scale, and several heads, each a scaled dot over its own
+share of H: Vaswani et al. 2017, "Attention is all you need", section 3.2.
 """
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lookback.models.base import Initialisation, RecurrentEncoder, SequenceModel, Trace, at_queries
+from lookback.models.sizes import require_heads, require_positive
+
+Weights = Float[Tensor, "batch head query time"]
 
 
 class AttentionModel(SequenceModel):
-    """`encoder` makes the recurrent model from `features` and `hidden_size`, H throughout.
+    """`encoder` makes the recurrent model from `features` and `hidden_size`; features are H wide.
 
-    States and gates are the encoder's. The scores of Q queries take (B, Q, T, H) of memory.
+    An encoder of two directions gives states of 2 H, which know what comes after the query.
+    States and gates are the encoder's. `heads` is of multi_head alone, which divides H by it.
+    The additive scores of Q queries take (B, Q, T, H) of memory, the others (B, heads, Q, T).
     """
 
     def __init__(
-        self, features: int, hidden_size: int, encoder: Callable[..., RecurrentEncoder]
+        self,
+        features: int,
+        hidden_size: int,
+        encoder: Callable[..., RecurrentEncoder],
+        attention: Literal["additive", "scaled_dot", "multi_head"] = "additive",
+        heads: int = 1,
     ) -> None:
         super().__init__()
+        require_positive(hidden_size=hidden_size)
+        self.attention = attention
+        self.heads = heads if attention == "multi_head" else 1
+        require_heads(hidden_size, self.heads)
         self.encoder = encoder(features=features, hidden_size=hidden_size)
-        self.from_query = nn.Linear(hidden_size, hidden_size)
-        self.from_key = nn.Linear(hidden_size, hidden_size, bias=False)
-        self.score = nn.Linear(hidden_size, 1, bias=False)
-        self.combine = nn.Linear(2 * hidden_size, hidden_size)
+        width = self.encoder.output_size
+        self.from_query = nn.Linear(width, hidden_size)
+        self.from_key = nn.Linear(width, hidden_size, bias=False)
+        if attention == "additive":
+            self.score = nn.Linear(hidden_size, 1, bias=False)
+        if attention == "multi_head":
+            self.from_value = nn.Linear(width, hidden_size, bias=False)
+            self.join = nn.Linear(hidden_size, width)
+        self.combine = nn.Linear(2 * width, hidden_size)
         self.output_size = hidden_size
 
     def forward(
@@ -43,7 +67,7 @@ class AttentionModel(SequenceModel):
         lengths: Int[Tensor, " batch"],
         query: Int[Tensor, "batch query"],
     ) -> Float[Tensor, "batch query hidden"]:
-        """Features at the queries, over the states that the encoder's kernel gives."""
+        """Features at the queries, over the states that the encoder's fast way gives."""
         return self._look_back(self.encoder.outputs(inputs, lengths), lengths, query)[0]
 
     def trace(
@@ -54,33 +78,57 @@ class AttentionModel(SequenceModel):
         *,
         differentiable: bool = False,
     ) -> Trace:
-        """The encoder's trace, with the weights as `attention`, zero where s > q or s ≥ length."""
-        encoded = self.encoder.trace(inputs, lengths, query, differentiable=differentiable)
-        states = encoded.states[f"hidden/{self.encoder.layers - 1}"]
+        """The encoder's trace, with the weights, zero where s > q or s ≥ length.
+
+        `attention` is the mean over heads, `heads` has each of them where there are several.
+        """
+        encoded = self.encoder.trace_outputs(inputs, lengths, differentiable=differentiable)
         with torch.set_grad_enabled(differentiable):
-            features, weights = self._look_back(states, lengths, query)
-        return replace(encoded, features=features, attention=weights)
+            features, weights = self._look_back(encoded.features, lengths, query)
+        return replace(
+            encoded,
+            features=features,
+            attention=weights.mean(dim=1),
+            heads=weights if self.attention == "multi_head" else None,
+        )
 
     def _look_back(
         self,
-        states: Float[Tensor, "batch time hidden"],
+        states: Float[Tensor, "batch time width"],
         lengths: Int[Tensor, " batch"],
         query: Int[Tensor, "batch query"],
-    ) -> tuple[Float[Tensor, "batch query hidden"], Float[Tensor, "batch query time"]]:
+    ) -> tuple[Float[Tensor, "batch query hidden"], Weights]:
         """Features and weights; a query that is none (-1) stands at the first step."""
         asking = at_queries(states, query)
-        sums = self.from_query(asking).unsqueeze(2) + self.from_key(states).unsqueeze(1)
-        scores = self.score(torch.tanh(sums)).squeeze(-1)
         step = torch.arange(states.shape[1], device=states.device)
         last = torch.minimum(query.clamp(min=0), lengths.unsqueeze(1) - 1)
-        weights = scores.masked_fill(step > last.unsqueeze(-1), -torch.inf).softmax(dim=-1)
-        features = torch.tanh(self.combine(torch.cat([weights @ states, asking], dim=-1)))
-        return features, weights
+        hidden = (step > last.unsqueeze(-1)).unsqueeze(1)
+        weights = self._scores(asking, states).masked_fill(hidden, -torch.inf).softmax(dim=-1)
+        if self.attention == "multi_head":
+            found = weights @ self._by_head(self.from_value(states))
+            context = self.join(found.transpose(1, 2).flatten(2))
+        else:
+            context = weights.squeeze(1) @ states
+        return torch.tanh(self.combine(torch.cat([context, asking], dim=-1))), weights
+
+    def _scores(
+        self, asking: Float[Tensor, "batch query width"], states: Float[Tensor, "batch time width"]
+    ) -> Weights:
+        q, k = self.from_query(asking), self.from_key(states)
+        if self.attention == "additive":
+            scores: Tensor = self.score(torch.tanh(q.unsqueeze(2) + k.unsqueeze(1)))
+            return scores.squeeze(-1).unsqueeze(1)
+        q, k = self._by_head(q), self._by_head(k)
+        products: Tensor = q @ k.mT / q.shape[-1] ** 0.5
+        return products
+
+    def _by_head(self, vectors: Tensor) -> Float[Tensor, "batch head _ part"]:
+        return vectors.view(*vectors.shape[:-1], self.heads, -1).transpose(1, 2)
 
     def initialise(self, initialisation: Initialisation) -> None:
         """The encoder by the recipe; the attention's own matrices xavier_uniform, biases zero."""
         self.encoder.initialise(initialisation)
-        for linear in (self.from_query, self.from_key, self.score, self.combine):
+        for linear in (child for child in self.children() if isinstance(child, nn.Linear)):
             nn.init.xavier_uniform_(linear.weight)
-        nn.init.zeros_(self.from_query.bias)
-        nn.init.zeros_(self.combine.bias)
+            if linear.bias is not None:
+                nn.init.zeros_(linear.bias)

@@ -40,9 +40,10 @@ class Trace:
     """A forward pass opened up. Keys end in the layer: «hidden/0», «forget/1»."""
 
     features: Float[Tensor, "batch query hidden"]
-    states: Mapping[str, Float[Tensor, "batch time _"]]
+    states: Mapping[str, Float[Tensor, "batch time _"]]  # each as wide as it is
     gates: Mapping[str, Float[Tensor, "batch time _"]] = field(default_factory=dict)
-    attention: Float[Tensor, "batch query time"] | None = None
+    attention: Float[Tensor, "batch query time"] | None = None  # the mean over heads
+    heads: Float[Tensor, "batch head query time"] | None = None  # of a model with several
     # The tensors that lie on the path to the loss, by state: one (B, H) a step, or one (B, T, H).
     path: Mapping[str, Sequence[Tensor]] = field(default_factory=dict)
 
@@ -134,6 +135,17 @@ class RecurrentEncoder(SequenceModel):
     ) -> Float[Tensor, "batch query hidden"]:
         """The last layer's outputs at the queries."""
         return at_queries(self.outputs(inputs, lengths), query)
+
+    def trace_outputs(
+        self,
+        inputs: Float[Tensor, "batch time feature"],
+        lengths: Int[Tensor, " batch"],
+        *,
+        differentiable: bool = False,
+    ) -> Trace:
+        """A trace that is asked at every step: its features are the outputs, on the path."""
+        every = torch.arange(inputs.shape[1], device=inputs.device).expand(len(inputs), -1)
+        return self.trace(inputs, lengths, every, differentiable=differentiable)
 
 
 def at_queries(

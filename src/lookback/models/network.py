@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lookback.build import build
 from lookback.data.task import Facts
+from lookback.errors import Mistake
 from lookback.models.base import Initialisation, SequenceModel, Trace
 
 
@@ -66,17 +67,39 @@ def _without_padding(
 def build_network(
     model: Mapping[str, Any], initialisation: Mapping[str, Any], facts: Facts, *, seed: int
 ) -> Network:
-    """The network of a config as it stands before training: the same for a seed, everywhere."""
-    torch.manual_seed(seed)
-    settings = dict(model)
-    embedding = (
-        nn.Embedding(facts.features, settings.pop("embedding_size")) if facts.tokens else None
-    )
-    settings.pop("embedding_size", None)
-    features = facts.features if embedding is None else embedding.embedding_dim
-    encoder = build(settings, features=features)
-    network = Network(encoder, facts.outputs, embedding)
-    encoder.initialise(Initialisation.of(initialisation))
-    nn.init.xavier_uniform_(network.head.weight)
-    nn.init.zeros_(network.head.bias)
+    """The network of a config as it stands before training: the same for a seed, everywhere.
+
+    The global random state is left as it was. Raises Mistake where the task has a shape that the
+    model cannot take.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # of the CPU, where a network is made
+        network = undrawn_network(model, facts)
+        network.encoder.initialise(Initialisation.of(initialisation))
+        nn.init.xavier_uniform_(network.head.weight)
+        nn.init.zeros_(network.head.bias)
     return network
+
+
+def undrawn_network(model: Mapping[str, Any], facts: Facts) -> Network:
+    """The network of a config, its weights not yet drawn by a recipe. Raises as `build_network`."""
+    _check(model, facts)
+    settings = dict(model)
+    width = settings.pop("embedding_size", None)
+    embedding = nn.Embedding(facts.features, width) if facts.tokens else None
+    features = facts.features if embedding is None else embedding.embedding_dim
+    return Network(build(settings, features=features), facts.outputs, embedding)
+
+
+def _check(model: Mapping[str, Any], facts: Facts) -> None:
+    for name in ("features", "length", "outputs"):
+        if (size := getattr(facts, name)) < 1:
+            raise Mistake(
+                f"The task says that its `{name}` is {size}; a model needs 1 at least. "
+                "Mend the task's settings, or its `facts()`."
+            )
+    if facts.tokens and "embedding_size" not in model:
+        raise Mistake(
+            f"The task's inputs are tokens, and the model {model.get('_target_')} says no width "
+            "for them. Add `embedding_size: 32` to its YAML in conf/model/."
+        )

@@ -1,0 +1,37 @@
+"""Minimal gated recurrent unit: a GRU whose gates do not look at the state.
+
+z_t = σ(W_z x_t + b_z)                  update gate: the share of the new
+h̃_t = g(W_h x_t + b_h)                  candidate; g in minimal.py
+h_t = (1 - z_t) ⊙ h_{t-1} + z_t ⊙ h̃_t   hidden state
+
+Feng et al. 2024, "Were RNNs all we needed?", section 3.1 and appendix B. There is no forget gate,
+so a recipe's forget bias leaves it alone, as it does the GRU: all biases start at 0.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lookback.models.minimal import MinimalModel, Opened, positive
+
+
+class MinGRU(MinimalModel):
+    """State «hidden»; gates «update» (z, the share of the new) and «candidate»."""
+
+    gates = ("update", "candidate")
+
+    def __init__(
+        self,
+        features: int,
+        hidden_size: int,
+        layers: int = 1,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+    ) -> None:
+        super().__init__(features, hidden_size, layers, dropout, bidirectional)
+
+    def cell(self, *blocks: Float[Tensor, "*shape hidden"]) -> Opened:
+        """1 - z, z ⊙ h̃, and the gates."""
+        k, candidate = blocks
+        z, h = torch.sigmoid(k), positive(candidate)
+        return 1 - z, z * h, {"update": z, "candidate": h}

@@ -1,0 +1,133 @@
+"""Temporal convolutional network: dilated causal convolutions in residual blocks.
+
+z_0 = x
+F_l(z)_t = Σ_{i<k} W_i z_{t - 2^l i} + b        kernel of k taps, 2^l steps apart
+a_l = drop(max(0, F_l(z_l))),  c_l = drop(max(0, F'_l(a_l)))
+z_{l+1} = max(0, c_l + P z_l)                   P a 1 × 1 convolution where widths differ, else I
+feature = z_L at the query
+
+Bai, Kolter and Koltun 2018, "An empirical evaluation of generic convolutional and recurrent
+networks for sequence modeling", section 3. Each W is weight-normalised: W = g v / ‖v‖, one g and
+one norm an output channel (Salimans and Kingma 2016). Dropout is spatial: it takes whole channels.
+An answer sees exactly 1 + 2 (k - 1)(2^L - 1) steps.
+"""
+
+from typing import cast
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lookback.models.base import Initialisation, SequenceModel, Trace, at_queries
+from lookback.models.sizes import require_dropout, require_positive
+from lookback.models.weights import fill
+
+
+class TCN(SequenceModel):
+    """`layers` residual blocks of `hidden_size` channels; no step sees a later one.
+
+    States «hidden/l» are z_{l+1}.
+    """
+
+    def __init__(
+        self, features: int, hidden_size: int, layers: int, kernel_size: int, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        require_positive(hidden_size=hidden_size, layers=layers, kernel_size=kernel_size)
+        require_dropout(dropout)
+        widths = [features] + [hidden_size] * layers
+        self.blocks = nn.ModuleList(
+            ResidualBlock(width, hidden_size, kernel_size, 2**layer, dropout)
+            for layer, width in enumerate(widths[:-1])
+        )
+        self.output_size = hidden_size
+
+    def forward(
+        self,
+        inputs: Float[Tensor, "batch time feature"],
+        lengths: Int[Tensor, " batch"],
+        query: Int[Tensor, "batch query"],
+    ) -> Float[Tensor, "batch query hidden"]:
+        """Features at the queries."""
+        z = inputs.mT
+        for block in self.blocks:
+            z = block(z)
+        return at_queries(z.mT, query)
+
+    def trace(
+        self,
+        inputs: Float[Tensor, "batch time feature"],
+        lengths: Int[Tensor, " batch"],
+        query: Int[Tensor, "batch query"],
+        *,
+        differentiable: bool = False,
+    ) -> Trace:
+        """The same, with what each block gives."""
+        states = dict[str, Tensor]()
+        with torch.set_grad_enabled(differentiable):
+            z = inputs
+            for layer, block in enumerate(self.blocks):
+                z = block(z.mT).mT
+                states[f"hidden/{layer}"] = z
+            path = {name: [state] for name, state in states.items()}
+            return Trace(at_queries(z, query), states, path=path)
+
+    def initialise(self, initialisation: Initialisation) -> None:
+        """Every W and P as `input` says, g = ‖v‖ at first, biases zero; nothing is recurrent.
+
+        The authors' code draws N(0, 0.01²) in the place of it; the paper names no way.
+        """
+        for block in cast("list[ResidualBlock]", list(self.blocks)):
+            block.initialise(initialisation)
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions of one dilation, added to what came in; (B, F, T) to (B, H, T)."""
+
+    def __init__(
+        self, features: int, hidden_size: int, kernel_size: int, dilation: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.first = CausalConvolution(features, hidden_size, kernel_size, dilation)
+        self.second = CausalConvolution(hidden_size, hidden_size, kernel_size, dilation)
+        self.match = nn.Conv1d(features, hidden_size, 1) if features != hidden_size else None
+        self.drop = nn.Dropout1d(dropout)
+
+    def forward(self, z: Float[Tensor, "batch feature time"]) -> Float[Tensor, "batch hidden time"]:
+        """z_{l+1}."""
+        inner = z
+        for convolution in (self.first, self.second):
+            inner = self.drop(functional.relu(convolution(inner)))
+        return functional.relu(inner + (z if self.match is None else self.match(z)))
+
+    def initialise(self, initialisation: Initialisation) -> None:
+        """As the model's docstring says."""
+        for convolution in (self.first, self.second):
+            fill(convolution.direction, initialisation.input)
+            with torch.no_grad():
+                convolution.magnitude.copy_(convolution.direction.flatten(1).norm(dim=1))
+            nn.init.zeros_(convolution.bias)
+        if self.match is not None:
+            assert self.match.bias is not None
+            fill(self.match.weight, initialisation.input)
+            nn.init.zeros_(self.match.bias)
+
+
+class CausalConvolution(nn.Module):
+    """F: `kernel_size` taps, `dilation` steps apart, the last at the step itself."""
+
+    def __init__(self, features: int, hidden_size: int, kernel_size: int, dilation: int) -> None:
+        super().__init__()
+        self.direction = nn.Parameter(torch.empty(hidden_size, features, kernel_size))
+        self.magnitude = nn.Parameter(torch.empty(hidden_size))
+        self.bias = nn.Parameter(torch.empty(hidden_size))
+        self.dilation = dilation
+
+    def forward(self, z: Float[Tensor, "batch feature time"]) -> Float[Tensor, "batch hidden time"]:
+        """F(z), as long as z; what comes before the first step is zero."""
+        norm = self.direction.flatten(1).norm(dim=1)
+        weight = (self.magnitude / norm)[:, None, None] * self.direction
+        reach = (weight.shape[-1] - 1) * self.dilation
+        padded = functional.pad(z, (reach, 0))
+        return functional.conv1d(padded, weight, self.bias, dilation=self.dilation)
