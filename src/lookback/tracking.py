@@ -1,8 +1,10 @@
 """Stage `track`: writes a study to MLflow. The only file that imports it.
 
 One experiment a study, one run a cell, one nested run a seed. A run is known by its tags (cell,
-seed, plan), a point by its name and step: written again, a study adds nothing, and a tracker that
-was killed goes on where it was. Runs that the study no longer means are tagged `superseded`.
+seed, plan, project), a point by its name and step: written again, a study adds nothing, and a
+tracker that was killed goes on where it was. Runs of this project that the study no longer means
+are tagged `superseded`. A run without a project is of an older lookback: the first project that
+means its cell, seed and plan takes it for its own, and nobody else touches it.
 """
 
 import json
@@ -22,6 +24,7 @@ from typing import Any
 
 from lookback.errors import Mistake
 from lookback.files import digest, read_json, whole, write_json
+from lookback.project import identity
 from lookback.records import Point, Record, cells_of_study, finished, journals, started
 from lookback.tracking_uri import TrackingURI
 
@@ -37,7 +40,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.types import Schema, TensorSpec
 
-KNOWN_BY = ("cell", "seed", "plan")
+KNOWN_BY = ("cell", "seed", "plan", "project")
 PAGE = 1000  # runs in one answer
 POINTS, PARAMS = 800, 100  # in one call, which takes 100 params, 100 tags and 1,000 of all
 LONGEST = 6000  # characters of a param
@@ -150,6 +153,9 @@ class _Study:
         """The run of a record, made where there is none."""
         key = _key(record.tags)
         self.meant.add(key)
+        if key not in self.runs and (*key[:-1], None) in self.runs:
+            self.runs[key] = self.runs.pop((*key[:-1], None))
+            self.client.set_tag(self.runs[key].info.run_id, "project", key[-1])
         if key not in self.runs:
             seed = record.tags.get("seed")
             name = record.tags["cell"] if seed is None else f"{record.tags['cell']} seed {seed}"
@@ -235,8 +241,9 @@ class _Study:
             self.client.delete_tag(run.info.run_id, tag)
 
     def supersede_others(self) -> None:
-        """Tag the runs of an older plan, and of cells and seeds that the study dropped."""
-        for key in self.runs.keys() - self.meant:
+        """Tag this project's runs of an older plan, and of what the study dropped."""
+        own = {key for key in self.runs if key[-1] == identity()}
+        for key in own - self.meant:
             run = self.runs[key]
             if run.data.tags.get("superseded") != "true":
                 self.client.set_tag(run.info.run_id, "superseded", "true")
