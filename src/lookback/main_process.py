@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from lookback import usage, worker
-from lookback.errors import Mistake, nearest
+from lookback.errors import TRACEBACK, Mistake, nearest
 from lookback.held import hold
 from lookback.plan import make, start
 from lookback.study import DEFAULT_STUDY, compose_study
 
 SAID = ("study", "overrides")  # what `--config` may say
-TRACEBACK = "LOOKBACK_TRACEBACK"
 
 
 def plan(root: Path, config: Mapping[str, Any], *, quiet: bool) -> Path:
