@@ -76,6 +76,21 @@ def test_a_job_whose_client_is_killed_ends_with_it(server, tmp_path, monkeypatch
         wait_until(lambda: not children(process.pid))
 
 
+@pytest.mark.parametrize("left", [False, True], ids=["gone", "left behind"])
+def test_a_job_without_a_worker_is_done_by_a_process_of_its_own(in_tmp, left):
+    """A killed worker leaves its address, at which nobody answers."""
+    address = in_tmp / "worker"
+    if left:
+        with socket.socket(socket.AF_UNIX) as nobody:
+            nobody.bind(str(address))
+    _, made = plan_of(in_tmp, "gru")
+    wanted = made.read_bytes()
+    made.unlink()
+    job = client(address, in_tmp, "prepare", "plan=prepare.yaml", f"out={made}")
+    assert (job.wait(timeout=120), job.stderr.read()) == (0, "")
+    assert made.read_bytes() == wanted
+
+
 def test_a_request_that_cannot_be_taken_is_not_answered_so_its_client_runs_it(server, tmp_path):
     address, process = server
     wait_for(address)
