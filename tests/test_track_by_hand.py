@@ -7,6 +7,7 @@ import pytest
 
 from lookback import held, track_by_hand
 from lookback.training import store
+from tests.conftest import ROOT
 
 
 @pytest.fixture
@@ -60,3 +61,12 @@ def test_a_look_at_the_lock_neither_takes_it_nor_makes_it(in_tmp):
         assert held.is_held()
     assert not held.is_held()
     held.hold().close()
+
+
+def test_the_pages_open_on_what_the_config_says_and_the_environment_has_the_last_word(monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shipped = (ROOT / "conf/tracking/local.yaml").read_text()
+    assert track_by_hand.local_uri() == "sqlite:///results/mlflow.db"
+    assert f"MLFLOW_TRACKING_URI,{track_by_hand.local_uri()}}}" in shipped
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow.example")
+    assert track_by_hand.local_uri() == "http://mlflow.example"

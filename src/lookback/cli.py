@@ -142,11 +142,12 @@ def _dispatch(stage: str, words: Sequence[str]) -> None:
         import_module(module).main(**values)
         return None
     if stage == "ui":
+        _allow(stage, said, ("port", "uri"))
+        port = _port(said.get("port", "5000"))
+        from lookback.track_by_hand import local_uri
         from lookback.tracking import ui
 
-        _allow(stage, said, ("port", "uri"))
-        uri = said.get("uri", os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///results/mlflow.db"))
-        return ui(uri, _port(said.get("port", "5000")))
+        return ui(said.get("uri") or local_uri(), port)
     from lookback.clean import clean
 
     _allow(stage, said, ())

@@ -11,6 +11,7 @@ from lookback.plan import receipt_of, started_indices
 from lookback.study import DEFAULT_STUDY
 from lookback.training import store
 
+ROOT = Path(__file__).parents[2]
 INTERVAL = 2.0  # seconds between two looks at the journals
 
 
@@ -34,6 +35,13 @@ def track(study: str = DEFAULT_STUDY, uri: str | None = None, *, follow: bool = 
             print(f"study '{study}' runs no longer; seeds that are not trained: {', '.join(left)}")
     else:
         tracking.main(plan, place, Path("results", study, "tracked", f"{receipt_of(place)}.json"))
+
+
+def local_uri() -> str:
+    """Where conf/tracking/local.yaml keeps runs."""
+    from omegaconf import OmegaConf
+
+    return str(OmegaConf.load(ROOT / "conf/tracking/local.yaml").uri)
 
 
 def is_over(index: dict[str, Any]) -> bool:
