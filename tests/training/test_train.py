@@ -194,6 +194,15 @@ def test_an_orphan_of_an_older_plan_leaves_a_cell_alone_and_keeps_its_seeds(fres
     assert (cell / "metrics.json").exists()
 
 
+def test_other_data_than_were_prepared_are_not_trained_on(fresh):
+    plan, task, cell = fresh("other", "rnn")
+    digests = read_json(task)["digest"]
+    write_json(task, {**read_json(task), "digest": {**digests, "test": "0" * 16}})
+    with pytest.raises(Mistake, match="the test split that is made here is not the one"):
+        train.main(plan, task, [0], cell)
+    assert not cell.exists() or not list(cell.glob("*.parquet"))
+
+
 def test_without_a_validation_split_the_last_weights_are_kept(fresh):
     plan, task, cell = fresh("last", "lstm", "task.validation=0")
     train.main(plan, task, [0], cell)
@@ -207,5 +216,5 @@ def test_another_preparation_to_the_same_end_keeps_the_seeds(fresh):
     runs = store.runs_folder(plan, task)
     write_json(task, {**read_json(task), "plans": {"prepare": "another"}})
     assert store.runs_folder(plan, task) == runs
-    write_json(task, {**read_json(task), "digest": "other data"})
+    write_json(task, {**read_json(task), "digest": {"train": "other data"}})
     assert store.runs_folder(plan, task) != runs

@@ -24,6 +24,7 @@ from lookback import usage
 from lookback.build import build
 from lookback.code import commit_of_this_code
 from lookback.data.batch import SequenceDataset
+from lookback.data.content import as_prepared
 from lookback.data.task import SPLITS, Facts, Split, Task
 from lookback.errors import Mistake
 from lookback.files import read_json, whole, write_json, write_text
@@ -89,7 +90,7 @@ def _cell(plan: Path, task: Path, out: Path, device: str) -> Cell:
     torch.set_flush_denormal(True)  # a state that fades slows a CPU 18 to 27 times otherwise
     made: Task = build(config["task"])
     with usage.work():
-        data = {split: made.dataset(split).to(device) for split in SPLITS}
+        data = {split: as_prepared(made, split, task).to(device) for split in SPLITS}
     facts = Facts.from_dict(read_json(task))
     return Cell((out.parent.name, out.name), config, plan.stem, facts, data, device)
 
