@@ -1,15 +1,19 @@
 """The worker: a job in it does what a process of its own would do."""
 
 import fcntl
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
+from lookback import main_process
 from lookback.training import store
 from tests.conftest import ROOT
 from tests.training.test_train import plan_of
@@ -70,6 +74,48 @@ def test_a_job_whose_client_is_killed_ends_with_it(server, tmp_path, monkeypatch
         job.send_signal(signal.SIGKILL)
         job.communicate()
         wait_until(lambda: not children(process.pid))
+
+
+@pytest.mark.parametrize("left", [False, True], ids=["gone", "left behind"])
+def test_a_job_without_a_worker_is_done_by_a_process_of_its_own(in_tmp, left):
+    """A killed worker leaves its address, at which nobody answers."""
+    address = in_tmp / "worker"
+    if left:
+        with socket.socket(socket.AF_UNIX) as nobody:
+            nobody.bind(str(address))
+    _, made = plan_of(in_tmp, "gru")
+    wanted = made.read_bytes()
+    made.unlink()
+    job = client(address, in_tmp, "prepare", "plan=prepare.yaml", f"out={made}")
+    assert (job.wait(timeout=120), job.stderr.read()) == (0, "")
+    assert made.read_bytes() == wanted
+
+
+def test_a_request_that_cannot_be_taken_is_not_answered_so_its_client_runs_it(server, tmp_path):
+    address, process = server
+    wait_for(address)
+    words = {"words": ["prepare"], "folder": str(tmp_path / "gone"), "environment": {}}
+    for content in (b"{ no JSON", json.dumps(words).encode()):
+        with socket.socket(socket.AF_UNIX) as asking:
+            asking.connect(str(address))
+            socket.send_fds(asking, [len(content).to_bytes(8, "big")], [0, 1, 2])
+            asking.sendall(content)
+            assert asking.recv(1) == b""
+    assert process.poll() is None
+    assert client(address, tmp_path, "prepare", "plan=p").wait(timeout=120) == 2
+
+
+def test_an_address_is_short_enough_for_a_socket_where_temporary_files_lie_deep(
+    in_tmp, monkeypatch
+):
+    deep = in_tmp / ("folder" * 12) / ("folder" * 12)
+    deep.mkdir(parents=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    session = main_process.Session(Path("index"), "code")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(session.address))
+    monkeypatch.setattr(tempfile, "tempdir", str(in_tmp))
+    assert main_process.Session(Path("index"), "code").address.is_relative_to(in_tmp)
 
 
 def test_the_worker_ends_when_its_parent_does(server):

@@ -13,13 +13,24 @@ from pathlib import Path
 from typing import Any
 
 from lookback import usage, worker
-from lookback.errors import Mistake, nearest
+from lookback.errors import TRACEBACK, Mistake, nearest
 
 Arguments = dict[str, str]
 
 
 def _seeds(text: str) -> list[int]:
-    return [int(seed) for seed in text.split(",")]
+    seeds = text.split(",")
+    if not all(seed.isdecimal() for seed in seeds):
+        raise Mistake(
+            f"seeds={text} cannot be used: seeds are whole numbers from 0 on, as in seeds=0,1,2."
+        )
+    return [int(seed) for seed in seeds]
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 1 << 16:
+        raise Mistake(f"port={text} cannot be used: a port is a number from 1 to 65535.")
+    return int(text)
 
 
 # Each stage: its module, and its arguments with what makes them of text.
@@ -72,11 +83,13 @@ def run(words: Sequence[str], *, forked: bool) -> int:
         _dispatch(words[0], words[1:])
         status = 0
     except Mistake as mistake:
+        if os.environ.get(TRACEBACK):
+            raise
         status = _say(str(mistake), 2)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             raise
-        status = _say(_about_disk(error), 2)
+        status = _say(about_disk(error, words[0]), 2)
     except RuntimeError as error:
         if type(error).__name__ != "Diverged":  # naming its class would import Lightning
             raise
@@ -92,13 +105,20 @@ def _say(text: str, status: int) -> int:
     return status
 
 
-def _about_disk(error: OSError) -> str:
+def about_disk(error: OSError, stage: str) -> str:
+    """What the disk refused to a stage, and the cure."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        what = error.filename or f"what `lookback {stage}` made"
         return (
-            f"the disk is full (writing {error.filename or 'a file'}). Make room and start again: "
+            f"the disk is full: {what} could not be written. Make room and start again: "
             "finished seeds are kept."
         )
-    return f"may not write {error.filename}: {error.strerror}. Check the folder's owner and mode."
+    what = error.filename or f"a file of `lookback {stage}`"
+    refused = "opened" if error.errno == errno.EACCES else "written"
+    return (
+        f"{what} may not be {refused}: {error.strerror}. Check owner and mode, "
+        "its own and its folder's."
+    )
 
 
 def _dispatch(stage: str, words: Sequence[str]) -> None:
@@ -123,11 +143,12 @@ def _dispatch(stage: str, words: Sequence[str]) -> None:
         import_module(module).main(**values)
         return None
     if stage == "ui":
+        _allow(stage, said, ("port", "uri"))
+        port = _port(said.get("port", "5000"))
+        from lookback.track_by_hand import local_uri
         from lookback.tracking import ui
 
-        _allow(stage, said, ("port", "uri"))
-        uri = said.get("uri", os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///results/mlflow.db"))
-        return ui(uri, int(said.get("port", "5000")))
+        return ui(said.get("uri") or local_uri(), port)
     if stage == "models":
         from lookback.list_models import list_models
 

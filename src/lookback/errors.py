@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+TRACEBACK = "LOOKBACK_TRACEBACK"  # set in the environment: a mistake shows where it was found
+
 
 class Mistake(Exception):
     """Something a person can mend; printed as «lookback: …» without a traceback, exit status 2."""

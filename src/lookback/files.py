@@ -18,6 +18,10 @@ def whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        if error.filename is None or Path(error.filename) == temporary:
+            error.filename = str(path)  # so that a full disk names what it did not take
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

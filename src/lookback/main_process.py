@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from lookback import usage, worker
-from lookback.errors import Mistake, nearest
+from lookback.errors import TRACEBACK, Mistake, nearest
 from lookback.held import hold
 from lookback.plan import make, start
 from lookback.study import DEFAULT_STUDY, compose_study
 
 SAID = ("study", "overrides")  # what `--config` may say
-TRACEBACK = "LOOKBACK_TRACEBACK"
 
 
 def plan(root: Path, config: Mapping[str, Any], *, quiet: bool) -> Path:
@@ -61,7 +60,8 @@ class Session:
         self._began = time.time()
         self._lock: TextIO | None = None  # held until the process ends
         self._server: subprocess.Popen[bytes] | None = None
-        self._folder = tempfile.TemporaryDirectory(prefix="lookback-")
+        self._folder = tempfile.TemporaryDirectory(prefix="lookback-", dir=_short_folder())
+        self.address = Path(self._folder.name) / "worker"
         self._ledger = Path(self._folder.name) / "usage.jsonl"
 
     def start(self) -> None:
@@ -73,13 +73,12 @@ class Session:
             sys.exit(2)
         start(self.index)
         os.environ[usage.LEDGER] = str(self._ledger)
-        address = Path(self._folder.name) / "worker"
         self._server = subprocess.Popen(
-            [sys.executable, "-P", "-m", "lookback.worker", str(address)],
+            [sys.executable, "-P", "-m", "lookback.worker", str(self.address)],
             stdin=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": self.code},
         )
-        os.environ[worker.SOCKET] = str(address)
+        os.environ[worker.SOCKET] = str(self.address)
 
     def began_before(self, path: str) -> bool:
         """Whether a file was written since this run of Snakemake began."""
@@ -107,6 +106,13 @@ class Session:
         # Children that report themselves are in RUSAGE_CHILDREN too; forked ones are not.
         stages["snakemake"] = [0.0, sum(u.ru_utime + u.ru_stime for u in own) - counted]
         return _table(stages, time.monotonic() - self.started)
+
+
+def _short_folder() -> str:
+    """Where temporary files go, unless an address there were longer than a socket's may be."""
+    folder = tempfile.gettempdir()
+    longest = worker.LONGEST - len("/lookback-xxxxxxxx/worker")
+    return folder if len(os.fsencode(folder)) <= longest else "/tmp"
 
 
 def _table(stages: Mapping[str, Sequence[float]], wall: float) -> list[str]:

@@ -19,7 +19,7 @@ from lookback.models.network import Network, build_network
 
 
 class Predictor:
-    """Answers at the last step of whole sequences, scaled as the task scales them."""
+    """Answers at the last step of whole sequences, given as they come: it scales them itself."""
 
     def __init__(self, network: Network, facts: Facts):
         self.network = network
@@ -30,8 +30,14 @@ class Predictor:
         inputs: Float[np.ndarray, "batch time feature"] | Int[np.ndarray, "batch time"],
         params: Mapping[str, Any] | None = None,
     ) -> Float[np.ndarray, "batch output"]:
-        """Probabilities of the classes, or values. `params` is MLflow's, and empty."""
+        """Probabilities of the classes, or values. `params` is MLflow's, and empty.
+
+        `inputs` are raw, as the dataset has them: pixels from 0 to 255, not from 0 to 1.
+        """
         sequences = torch.as_tensor(inputs)
+        if self.facts.scale:
+            mean, scale = torch.tensor(self.facts.mean), torch.tensor(self.facts.scale)
+            sequences = (sequences - mean) / scale
         lengths = torch.full((len(sequences),), sequences.shape[1])
         with torch.no_grad():
             answers = self.network(sequences, lengths, lengths.unsqueeze(1) - 1)[:, 0]

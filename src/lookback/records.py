@@ -17,6 +17,7 @@ import pandas as pd
 import yaml
 
 from lookback.files import digest, read_json
+from lookback.project import identity
 from lookback.summarise.cells import Cell, cells_of
 from lookback.tables import read_parquet
 from lookback.training import journal, store
@@ -39,7 +40,7 @@ class Point:
 class Record:
     """One run of MLflow: a cell, or one of its seeds."""
 
-    tags: Mapping[str, str]  # study, cell, plan and, of a seed, seed: what a run is known by
+    tags: Mapping[str, str]  # project, study, cell, plan and, of a seed, seed: what it is known by
     start: int | None = None
     end: int | None = None
     missing: str = ""  # what the study expects and is not there
@@ -114,7 +115,7 @@ def _train_plan(cell: Cell) -> Path:
 def _tags(study: str, cell: Cell) -> dict[str, str]:
     plan = _train_plan(cell)
     code = digest(json.dumps(read_json(plan)["code"], sort_keys=True))
-    named = {"study": study, "task": cell.task, "model": cell.model}
+    named = {"project": identity(), "study": study, "task": cell.task, "model": cell.model}
     return {**named, "cell": f"{cell.task}/{cell.model}", "plan": plan.stem, "code": code}
 
 

@@ -6,15 +6,17 @@ from typing import Any
 
 from lookback.errors import Mistake, nearest
 from lookback.files import read_json
+from lookback.held import is_held
 from lookback.plan import receipt_of, started_indices
 from lookback.study import DEFAULT_STUDY
-from lookback.training.store import done, runs_folder, seed_folder
+from lookback.training import store
 
+ROOT = Path(__file__).parents[2]
 INTERVAL = 2.0  # seconds between two looks at the journals
 
 
 def track(study: str = DEFAULT_STUDY, uri: str | None = None, *, follow: bool = False) -> None:
-    """Write what there is of a study to `uri`, else to its own; `follow`: until it is trained.
+    """Write what there is of a study to `uri`, else to its own; `follow`: while it trains.
 
     Raises Mistake where the study was never started, or where `uri` cannot be reached.
     """
@@ -28,18 +30,41 @@ def track(study: str = DEFAULT_STUDY, uri: str | None = None, *, follow: bool = 
     from lookback import tracking
 
     if follow:
-        tracking.follow(plan, place, partial(_trained, index), INTERVAL)
+        tracking.follow(plan, place, partial(is_over, index), INTERVAL)
+        if left := _untrained(index):
+            print(f"study '{study}' runs no longer; seeds that are not trained: {', '.join(left)}")
     else:
         tracking.main(plan, place, Path("results", study, "tracked", f"{receipt_of(place)}.json"))
 
 
-def _trained(index: dict[str, Any]) -> bool:
-    """Whether every seed of the study is finished."""
+def local_uri() -> str:
+    """Where conf/tracking/local.yaml keeps runs."""
+    from omegaconf import OmegaConf
+
+    return str(OmegaConf.load(ROOT / "conf/tracking/local.yaml").uri)
+
+
+def is_over(index: dict[str, Any]) -> bool:
+    """Whether a study trains no more: all is finished, or it was stopped, or lost a seed.
+
+    A job that outlived its Snakemake trains on; the lock of its seed says so.
+    """
+    if is_held():
+        return not _untrained(index)
+    return not any(is_held(store.lock(folder)) for folder in _seeds(index).values() if folder)
+
+
+def _untrained(index: dict[str, Any]) -> list[str]:
+    """The seeds of a study that are not finished."""
+    return [seed for seed, folder in _seeds(index).items() if not folder or not store.done(folder)]
+
+
+def _seeds(index: dict[str, Any]) -> dict[str, Path | None]:
+    """The folder of each seed of a study; none before its task is prepared."""
+    found: dict[str, Path | None] = {}
     for cell, stages in index["cells"].items():
         task = Path("results", index["study"]["name"], cell).parent / "task.json"
-        if not task.exists():
-            return False
-        runs = runs_folder(Path(stages["train"]["plan"]), task)
-        if not all(done(seed_folder(runs, seed)) for seed in index["study"]["seeds"]):
-            return False
-    return True
+        runs = store.runs_folder(Path(stages["train"]["plan"]), task) if task.exists() else None
+        for seed in index["study"]["seeds"]:
+            found[f"{cell} seed {seed}"] = store.seed_folder(runs, seed) if runs else None
+    return found

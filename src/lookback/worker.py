@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 SOCKET = "LOOKBACK_WORKER"  # the environment's name for the server's address
+LONGEST = 103  # bytes of an address: 107 on Linux, fewer on macOS
 STAGES = ("prepare", "train", "probe", "explain", "summarise", "report")
 IMPORTS = (
     "lookback.training.train",
@@ -108,25 +109,17 @@ def _import_all() -> None:
 
 def _child(connection: socket.socket) -> None:
     """Run one job and leave; never returns."""
+    try:
+        words = _accept(connection)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)  # without a byte: the client runs it itself
     status = 1
     try:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        start, files, _, _ = socket.recv_fds(connection, 8, 3)
-        request = json.loads(_exactly(connection, int.from_bytes(start, "big")))
-        connection.sendall(b"\x01")
-        for number, file in enumerate(files):
-            os.dup2(file, number)
-            os.close(file)
-        sys.stdin, sys.stdout = open(0), open(1, "w")  # noqa: SIM115
-        sys.stderr = open(2, "w", buffering=1, errors="backslashreplace")  # noqa: SIM115
-        os.chdir(request["folder"])
-        os.environ.clear()
-        os.environ.update(request["environment"])
         threading.Thread(target=_die_with, args=(connection,), daemon=True).start()
         from lookback import cli
 
-        status = cli.run(request["words"], forked=True)
+        status = cli.run(words, forked=True)
     except BaseException:
         traceback.print_exc()
     finally:
@@ -139,6 +132,25 @@ def _child(connection: socket.socket) -> None:
             connection.sendall(bytes([status]))
         finally:
             os._exit(status)
+
+
+def _accept(connection: socket.socket) -> list[str]:
+    """Become a process as the client's own would be; the words to run."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    start, files, _, _ = socket.recv_fds(connection, 8, 3)
+    request = json.loads(_exactly(connection, int.from_bytes(start, "big")))
+    os.chdir(request["folder"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+        os.close(file)
+    sys.stdin, sys.stdout = open(0), open(1, "w")  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace")  # noqa: SIM115
+    words: list[str] = request["words"]
+    connection.sendall(b"\x01")
+    return words
 
 
 def _exactly(connection: socket.socket, size: int) -> bytes:

@@ -10,7 +10,7 @@ import torch
 from hydra.utils import instantiate
 
 from lookback.data.adding import Adding
-from lookback.data.prepare import digest_of
+from lookback.data.content import digest_of
 from lookback.data.task import SPLITS
 from lookback.errors import Mistake
 
@@ -83,16 +83,17 @@ def test_no_sequence_is_in_two_splits_or_twice_in_one():
 
 def test_a_seed_says_everything_in_every_process():
     program = (
-        "from lookback.data.adding import Adding; from lookback.data.prepare import digest_of;"
-        "print(digest_of(Adding(length=11, train=200, validation=30, test=40, seed=3)))"
+        "from lookback.data.adding import Adding; from lookback.data.content import digest_of;"
+        "task = Adding(length=11, train=200, validation=30, test=40, seed=3);"
+        "print(*(digest_of(task.dataset(s)) for s in ('train', 'validation', 'test')))"
     )
     command = [sys.executable, "-c", program]
     np.random.default_rng(0).random(5)
     torch.manual_seed(5)
-    elsewhere = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-    assert digest_of(small()) == elsewhere
-    assert digest_of(small(seed=4)) != elsewhere
-    assert digest_of(small(length=12)) != elsewhere
+    elsewhere = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    for task, same in ((small(), True), (small(seed=4), False), (small(length=12), False)):
+        here = [digest_of(task.dataset(split)) for split in SPLITS]
+        assert [one == other for one, other in zip(here, elsewhere, strict=True)] == [same] * 3
 
 
 def test_the_shipped_task_is_the_one_of_the_literature(config):

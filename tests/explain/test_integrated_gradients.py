@@ -116,13 +116,7 @@ class PlainLSTM(SequenceModel):
         raise NotImplementedError
 
 
-on_a_gpu = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"),
-]
-
-
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=on_a_gpu)])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def test_a_plain_lstm_in_eval_mode_is_explained_as_ours_is(device):
     ours = gated("lstm")
     plain = Network(PlainLSTM(deepcopy(ours.encoder.kernel)), 4).double()

@@ -252,7 +252,6 @@ def test_checkpoints_hold_what_the_answers_depend_on(name):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @every_model
 def test_gradients_in_evaluation_mode_on_a_gpu_are_those_of_the_cpu(name):
     inputs, lengths, query = questions()

@@ -14,19 +14,24 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
+import sklearn.datasets
 import torch
 from mlflow import MlflowClient
 
 import lookback
+from lookback.data.images import ImageTask
 from lookback.files import read_json
+from lookback.models.network import build_network
+from lookback.predictor import Predictor
 from lookback.tracking import main
 
 from .rows import count
-from .tree import FACTS, Study, complete
+from .tree import FACTS, RECIPE, Study, complete
 
 OUT = Path("results/tiny/tracked/receipt.json")
 PACKAGE = str(Path(*lookback.__path__).resolve().parent)  # before the working directory changes
 VALUE = replace(FACTS, kind="value", metric="mse", outputs=2)
+SCALED = replace(FACTS, mean=(1.0, -2.0, 0.5), scale=(2.0, 255.0, 0.1))
 TOKENS = replace(FACTS, tokens=True, features=6)
 
 
@@ -69,17 +74,22 @@ def assert_answers_like_its_network(study: Study, uri: str) -> None:
         inputs = torch.randint(facts.features, (3, 5), generator=generator)
     else:
         inputs = torch.randn(3, 5, facts.features, generator=generator)
+    given = inputs.numpy()
+    if facts.scale:  # raw, as a user has them
+        given = (given * np.array(facts.scale) + np.array(facts.mean)).astype(np.float32)
     with torch.no_grad():
         lengths = torch.full((3,), 5)
         expected = study.network("gru", 1)(inputs, lengths, lengths.unsqueeze(1) - 1)[:, 0]
         if facts.kind == "class":
             expected = expected.exp() / expected.exp().sum(1, keepdim=True)
-    np.testing.assert_allclose(model.predict(inputs.numpy()), expected.numpy(), atol=1e-6)
+    np.testing.assert_allclose(model.predict(given), expected.numpy(), atol=1e-5)
     example = model.input_example
     assert np.asarray(model.predict(example)).shape == (1, facts.outputs)
 
 
-@pytest.mark.parametrize("facts", [FACTS, VALUE, TOKENS], ids=["class", "value", "tokens"])
+@pytest.mark.parametrize(
+    "facts", [FACTS, VALUE, TOKENS, SCALED], ids=["class", "value", "tokens", "scaled"]
+)
 def test_a_loaded_model_answers_as_its_network_does(facts):
     study = Study(models=("gru",), facts=facts)
     main(complete(study), "sqlite:///results/mlflow.db", OUT)
@@ -104,3 +114,38 @@ def test_a_server_takes_a_study_once_and_gives_its_models_back(server: str):
     assert count() == before
     assert_answers_like_its_network(study, server)
     assert not Path("mlartifacts").exists()
+
+
+def test_raw_digits_give_the_answers_that_training_left():
+    """Grey values from 0 to 16, as the file has them, against inputs that the task scaled."""
+    table = np.loadtxt(load_digits_file(), delimiter=",")[:7]
+    task = Rows(table)
+    facts = task.facts()
+    settings = {
+        "_target_": "lookback.models.gru.GRU",
+        "hidden_size": 5,
+        "layers": 1,
+        "dropout": 0.0,
+    }
+    network = build_network(settings, RECIPE["initialisation"], facts, seed=3).eval()
+    scaled = task.dataset("test")
+    with torch.no_grad():
+        expected = network(scaled.inputs, scaled.lengths, scaled.query)[:, 0].softmax(-1)
+    raw = table[:, :-1].reshape(-1, 8, 8).astype(np.float32)
+    assert np.array_equal(Predictor(network, facts).predict(raw), expected.numpy())
+
+
+class Rows(ImageTask):
+    classes, brightest, height, width = 10, 16, 8, 8
+
+    def __init__(self, table: np.ndarray):
+        super().__init__("rows")
+        self.table = table
+
+    def images(self, split):
+        pixels = self.table[:, :-1].reshape(-1, 8, 8).astype(np.uint8)
+        return pixels, self.table[:, -1].astype(np.int64)
+
+
+def load_digits_file() -> Path:
+    return Path(sklearn.datasets.__file__).parent / "data" / "digits.csv.gz"

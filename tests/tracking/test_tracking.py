@@ -5,7 +5,9 @@ import os
 import random
 import signal
 import socket
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import mlflow
@@ -167,6 +169,41 @@ def test_a_seed_that_the_study_dropped_is_superseded():
     superseded = [row[0] for row in rows()["tags"] if row[1] == "superseded"]
     assert len(superseded) == 2
     assert all("seed 1" in run for run in superseded)
+
+
+def test_two_projects_on_one_store_leave_each_other_s_runs_alone(tmp_path, monkeypatch):
+    """Both have a study `tiny`; their first cells are made by the same plan, even."""
+    store = f"sqlite:///{Path('results/mlflow.db').resolve()}"
+    mine = track(complete(Study(code="one")), store)["runs"]
+    (other := tmp_path / "another project").mkdir()
+    monkeypatch.chdir(other)
+    track(complete(Study(code="one")), store)
+    theirs = track(complete(Study(code="two")), store)["runs"]
+    monkeypatch.chdir(tmp_path)
+    track(complete(Study(code="one")), store)
+    tagged = {row[0] for row in rows()["tags"] if row[1:] == ("superseded", "true")}
+    assert len(tagged) == 6  # what the other one had by its older plan
+    superseded = runs_of().set_index("run_id")["tags.superseded"]
+    for cells in (mine, theirs):
+        ids = {cell["parent"] for cell in cells.values()}
+        ids |= {run for cell in cells.values() for run in cell["seeds"].values()}
+        assert superseded[list(ids)].isna().all()
+    assert len(superseded) == 3 * 6
+
+
+def test_runs_of_an_older_lookback_are_taken_over_where_they_are_meant_and_else_left_alone():
+    first, second = complete(Study(code="one")), Study(code="two")
+    before = track(first)["runs"]
+    track(complete(second))
+    with closing(sqlite3.connect("results/mlflow.db")) as store, store:
+        store.execute("DELETE FROM tags WHERE key IN ('project', 'superseded')")
+    again = track(complete(second))["runs"]
+    found = runs_of().set_index("run_id")
+    for model, cell in again.items():
+        assert len(set(found["tags.project"][[cell["parent"], *cell["seeds"].values()]])) == 1
+        assert pd.isna(found["tags.project"][before[model]["parent"]])
+    assert "tags.superseded" not in found
+    assert len(found) == 2 * 6
 
 
 def test_what_is_missing_is_said_and_filled_later():

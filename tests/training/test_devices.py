@@ -59,3 +59,51 @@ def test_only_the_devices_that_this_process_may_see_are_local(monkeypatch):
     assert devices.local_gpus() == ["2", "GPU-ab"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert devices.local_gpus() == []
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """A driver that shows the GPUs it is told of, as it shows a scheduler's job its own alone."""
+
+    def shows(*uuids: str) -> None:
+        driver = tmp_path / "bin" / "nvidia-smi"
+        driver.parent.mkdir(exist_ok=True)
+        driver.write_text("#!/bin/sh\n" + "".join(f"echo {uuid}\n" for uuid in uuids))
+        driver.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{driver.parent}:{os.environ['PATH']}")
+
+    return shows
+
+
+def locks_held() -> set[str]:
+    return {path.stem for path in devices.LOCKS.iterdir()}
+
+
+def test_two_jobs_of_a_scheduler_that_calls_each_one_s_device_0_do_not_wait(machine, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    machine("GPU-aa")
+    with devices.leased("auto"):
+        machine("GPU-bb")
+        with devices.leased("auto"):
+            assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"
+            assert locks_held() == {"GPU-aa", "GPU-bb"}
+
+
+def test_a_device_is_one_lock_whether_it_is_called_by_number_by_name_or_not_at_all(
+    machine, monkeypatch
+):
+    machine("GPU-aa01", "GPU-bb02")
+    for called in ("1", "GPU-bb", "GPU-bb02"):
+        with devices.leased("auto", [called]):
+            assert os.environ["CUDA_VISIBLE_DEVICES"] == called
+    assert devices.local_gpus() == ["GPU-aa01", "GPU-bb02"]
+    assert locks_held() == {"GPU-bb02"}
+
+
+def test_without_a_driver_to_ask_a_scheduler_s_job_keeps_to_itself(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for job in ("7", "8"):
+        monkeypatch.setenv("SLURM_JOB_ID", job)
+        with devices.leased("auto", ["0"]):
+            pass
+    assert locks_held() == {"7-0", "8-0"}

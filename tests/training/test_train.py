@@ -102,17 +102,22 @@ def test_a_run_killed_at_any_moment_ends_in_the_same_bytes(fresh, monkeypatch, m
     train.main(plan, task, [0, 1], cell)
     wanted = contents(cell)
 
+    seconds = _seconds_of_training(plan, task)
     seed = random.SystemRandom().randrange(10**6)
     print(f"moments drawn from seed {seed}")
     draw = random.Random(seed)
     plan, task, cell = fresh("killed", model, *dropout)
     context = multiprocessing.get_context("spawn")
+    hits = 0
     for _ in range(3):
         process = context.Process(target=_train, args=(plan, task, cell))
         process.start()
-        _wait_for_training(plan, task, draw.uniform(0.0, 0.4))
+        _wait_for_training(plan, task, process)
+        time.sleep(draw.uniform(0.0, seconds / 2))
+        hits += bool(_in_training(plan, task))
         os.kill(process.pid, signal.SIGKILL)
         process.join()
+    assert hits  # the first, at least, came before the end
     train.main(plan, task, [0, 1], cell)
     assert contents(cell) == wanted
 
@@ -123,18 +128,28 @@ def _train(plan: Path, task: Path, cell: Path) -> None:
     train.main(plan, task, [0, 1], cell)
 
 
-def _wait_for_training(plan: Path, task: Path, more: float) -> None:
-    """Until some journal has grown, then `more` seconds."""
-    runs = store.runs_folder(plan, task)
-    before = sum(path.stat().st_size for path in runs.glob("seed=*/journal.jsonl"))
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
-        if sum(path.stat().st_size for path in runs.glob("seed=*/journal.jsonl")) > before:
-            break
-        if all(store.done(store.seed_folder(runs, seed)) for seed in (0, 1)):
-            break
-        time.sleep(0.005)
-    time.sleep(more)
+def _journals(plan: Path, task: Path) -> list[Path]:
+    return sorted(store.runs_folder(plan, task).glob("seed=*/journal.jsonl"))
+
+
+def _in_training(plan: Path, task: Path) -> list[Path]:
+    return [path for path in _journals(plan, task) if not store.done(path.parent)]
+
+
+def _seconds_of_training(plan: Path, task: Path) -> float:
+    times = [json.loads(line)["time"] for j in _journals(plan, task) for line in j.open()]
+    return max(times) - min(times)
+
+
+def _wait_for_training(plan: Path, task: Path, process) -> None:
+    """Until the process has opened a journal, or has found that nothing is left to train."""
+    before = {path: path.stat().st_ino for path in _journals(plan, task)}
+    until = time.monotonic() + 120
+    while {path: path.stat().st_ino for path in _journals(plan, task)} == before:
+        if process.exitcode is not None:
+            return
+        assert time.monotonic() < until, "no training began"
+        time.sleep(0.002)
 
 
 def test_a_resumed_run_goes_on_where_it_was_and_does_not_begin_again(fresh, monkeypatch):
@@ -179,6 +194,15 @@ def test_an_orphan_of_an_older_plan_leaves_a_cell_alone_and_keeps_its_seeds(fres
     assert (cell / "metrics.json").exists()
 
 
+def test_other_data_than_were_prepared_are_not_trained_on(fresh):
+    plan, task, cell = fresh("other", "rnn")
+    digests = read_json(task)["digest"]
+    write_json(task, {**read_json(task), "digest": {**digests, "test": "0" * 16}})
+    with pytest.raises(Mistake, match="the test split that is made here is not the one"):
+        train.main(plan, task, [0], cell)
+    assert not cell.exists() or not list(cell.glob("*.parquet"))
+
+
 def test_without_a_validation_split_the_last_weights_are_kept(fresh):
     plan, task, cell = fresh("last", "lstm", "task.validation=0")
     train.main(plan, task, [0], cell)
@@ -192,5 +216,5 @@ def test_another_preparation_to_the_same_end_keeps_the_seeds(fresh):
     runs = store.runs_folder(plan, task)
     write_json(task, {**read_json(task), "plans": {"prepare": "another"}})
     assert store.runs_folder(plan, task) == runs
-    write_json(task, {**read_json(task), "digest": "other data"})
+    write_json(task, {**read_json(task), "digest": {"train": "other data"}})
     assert store.runs_folder(plan, task) != runs

@@ -117,6 +117,11 @@ class Project:
         assert old in text, f"{old!r} is not in {path}"
         file.write_text(text.replace(old, new, 1))
 
+    def made(self, *patterns: str) -> set[str]:
+        """What lies in the project under these patterns."""
+        found = (path for pattern in patterns for path in self.root.glob(pattern))
+        return {str(path.relative_to(self.root)) for path in found}
+
     @property
     def study(self) -> Path:
         return self.root / "results" / "small"

@@ -6,9 +6,7 @@ import re
 import shutil
 import signal
 import sqlite3
-import subprocess
 import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -378,28 +376,22 @@ def test_one_run_by_hand_is_the_study_s_own(finished):
     assert "Did you mean 'gru'" in finished.lookback("train", "task=adding", "model=gur", status=2)
 
 
-def test_clean_keeps_what_results_refer_to(finished):
-    finished.edit("conf/model/gru.yaml", "layers: 1", "layers: 1\n# only said")
-    before = finished.contents()
+def test_clean_keeps_what_results_refer_to_and_nothing_else(finished):
+    """An edit that was only looked at, and undone, leaves plans and a copy of the code."""
+    kept = ("results/.plan/*/*.yaml", "results/.code/*", "results/.runs/*")
+    before, made = finished.contents(), finished.made(*kept)
+    finished.edit("src/lookback/models/gru.py", "torch.tanh(", "2 * torch.tanh(")
+    assert "train adding/gru" in finished.planned()
+    finished.edit("src/lookback/models/gru.py", "2 * torch.tanh(", "torch.tanh(")
     stray = finished.root / "results/.runs/0000/seed=0"
     stray.mkdir(parents=True)
+    assert len(finished.made("results/.plan/train/*")) == len(MODELS) + 1
     finished.lookback("clean")
-    assert not stray.exists()
+    assert finished.made(*kept) == made
     assert finished.planned() == set()
     assert finished.contents() == before
     shutil.rmtree(finished.study / "adding/gru")
     finished.run()  # the kept seeds come back as a copy
     assert finished.contents() == before
-
-
-def test_a_job_whose_worker_was_killed_runs_in_a_process_of_its_own(tmp_path: Path):
-    """The address is there, and nobody answers."""
-    environment = {**os.environ, "LOOKBACK_WORKER": str(tmp_path / "nobody")}
-    done = subprocess.run(
-        [sys.executable, "-m", "lookback", "prepare", "plan=none", "out=x"],
-        env={**environment, "PYTHONPATH": str(Path(__file__).parents[2] / "src")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "none" in done.stderr
+    starts = [p.read_text().count('"start"') for p in finished.root.glob(f"{kept[2]}/*/journal*")]
+    assert starts == [1] * 2 * len(MODELS)

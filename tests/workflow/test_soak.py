@@ -1,14 +1,17 @@
 """Killed at any moment, and started again with one plain command: the same bytes.
 
 Each kill is one SIGKILL, to Snakemake itself or to another process of the running study (worker,
-job, client), at a moment drawn from a printed seed. What it leaves running goes on by itself; the
-next run waits for the seeds that it holds. `make soak` does two hundred, this file alone twenty.
+job, client), at a moment drawn from a printed seed: any moment, or one while a seed trains. What it
+leaves running goes on by itself; the next run waits for the seeds that it holds. After some kills
+a model is edited, that study killed too, and the edit undone. `make soak` does two hundred kills,
+this file alone twenty.
 """
 
 import os
 import random
 import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -21,10 +24,11 @@ tasks:
   adding: {overrides: [task.length=10, task.train=96, task.validation=32, task.test=48]}
 models: [gru]
 seeds: 2
-overrides: [model.hidden_size=6, trainer.batch_size=16, trainer.max_epochs=8, trainer.log_every=5]
+overrides: [model.hidden_size=6, trainer.batch_size=16, trainer.max_epochs=30, trainer.log_every=5]
 probes: [gradient_flow]
 explainers: [occlusion]
 """
+EDIT = ("conf/model/gru.yaml", "layers: 1", "layers: 2")
 
 
 def processes_of(session: int) -> list[int]:
@@ -60,19 +64,39 @@ def kill_one(session: int, draw: random.Random) -> str:
 
 
 def kill_once(project: Project, draw: random.Random, seconds: float) -> str:
-    """Start from no results, kill at a moment within `seconds`, and wait for Snakemake's end.
+    """Start the study and kill at a moment within `seconds`, or within its training; what it hit.
 
-    MLflow's store stays: its own kills are in tests/tracking.
+    Waits for Snakemake's end, not for what it leaves running: the next run meets that.
     """
-    for made in ("results/small", "results/.runs", ".snakemake"):
-        shutil.rmtree(project.root / made, ignore_errors=True)
     process = project.start(cores=draw.choice((1, 2)))
     moment = draw.uniform(0.0, seconds)
+    if draw.random() < 0.5:
+        wait_for_a_seed_in_training(project, process)
+        moment = draw.uniform(0.0, 0.5)
     time.sleep(moment)
+    trains = seeds_in_training(project)
     victim = kill_one(process.pid, draw)
-    process.wait(timeout=120)  # not for what it leaves running: the next run meets that
+    process.wait(timeout=120)
     process.stdout.close()
-    return f"after {moment:.1f} s: {victim}"
+    return f"{f'seed {trains[0]} trains' if trains else 'nothing trains'}: {victim}"
+
+
+def seeds_in_training(project: Project) -> list[str]:
+    """The seeds that were begun and are not finished."""
+    begun = (project.root / "results/.runs").glob("*/seed=*/journal.jsonl")
+    return [path.parent.name[-1] for path in begun if not (path.parent / "done.json").exists()]
+
+
+def wait_for_a_seed_in_training(project: Project, process: "subprocess.Popen[str]") -> None:
+    """Until one is, or the study has ended: what an earlier kill left may have finished it."""
+    while not seeds_in_training(project) and process.poll() is None:
+        time.sleep(0.01)
+
+
+def start_over(project: Project) -> None:
+    """Leave no results, but for MLflow's store: its own kills are in tests/tracking."""
+    for made in ("results/small", "results/.runs", ".snakemake"):
+        shutil.rmtree(project.root / made, ignore_errors=True)
 
 
 def soak(root: Path, kills: int) -> None:
@@ -84,11 +108,19 @@ def soak(root: Path, kills: int) -> None:
     project.run()
     seconds = time.monotonic() - started
     wanted = project.contents()
+    hits = []
     for number in range(kills):
-        print(f"kill {number}, {kill_once(project, draw, seconds)}", flush=True)
+        start_over(project)
+        hits.append(kill_once(project, draw, seconds))
+        print(f"kill {number}, {hits[-1]}", flush=True)
+        if draw.random() < 0.25:
+            project.edit(*EDIT)
+            print(f"  edited, {kill_once(project, draw, seconds)}", flush=True)
+            project.edit(EDIT[0], *EDIT[:0:-1])
         project.run()
         assert project.contents() == wanted
     assert project.planned() == set()
+    assert any(hit.startswith("seed") for hit in hits)  # or the soak has soaked nothing
 
 
 def test_twenty_kills_change_nothing(tmp_path: Path):

@@ -1,3 +1,9 @@
+def threads_of_cell(wildcards):
+    """As many as it computes with; where `--cores` gives fewer, it computes with as many still."""
+    trained = INDEX["study"]["trained"][f"{wildcards.task}/{wildcards.model}"]
+    return trained["trainer"]["threads"]
+
+
 # One job trains all seeds of a cell: imports alone cost seconds. Seeds that are finished are kept in
 # results/.runs, which Snakemake does not know, so only the missing ones are trained.
 rule train:
@@ -15,7 +21,7 @@ rule train:
         ],
     log:
         cell("log/train.log"),
-    threads: 1
+    threads: threads_of_cell
     resources:
         gpu=INDEX["gpus"],
         mem_mb=4000,

@@ -1,17 +1,14 @@
 """Stage `prepare`: `task.json`, all that a model needs to be built, with a digest of the data."""
 
-import hashlib
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from lookback.build import build
+from lookback.data.content import digest_of
 from lookback.data.downloaded import downloaded
 from lookback.data.task import SPLITS, Task
-from lookback.files import digest, read_json, write_json
+from lookback.files import read_json, write_json
 
 
 def main(plan: Path, out: Path) -> None:
@@ -21,21 +18,9 @@ def main(plan: Path, out: Path) -> None:
     """
     config = read_json(plan)["task"]
     task: Task = build(config)
-    described = {"name": out.parent.name, "digest": digest_of(task), "plans": _plans(plan, config)}
+    digests = {split: digest_of(task.dataset(split)) for split in SPLITS}
+    described = {"name": out.parent.name, "digest": digests, "plans": _plans(plan, config)}
     write_json(out, {**task.facts().to_dict(), **described})
-
-
-def digest_of(task: Task) -> str:
-    """A digest of every tensor of every split."""
-    lines = []
-    for split in SPLITS:
-        dataset = task.dataset(split)
-        for field in fields(dataset):
-            tensor = getattr(dataset, field.name)
-            if isinstance(tensor, Tensor):
-                content = hashlib.sha256(tensor.contiguous().numpy().data).hexdigest()
-                lines.append(f"{split} {field.name} {tensor.dtype} {tuple(tensor.shape)} {content}")
-    return digest("\n".join(lines))
 
 
 def _plans(plan: Path, config: Mapping[str, Any]) -> dict[str, str]:

@@ -24,7 +24,7 @@ class Facts:
     baseline: float  # the metric of the best constant answer, fitted on train, on the test split
     baseline_name: str  # what that answer is: "most frequent class", "mean of the targets"
     sizes: Mapping[str, int]  # sequences a split
-    mean: tuple[float, ...] = ()  # scaling a feature, fitted on train; empty: none
+    mean: tuple[float, ...] = ()  # input = (raw − mean) / scale, a feature each; empty: none
     scale: tuple[float, ...] = ()
 
     @property

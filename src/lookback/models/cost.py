@@ -24,7 +24,7 @@ def forward_flops(network: Network, facts: Facts) -> float:
     It is what `forward` does, by the equations: a fused kernel would hide its products from the
     count, so attention is written out, and a recurrent encoder walks as in its `trace`.
     """
-    counted = deepcopy(network).eval()
+    counted = deepcopy(network).eval().double()  # which no fused kernel takes
     encoders = [module for module in counted.modules() if isinstance(module, RecurrentEncoder)]
     for encoder in encoders:
         setattr(encoder, "outputs", partial(_walk, encoder))  # noqa: B010
@@ -32,7 +32,7 @@ def forward_flops(network: Network, facts: Facts) -> float:
     device = "cpu" if encoders else "meta"
     counted.to(device)
     size = (1, facts.length) if facts.tokens else (1, facts.length, facts.features)
-    kind = torch.long if facts.tokens else next(network.parameters()).dtype
+    kind = torch.long if facts.tokens else torch.float64
     inputs = torch.zeros(size, dtype=kind, device=device)
     lengths = torch.full((1,), facts.length, device=device)
     counter = FlopCounterMode(display=False)

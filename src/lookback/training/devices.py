@@ -16,23 +16,41 @@ from filelock import FileLock, Timeout
 
 LOCKS = Path(tempfile.gettempdir()) / "lookback-devices"
 NONE = ("", "-1", "NoDevFiles")  # how CUDA and Slurm say that no device is visible
+JOB = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID")  # how schedulers name a job
 POLL = 0.5  # seconds between two looks at devices that are all taken
 
 
 def local_gpus() -> list[str]:
     """The GPUs that this process may use: indices or UUIDs, empty without any. Imports no torch."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [
-            name.strip()
-            for name in visible.split(",")
-            if name.strip() not in ("", "-1", "NoDevFiles")
-        ]
+    if visible is None:
+        return _driven()
+    return [name for name in map(str.strip, visible.split(",")) if name not in NONE]
+
+
+def _driven() -> list[str]:
+    """The UUIDs of the GPUs that the driver shows this process, by index; empty without any."""
     if shutil.which("nvidia-smi") is None:
         return []
     query = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
     listed = subprocess.run(query, capture_output=True, text=True, check=False)
     return listed.stdout.split() if listed.returncode == 0 else []
+
+
+def _lock_names(gpus: Sequence[str]) -> dict[str, str]:
+    """Each GPU's name on the machine, where a scheduler's jobs may all call theirs 0.
+
+    Where no driver can be asked, the devices of a job are its own: it knows them by its number.
+    """
+    shown = _driven()
+    job = next((f"{os.environ[name]}-" for name in JOB if name in os.environ), "")
+    return {gpu: _uuid(gpu, shown) or f"{job}{gpu}" for gpu in gpus}
+
+
+def _uuid(gpu: str, shown: Sequence[str]) -> str | None:
+    if gpu.isdecimal():
+        return shown[int(gpu)] if int(gpu) < len(shown) else None
+    return next((uuid for uuid in shown if uuid.startswith(gpu)), None)  # CUDA takes a beginning
 
 
 @contextmanager
@@ -62,10 +80,11 @@ def _first_free(gpus: Sequence[str], held: ExitStack) -> str:
     if not LOCKS.exists():
         LOCKS.mkdir(parents=True, exist_ok=True)
         LOCKS.chmod(0o777)  # for all users of the machine, whatever the umask
+    names = _lock_names(gpus)
     while True:
         for gpu in gpus:
             try:
-                held.enter_context(FileLock(LOCKS / f"{gpu}.lock", timeout=0, mode=0o666))
+                held.enter_context(FileLock(LOCKS / f"{names[gpu]}.lock", timeout=0, mode=0o666))
             except Timeout:
                 continue
             return gpu

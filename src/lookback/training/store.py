@@ -35,6 +35,11 @@ def journal(folder: Path) -> Path:
     return folder / "journal.jsonl"
 
 
+def lock(folder: Path) -> Path:
+    """What is locked while a process works in a folder."""
+    return folder / ".lock"
+
+
 def done(folder: Path) -> bool:
     """Whether the seed in `folder` was trained to its end."""
     return (folder / "done.json").exists()
@@ -56,6 +61,6 @@ def is_wanted(cell: Path, plan: str) -> bool:
 def locked(folder: Path) -> Iterator[None]:
     """Hold a seed, or a cell, alone; waits for a trainer that outlived its Snakemake."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with lock(folder).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -5,6 +5,7 @@ import math
 import platform
 import resource
 import shutil
+import sys
 import time
 import warnings
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from lookback import usage
 from lookback.build import build
 from lookback.code import commit_of_this_code
 from lookback.data.batch import SequenceDataset
+from lookback.data.content import as_prepared
 from lookback.data.task import SPLITS, Facts, Split, Task
 from lookback.errors import Mistake
 from lookback.files import read_json, whole, write_json, write_text
@@ -88,7 +90,7 @@ def _cell(plan: Path, task: Path, out: Path, device: str) -> Cell:
     torch.set_flush_denormal(True)  # a state that fades slows a CPU 18 to 27 times otherwise
     made: Task = build(config["task"])
     with usage.work():
-        data = {split: made.dataset(split).to(device) for split in SPLITS}
+        data = {split: as_prepared(made, split, task).to(device) for split in SPLITS}
     facts = Facts.from_dict(read_json(task))
     return Cell((out.parent.name, out.name), config, plan.stem, facts, data, device)
 
@@ -96,6 +98,8 @@ def _cell(plan: Path, task: Path, out: Path, device: str) -> Cell:
 def train_seed(cell: Cell, seed: int, folder: Path) -> None:
     """Train one seed into `folder`, from its resume state where a kill left one."""
     trainer_config, recipe = cell.config["trainer"], cell.config["recipe"]
+    if cell.device != "cpu":
+        torch.cuda.reset_peak_memory_stats()
     network = build_network(cell.config["model"], recipe["initialisation"], cell.facts, seed=seed)
     steps = steps_of(trainer_config, cell.facts.sizes["train"])
     state = folder / "resume.ckpt"
@@ -256,9 +260,11 @@ def _origin(device: str, threads: int) -> str:
 
 
 def _peak_memory(device: str) -> float:
+    """Of this seed on a GPU; on a CPU of the whole process, what it imported included."""
     if device != "cpu":
         return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    unit = 1 if sys.platform == "darwin" else 2**10  # bytes of ru_maxrss
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
 def assemble(plan: Path, task: Path, runs: Path, seeds: list[int], out: Path) -> None:
