@@ -205,6 +205,23 @@ def test_dropout_acts_in_training_alone_and_alike_in_forward_and_trace(name):
     assert ((fast.mean(dim=0) - slow.mean(dim=0)).abs() <= 5 * standard_error).all()
 
 
+# Over torch's LSTM, which oneDNN has not in bfloat16 on every CPU.
+LSTMS = ("lstm", "attention", "lstm_transformer")
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name not in LSTMS])
+def test_mixed_precision_stays_near_single_and_its_gradients_finite(name):
+    """Products in bfloat16, 8 bits: a few percent over two layers and 40 steps."""
+    network = build_network(CASES[name][0], RECIPE, facts(), seed=0).eval()
+    asked = questions(5, 40)
+    expected = network(*asked)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        answers, gradients = parameter_gradients(network, *asked)
+    there = asked[2] >= 0
+    assert_close(answers.float(), expected[there], atol=0.1, rtol=0.05)
+    assert all(gradient.isfinite().all() for gradient in gradients)
+
+
 @every_model
 def test_a_seed_gives_the_same_network_and_another_seed_another(name):
     one, two, other = (

@@ -174,7 +174,8 @@ class LRUBlock(nn.Module):
         """exp(γ_log) ⊙ (B u), by one real product whose rows are Re B and Im B in turn."""
         both = torch.stack([self.b_real, self.b_imag], dim=1)
         scaled = torch.exp(self.gamma_log)[:, None, None] * both
-        return _as_complex(functional.linear(u, scaled.flatten(0, 1)))
+        driven = functional.linear(u, scaled.flatten(0, 1))
+        return _as_complex(driven.to(self.gamma_log.dtype))  # of mixed precision: not half a number
 
     def advance(
         self, state: Float[Tensor, "batch state"], drive: Complex[Tensor, "batch mode"]

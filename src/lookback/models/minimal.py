@@ -132,7 +132,9 @@ class MinimalModel(RecurrentEncoder):
         of_gates = zip(
             *(t.chunk(len(self.gates)) for t in (linear.weight, linear.bias)), strict=True
         )
-        return self.cell(*(functional.linear(inputs, w, b) for w, b in of_gates))
+        read = (functional.linear(inputs, w, b) for w, b in of_gates)
+        # In mixed precision the product alone is bfloat16, where 1 - z would be 1 for small z.
+        return self.cell(*(block.to(linear.weight.dtype) for block in read))
 
     def _directions(self, layer: int) -> list[tuple[str, nn.Module]]:
         """What a direction's names end in, and its map of the input."""
