@@ -20,6 +20,7 @@ ADDING |= {"train": 8, "validation": 4, "test": 4}
         (["ui", "port=99999"], "port=99999 cannot be used"),
         (["ui", "port=0"], "port=0 cannot be used"),
         (["ui", "prot=5000"], "Did you mean 'port'?"),
+        (["track", "--folow"], "Did you mean '--follow'?"),
         (
             ["train", "plan=p", "task=t", "out=o", "seeds=0,x"],
             "seeds=0,x cannot be used: seeds are whole numbers from 0 on, as in seeds=0,1,2",

@@ -48,9 +48,9 @@ STAGES: dict[str, tuple[str, dict[str, Callable[[str], Any]]]] = {
     "track": ("lookback.tracking", {"plan": Path, "uri": str, "out": Path}),
 }
 COMMANDS = {
-    "ui": "open MLflow's pages on what was tracked: lookback ui [port=5000] [uri=…]",
-    "models": "list all models with their size, cost and source: lookback models [task=NAME]",
-    "clean": "delete plans, code copies and finished seeds that no study's results refer to",
+    "ui": "open MLflow's pages on what was tracked; [port=5000] [uri=…]",
+    "models": "list all models with their size, cost and source; [task=NAME]",
+    "clean": "delete plans, code copies and seeds that no result refers to",
 }
 HELP = f"""How far back does a sequence model remember, and can its explanation be believed?
 
@@ -59,7 +59,7 @@ HELP = f"""How far back does a sequence model remember, and can its explanation 
                                                 one run by hand, into results/by-hand/
   lookback track [--follow] [study=NAME] [uri=URI]
                                                 a study to MLflow; --follow: while it trains
-{"".join(f"  lookback {name:<38}{text.split(':')[0]}{chr(10)}" for name, text in COMMANDS.items())}
+{"".join(f"  lookback {name:<38}{text}{chr(10)}" for name, text in COMMANDS.items())}
 The DAG's own stages, called with a plan: {", ".join(STAGES)}.
 """
 
@@ -164,7 +164,8 @@ def _parse(stage: str, words: Sequence[str]) -> Arguments:
     for word in words:
         known = word.startswith("~") or (stage, word) == ("track", "--follow")
         if "=" not in word and not known:
-            raise Mistake(f"`lookback {stage}` takes key=value, not '{word}'.")
+            near = " Did you mean '--follow'?" if stage == "track" and word[:1] == "-" else ""
+            raise Mistake(f"`lookback {stage}` takes key=value, not '{word}'.{near}")
     return dict(word.split("=", 1) for word in words if "=" in word)
 
 

@@ -113,7 +113,7 @@ def test_a_run_killed_at_any_moment_ends_in_the_same_bytes(fresh, monkeypatch, m
         process = context.Process(target=_train, args=(plan, task, cell))
         process.start()
         _wait_for_training(plan, task, process)
-        time.sleep(draw.uniform(0.0, seconds / 2))
+        time.sleep(draw.uniform(0.0, seconds / 4))
         hits += bool(_in_training(plan, task))
         os.kill(process.pid, signal.SIGKILL)
         process.join()
