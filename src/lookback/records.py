@@ -99,11 +99,11 @@ def cells_of_study(document: Mapping[str, Any]) -> list[Cell]:
 
 
 def journals(cell: Cell) -> dict[int, Path]:
-    """Where the journal of each seed lies, or will; none before the task is prepared."""
-    task = cell.folder.parent / "task.json"
-    if not task.exists():
+    """Where the journal of each seed lies, or will; none before the task is prepared and tuned."""
+    task, tuned = cell.folder.parent / "task.json", cell.folder / store.TUNED
+    runs = store.runs_folder(_train_plan(cell), task, tuned)
+    if runs is None:
         return {}
-    runs = store.runs_folder(_train_plan(cell), task)
     return {seed: store.journal(store.seed_folder(runs, seed)) for seed in sorted(cell.seeds)}
 
 

@@ -6,8 +6,9 @@ Overrides are laid on copies, so that a key that does not exist is answered with
 """
 
 import copy
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import yaml
 
 from lookback.checks import check_options, check_settings, check_target, did_you_mean
+from lookback.conditions import candidates, check_trainer, match_of, published_of, tune_of
 from lookback.errors import Mistake
 
 GROUPS = ("task", "model", "recipe", "trainer", "probe", "explainer", "tracking", "study")
@@ -45,6 +47,8 @@ class Study:
     explainers: Mapping[str, Mapping[str, Any]]
     tracking: Mapping[str, Any]
     published: tuple[Mapping[str, Any], ...] = ()
+    match: Mapping[str, Any] | None = None  # params, tolerance
+    tune: Mapping[str, Any] | None = None  # values by dotted key, trials, budget
 
 
 @dataclass(frozen=True)
@@ -144,11 +148,20 @@ def _compose(
         folder.require(group, option, where)
     folder.compose(wanted)
 
+    bases = {(task.name, model.name): (task, model) for task in tasks for model in models}
     cells = {
-        (task.name, model.name): _cell(folder, task, model, choices, layers[task.name, model.name])
-        for task in tasks
-        for model in models
+        key: _cell(folder, task, model, choices, layers[key])
+        for key, (task, model) in bases.items()
     }
+    said_of = {"/".join(key): vars(config) for key, config in cells.items()}
+    tune = tune_of(said, said_of, seeds, where)
+    for key, config in cells.items():
+        check_trainer(config.trainer, tune, where)
+        for tried in _candidates(tune, where):
+            try:
+                _cell(folder, *bases[key], choices, [*layers[key], tried])
+            except Mistake as mistake:
+                raise Mistake(f"{where}: 'tune' cannot try {tried.text}.\n{mistake}") from None
     general = [_parse(text, where) for text in (*said.get("overrides", []), *overrides)]
     measures = {
         group: _measures(folder, group, said.get(f"{group}s", []), general)
@@ -165,7 +178,9 @@ def _compose(
         tracking=_with_overrides(
             folder, "tracking", said.get("tracking", "local"), [o for o in general if o.keys]
         ),
-        published=tuple(said.get("published", [])),
+        published=tuple(published_of(folder.folder, said.get("published", []), where)),
+        match=match_of(said, {model: it.model for (_, model), it in cells.items()}, where),
+        tune=tune,
     )
 
 
@@ -193,6 +208,15 @@ def _cell(
             for group in ("task", "model", "recipe", "trainer")
         }
     )
+
+
+def _candidates(tune: Mapping[str, Any] | None, where: str) -> Iterator["_Override"]:
+    """Every value that is tried, as an override: laid on a cell, it is held against the schemas."""
+    for key, choices in (tune["values"] if tune else {}).items():
+        group, *keys = key.split(".")
+        for value in candidates(key, choices, where):
+            text = f"{key}={json.dumps(value)}"
+            yield _Override(text, where, group, tuple(keys), value, None, False, False)
 
 
 def _with_overrides(
@@ -330,9 +354,18 @@ def _parse(text: str, where: str) -> _Override:
     )
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML as Hydra reads conf/: 1e-3 is a number, which YAML 1.1 takes for a word."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
 def _load(path: Path) -> dict[str, Any]:
     try:
-        said = yaml.safe_load(path.read_text(encoding="utf-8"))
+        said = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except yaml.YAMLError as error:
         raise Mistake(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(said, dict):

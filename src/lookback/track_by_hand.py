@@ -8,7 +8,7 @@ from lookback.errors import Mistake, nearest
 from lookback.files import read_json
 from lookback.plan import receipt_of, started_indices
 from lookback.study import DEFAULT_STUDY
-from lookback.training.store import done, runs_folder, seed_folder
+from lookback.training.store import TUNED, done, runs_folder, seed_folder
 
 INTERVAL = 2.0  # seconds between two looks at the journals
 
@@ -36,10 +36,11 @@ def track(study: str = DEFAULT_STUDY, uri: str | None = None, *, follow: bool = 
 def _trained(index: dict[str, Any]) -> bool:
     """Whether every seed of the study is finished."""
     for cell, stages in index["cells"].items():
-        task = Path("results", index["study"]["name"], cell).parent / "task.json"
-        if not task.exists():
+        folder = Path("results", index["study"]["name"], cell)
+        plan = Path(stages["train"]["plan"])
+        runs = runs_folder(plan, folder.parent / "task.json", folder / TUNED)
+        if runs is None:
             return False
-        runs = runs_folder(Path(stages["train"]["plan"]), task)
         if not all(done(seed_folder(runs, seed)) for seed in index["study"]["seeds"]):
             return False
     return True

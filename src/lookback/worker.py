@@ -22,9 +22,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 SOCKET = "LOOKBACK_WORKER"  # the environment's name for the server's address
-STAGES = ("prepare", "train", "probe", "explain", "summarise", "report")
+STAGES = ("prepare", "tune", "train", "probe", "explain", "summarise", "report")
 IMPORTS = (
-    "lookback.training.train",
+    "lookback.training.tune",
     "lookback.probes.probe",
     "lookback.explain.explain",
     "lookback.summarise.summarise",

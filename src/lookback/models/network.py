@@ -68,15 +68,19 @@ def build_network(
 ) -> Network:
     """The network of a config as it stands before training: the same for a seed, everywhere."""
     torch.manual_seed(seed)
+    network = undrawn_network(model, facts)
+    network.encoder.initialise(Initialisation.of(initialisation))
+    nn.init.xavier_uniform_(network.head.weight)
+    nn.init.zeros_(network.head.bias)
+    return network
+
+
+def undrawn_network(model: Mapping[str, Any], facts: Facts) -> Network:
+    """The network of a config, its weights not yet drawn by a recipe."""
     settings = dict(model)
     embedding = (
         nn.Embedding(facts.features, settings.pop("embedding_size")) if facts.tokens else None
     )
     settings.pop("embedding_size", None)
     features = facts.features if embedding is None else embedding.embedding_dim
-    encoder = build(settings, features=features)
-    network = Network(encoder, facts.outputs, embedding)
-    encoder.initialise(Initialisation.of(initialisation))
-    nn.init.xavier_uniform_(network.head.weight)
-    nn.init.zeros_(network.head.bias)
-    return network
+    return Network(build(settings, features=features), facts.outputs, embedding)
