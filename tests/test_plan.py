@@ -1,15 +1,42 @@
 """What a plan reaches: every `_target_`, and every file beside the code."""
 
 import shutil
+from pathlib import Path
 
-from lookback.plan import _targets, receipt_of
+from lookback.files import read_json
+from lookback.plan import _foreign_targets, _targets, _versions, make, receipt_of
 from lookback.snapshot import fingerprints, take
+from lookback.study import compose_study
 from tests.conftest import ROOT
 
 
 def test_a_target_in_a_list_is_reached_too():
     config = {"blocks": [{"_target_": "lookback.models.gru.GRU"}, {"deep": [{"_target_": "a.B"}]}]}
     assert list(_targets(config)) == ["lookback.models.gru"]
+
+
+def test_the_libraries_of_a_stage_are_those_that_its_code_imports(in_tmp):
+    study = compose_study(ROOT / "conf", "quick")
+    index = read_json(make(ROOT, study))
+    cell = index["cells"]["adding/gru"]
+    found = {
+        stage: set(read_json(Path(it["plan"]))["libraries"])
+        for stage, it in (
+            ("train", cell["train"]),
+            ("occlusion", cell["explain"]["occlusion"]),
+            ("track", index["track"]),
+        )
+    }
+    assert {"torch", "numpy", "pytorch-lightning", "pandas"} <= found["train"]
+    assert not {"optuna", "captum", "mlflow", "matplotlib"} & found["train"]
+    assert {"captum", "scikit-learn"} & found["occlusion"] or "torch" in found["occlusion"]
+    assert "mlflow" in found["track"]
+
+
+def test_a_target_of_another_library_counts_by_the_name_it_is_installed_under():
+    config = {"optimizer": {"_target_": "sklearn.linear_model.SGDClassifier"}, "at": [Path()]}
+    assert list(_foreign_targets(config)) == ["sklearn"]
+    assert list(_versions(frozenset({"sklearn"}))) == ["scikit-learn"]
 
 
 def test_data_in_a_folder_without_modules_belongs_to_the_package_above_it(in_tmp):

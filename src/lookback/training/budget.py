@@ -45,7 +45,7 @@ def with_steps(config: Mapping[str, Any], facts: Facts, runs: Path) -> dict[str,
         trainer["max_steps"] = budget["steps"]
     elif "flops" in budget:
         forward = forward_flops(undrawn_network(config["model"], facts), facts)
-        trainer["max_steps"] = _whole(budget["flops"], 3 * forward * trainer["batch_size"])
+        trainer["max_steps"] = _whole(float(budget["flops"]), 3 * forward * trainer["batch_size"])
     elif "seconds" in budget and (runs / MEASURED).exists():
         trainer["max_steps"] = read_json(runs / MEASURED)["steps"]
     return {**config, "trainer": trainer}
@@ -60,7 +60,7 @@ def measured(
         with store.locked(runs):
             if not (runs / MEASURED).exists():
                 step = statistics.median(_seconds_of_steps(config, facts, train))
-                steps = _whole(budget["seconds"], step)
+                steps = _whole(float(budget["seconds"]), step)
                 write_json(runs / MEASURED, {"steps": steps, "seconds_of_a_step": step})
     return with_steps(config, facts, runs)
 
