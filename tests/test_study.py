@@ -87,7 +87,8 @@ def test_what_is_tuned_is_named_whole_and_a_range_of_whole_numbers_is_a_list(con
     with_study(
         conf,
         GRU + "match: {params: 900}\n"
-        "tune: {lr: {low: 1e-4, high: 1e-1, log: true}, model.layers: {low: 1, high: 3}, trials: 5}",
+        "tune: {lr: {low: 1e-4, high: 1e-1, log: true}, model.layers: {low: 1, high: 3}, "
+        "trials: 5}",
     )
     study = compose_study(conf, "mine")
     assert study.match == {"params": 900, "tolerance": 0.05}
@@ -108,7 +109,9 @@ def test_match_needs_a_hidden_size_to_find(conf):
 
 
 def test_published_figures_name_their_source_and_stand_in_files_of_their_own(conf):
-    with_study(conf, GRU + "published: [bai2018, {task: a, model: b, metric: mse, value: 1, source: c}]")
+    with_study(
+        conf, GRU + "published: [bai2018, {task: a, model: b, metric: mse, value: 1, source: c}]"
+    )
     *first, last = compose_study(conf, "mine").published
     lstm = next(it for it in first if (it["task"], it["model"]) == ("psmnist", "lstm"))
     assert lstm["value"] == 0.857

@@ -86,12 +86,19 @@ def _check_key(key: str, known: Sequence[str], cell: str, where: str) -> None:
             "Their length is 'tune.budget': {steps: 200} or {epochs: 5}."
         )
     if key not in known:
-        group = key.partition(".")[0] + "."
-        near = [it for it in known if it.startswith(group)]
         raise Mistake(
             f"{where}: 'tune' tries '{key}', which {cell} does not have.\n"
-            + did_you_mean(key, near or [*SHORT, "trials", "budget", *known])
+            + did_you_mean(key, _likely(key, known))
         )
+
+
+def _likely(key: str, known: Sequence[str]) -> Sequence[str]:
+    """What may be meant: keys that end in the same word, else those of the group, else all."""
+    group, dot, rest = key.partition(".")
+    last = rest.rpartition(".")[2] if dot else key
+    same = [it for it in known if it.rpartition(".")[2] == last]
+    own = [it for it in known if dot and it.startswith(f"{group}.")]
+    return same or own or [*SHORT, "trials", "budget"]
 
 
 def _whole_range(choices: Any) -> Any:
