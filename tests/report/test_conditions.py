@@ -44,6 +44,7 @@ def test_what_tuning_chose_stands_in_a_table_and_every_trial_in_its_csv(equal: M
 
 def test_a_cell_without_its_tuning_is_named(equal: Made):
     assert ["tune", "not there", "adding × transformer"] in equal.table("why")
+    assert ["train", "its tuning is missing", "adding × transformer"] in equal.table("why")
 
 
 def test_a_matched_study_says_so_and_shows_the_sizes_that_came_out(equal: Made):
