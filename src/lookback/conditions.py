@@ -14,11 +14,11 @@ import yaml
 
 from lookback.checks import check_settings, did_you_mean
 from lookback.errors import Mistake
+from lookback.training.store import TUNING_SEED
 
 SHORT = {"lr": "recipe.optimizer.lr"}  # what a study may say for short
 GROUPS = ("model", "recipe", "trainer")  # what may be tuned: a task is the same for all
 LENGTHS = ("trainer.max_steps", "trainer.max_epochs", "trainer.budget")
-TUNING_SEED = 10_000  # of every trial
 TOLERANCE = 0.05
 
 

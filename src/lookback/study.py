@@ -9,8 +9,7 @@ import copy
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cache
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,8 @@ import yaml
 from lookback.checks import check_options, check_settings, check_target, did_you_mean
 from lookback.conditions import candidates, check_trainer, match_of, published_of, tune_of
 from lookback.errors import Mistake
+from lookback.overrides import Override, first_line, parse
 
-GROUPS = ("task", "model", "recipe", "trainer", "probe", "explainer", "tracking", "study")
 DEFAULT_STUDY = "quick"
 
 
@@ -107,7 +106,7 @@ def compose_study(conf: Path, name: str, overrides: Sequence[str] = ()) -> Study
     check_options("the study", [name], folder.names("study"), "conf/study/")
     path = conf / "study" / f"{name}.yaml"
     said = _load(path)
-    parsed = [_parse(override, "--config overrides") for override in overrides]
+    parsed = [parse(override, "--config overrides") for override in overrides]
     for override in parsed:
         if override.group == "study":
             override.lay_on(said)
@@ -132,9 +131,9 @@ def _compose(
     choices = {group: said.get(group, "default") for group in ("recipe", "trainer")}
     layers = {
         (task.name, model.name): [
-            *(_parse(text, where) for text in (*said.get("overrides", []), *task.overrides)),
-            *(_own_of(model, _parse(text, where)) for text in model.overrides),
-            *(_parse(text, "--config overrides") for text in overrides),
+            *(parse(text, where) for text in (*said.get("overrides", []), *task.overrides)),
+            *(_own_of(model, parse(text, where)) for text in model.overrides),
+            *(parse(text, "--config overrides") for text in overrides),
         ]
         for task in tasks
         for model in models
@@ -162,7 +161,7 @@ def _compose(
                 _cell(folder, *bases[key], choices, [*layers[key], tried])
             except Mistake as mistake:
                 raise Mistake(f"{where}: 'tune' cannot try {tried.text}.\n{mistake}") from None
-    general = [_parse(text, where) for text in (*said.get("overrides", []), *overrides)]
+    general = [parse(text, where) for text in (*said.get("overrides", []), *overrides)]
     measures = {
         group: _measures(folder, group, said.get(f"{group}s", []), general)
         for group in ("probe", "explainer")
@@ -184,7 +183,7 @@ def _compose(
     )
 
 
-def _own_of(model: _Variant, override: "_Override") -> "_Override":
+def _own_of(model: _Variant, override: Override) -> Override:
     if override.group not in ("model", "recipe", "trainer"):
         raise Mistake(
             f"{override.where}: model '{model.name}' has the override '{override.text}', but a "
@@ -198,7 +197,7 @@ def _cell(
     task: _Variant,
     model: _Variant,
     choices: Mapping[str, str],
-    overrides: Sequence["_Override"],
+    overrides: Sequence[Override],
 ) -> CellConfig:
     chosen = {**choices, **{o.group: o.choice for o in overrides if o.choice}}
     options = {"task": task.base, "model": model.base, **chosen}
@@ -210,17 +209,17 @@ def _cell(
     )
 
 
-def _candidates(tune: Mapping[str, Any] | None, where: str) -> Iterator["_Override"]:
+def _candidates(tune: Mapping[str, Any] | None, where: str) -> Iterator[Override]:
     """Every value that is tried, as an override: laid on a cell, it is held against the schemas."""
     for key, choices in (tune["values"] if tune else {}).items():
         group, *keys = key.split(".")
         for value in candidates(key, choices, where):
             text = f"{key}={json.dumps(value)}"
-            yield _Override(text, where, group, tuple(keys), value, None, False, False)
+            yield Override(text, where, group, tuple(keys), value, None, False, False)
 
 
 def _with_overrides(
-    folder: _Conf, group: str, option: str, overrides: Sequence["_Override"]
+    folder: _Conf, group: str, option: str, overrides: Sequence[Override]
 ) -> dict[str, Any]:
     own = [override for override in overrides if override.group == group and not override.choice]
     key = (group, option, *(".".join(o.keys) + o.text for o in own))
@@ -246,13 +245,13 @@ def _resolved(config: dict[str, Any], where: str) -> dict[str, Any]:
     try:
         resolved = OmegaConf.to_container(OmegaConf.create(config), resolve=True)
     except OmegaConfBaseException as error:
-        raise Mistake(f"{where}: {_first_line(error)}.") from error
+        raise Mistake(f"{where}: {first_line(error)}.") from error
     assert isinstance(resolved, dict)
     return {str(key): value for key, value in resolved.items()}
 
 
 def _measures(
-    folder: _Conf, group: str, names: Sequence[str], overrides: Sequence["_Override"]
+    folder: _Conf, group: str, names: Sequence[str], overrides: Sequence[Override]
 ) -> dict[str, dict[str, Any]]:
     """The probes, or explainers, of a study; `probe.gradient_flow.sequences=64` changes one."""
     own = [override for override in overrides if override.group == group]
@@ -276,82 +275,6 @@ def _variants(said: Sequence[str] | Mapping[str, Any]) -> list[_Variant]:
         _Variant(name, (what or {}).get("base", name), tuple((what or {}).get("overrides", ())))
         for name, what in said.items()
     ]
-
-
-@dataclass(frozen=True)
-class _Override:
-    """One Hydra override, split: `trainer.max_epochs=2`, `recipe=chrono`, `~model.dropout`."""
-
-    text: str
-    where: str
-    group: str
-    keys: tuple[str, ...]  # below the group; empty for a choice
-    value: Any
-    choice: str | None
-    adds: bool
-    deletes: bool
-
-    def below(self) -> "_Override":
-        """The same change, seen from one key further down."""
-        return replace(self, keys=self.keys[1:])
-
-    def lay_on(self, config: dict[str, Any]) -> None:
-        """Change `config` in place. Raises Mistake where the key is not there."""
-        node: Any = config
-        for depth, key in enumerate(self.keys):
-            last = depth == len(self.keys) - 1
-            if not isinstance(node, dict) or (key not in node and not (last and self.adds)):
-                known = list(node) if isinstance(node, dict) else []
-                if last and self.group == "study":
-                    break  # a study's keys have their own schema, which knows those not yet said
-                at = ".".join((self.group, *self.keys[:depth]))
-                raise Mistake(
-                    f"{self.where}: '{self.text}' changes '{key}', which {at} does not have.\n"
-                    + did_you_mean(f"{at}.{key}", [f"{at}.{name}" for name in known])
-                )
-            if last:
-                break
-            node = node[key]
-        if self.deletes:
-            node.pop(self.keys[-1], None)
-        else:
-            node[self.keys[-1]] = self.value
-
-
-@cache
-def _parse(text: str, where: str) -> _Override:
-    """Split an override by Hydra's own grammar. Raises Mistake where it has another form."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    try:
-        parsed = OverridesParser.create().parse_override(str(text))
-    except HydraException as error:
-        raise Mistake(
-            f"{where}: '{text}' is not an override: {_first_line(error)}.\n"
-            "Write it like 'trainer.max_epochs=2' or 'recipe=tutorial'."
-        ) from error
-    group, *keys = parsed.key_or_group.split(".")
-    if group not in GROUPS:
-        raise Mistake(
-            f"{where}: '{text}' begins with '{group}', which is no group of conf/.\n"
-            + did_you_mean(group, GROUPS)
-        )
-    if parsed.is_sweep_override():
-        raise Mistake(
-            f"{where}: '{text}' is a sweep. A study sweeps by its own grid: name a variant under "
-            "'models' or 'tasks' for each value."
-        )
-    value = None if parsed.is_delete() else parsed.value()
-    if not keys and group not in ("recipe", "trainer"):
-        raise Mistake(
-            f"{where}: '{text}' chooses a whole {group}; a study names its {group}s under "
-            f"'{group}s'. To change a setting write '{group}.<key>=…'."
-        )
-    choice = None if keys else str(value)
-    return _Override(
-        str(text), where, group, tuple(keys), value, choice, parsed.is_add(), parsed.is_delete()
-    )
 
 
 class _Loader(yaml.SafeLoader):
@@ -382,7 +305,3 @@ def question_of(path: Path) -> str:
         lines.append(line.lstrip("# "))
     text = " ".join(lines)
     return re.sub(r"^conf/\S+\.yaml\s*[—–-]\s*", "", text)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]

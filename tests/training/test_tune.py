@@ -78,8 +78,10 @@ def test_the_grid_is_tried_whole_and_the_best_of_an_independent_loop_is_chosen(p
         config = store.laid(place.config, {LR: rate, "trainer.max_steps": 12})
         plan, cell = place.folder / f"alone-{rate}.yaml", place.task.parent / f"gru-{rate}"
         write_json(plan, {"stage": "train", **config})
-        train.main(plan, place.task, [tune.SEED], cell)
-        scores[rate] = read_json(cell / "metrics.json")["seeds"][str(tune.SEED)]["validation/mse"]
+        train.main(plan, place.task, [store.TUNING_SEED], cell)
+        scores[rate] = read_json(cell / "metrics.json")["seeds"][str(store.TUNING_SEED)][
+            "validation/mse"
+        ]
     assert [trial["score"] for trial in found["trials"]] == [scores[rate] for rate in RATES[LR]]
     assert found["chosen"] == {LR: min(scores, key=lambda rate: scores[rate])}
     assert found["trials"][found["best"]]["values"] == found["chosen"]

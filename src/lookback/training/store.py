@@ -16,6 +16,7 @@ from lookback.files import digest, read_json, write_text
 from lookback.lineage import plans_of
 
 RUNS = Path("results/.runs")
+TUNING_SEED = 10_000  # of every trial: no study that tunes may have it among its own
 TUNED = "tune.json"  # in a cell's folder: what tuning chose
 WANTED = ".wanted"  # in a cell's folder: the plan of a stage that was started last
 

@@ -24,7 +24,6 @@ from lookback.training.match import parameters_of
 from lookback.training.module import Diverged
 from lookback.training.train import Cell, open_cell, settled, train_seed
 
-SEED = 10_000  # of every trial: a study that tunes may not have it among its own
 PATIENCE = 100  # draws of a point that was tried, before the next one in order is taken
 
 Values = dict[str, Any]  # by dotted key
@@ -73,7 +72,7 @@ def _write(
     found = {
         "plans": {**read_json(task)["plans"], "tune": plan.stem},
         "metric": facts.metric,
-        "seed": SEED,
+        "seed": store.TUNING_SEED,
         "chosen": best.values,
         "best": trials.index(best),
         "trials": [asdict(trial) for trial in trials],
@@ -107,9 +106,9 @@ def attempt(cell: Cell, said: Mapping[str, Any], values: Values, trials_at: Path
         if not store.done(folder):
             config = settled(_with(said, values), cell.facts, trials_at)
             try:
-                train_seed(replace(cell, config=config), SEED, folder)
+                train_seed(replace(cell, config=config), store.TUNING_SEED, folder)
             except Diverged as reason:
-                lost = {"seed": SEED, "plan": cell.plan, "reason": str(reason)}
+                lost = {"seed": store.TUNING_SEED, "plan": cell.plan, "reason": str(reason)}
                 write_json(store.failed(folder), lost)
     if failure := store.failure(folder):
         return Trial(values, None, None, None, failure)
