@@ -57,6 +57,7 @@ def write_study(
         "tasks": {task: {"_target_": f"lookback.data.{task}.Task"} for task in tasks},
         "models": {m: {"_target_": f"lookback.models.{m}.M", "hidden_size": 32} for m in MODELS},
         "recipe": "default",
+        "trained": {f"{t}/{m}": {"trainer": {"budget": None}} for t in tasks for m in MODELS},
         "published": [],
         "probes": {"gradient_flow": {"sequences": 256}},
         "explainers": {name: {"sequences": 4} for name in EXPLAINERS},
@@ -79,8 +80,10 @@ def write_study(
 
 def plans_of_cell(task: str, model: str, study: dict) -> dict:
     """The plans that each result of a cell must name."""
-    train = {"prepare": digest(task), "train": digest(task + model)}
+    tune = {"tune": digest(f"tune {task} {model}")} if study.get("tune") else {}
+    train = {"prepare": digest(task), **tune, "train": digest(task + model)}
     return {
+        **({"tune": {"prepare": digest(task), **tune}} if tune else {}),
         "train": train,
         "probe": {name: {**train, "probe": digest(name)} for name in study["probes"]},
         "explain": {name: {**train, "explain": digest(name)} for name in study["explainers"]},
@@ -104,6 +107,7 @@ def write_cell(folder: Path, task: str, model: str, seeds: tuple[int, ...], plan
     parameters = 1000 + 731 * MODELS.index(model)
     by_seed = {str(s): {f"test/{metric}": values[s], "step": 900, "steps": 1000} for s in seeds}
     metrics = {"plans": plans["train"], "metric": metric, "parameters": parameters}
+    metrics["hidden_size"] = 32
     write_json(folder / "metrics.json", {**metrics, "seeds": by_seed})
     spent = {"train_seconds": 10.25, "evaluate_seconds": 0.5, "device": "cpu", "threads": 1}
     code = {"commit": "c0ffee" * 6, "dirty": False, "versions": {"torch": "2.13.0"}}
@@ -113,11 +117,26 @@ def write_cell(folder: Path, task: str, model: str, seeds: tuple[int, ...], plan
     )
     history = pd.concat([history_of(metric, values[s], s) for s in seeds])
     write_parquet(folder / "history.parquet", history, plans["train"])
+    if "tune" in plans:
+        write_tuned(folder, metric, plans)
     for probe in plans["probe"]:
         frame = gradients_of(model, SHAPES[task][0], seeds)
         write_parquet(folder / "probe" / f"{probe}.parquet", frame, plans["probe"][probe])
     for explainer in plans["explain"]:
         write_explained(folder / "explain", explainer, task, model, seeds, plans["explain"])
+
+
+def write_tuned(folder: Path, metric: str, plans: dict) -> None:
+    """Three trials: the second is best, the last diverged."""
+    trials = [
+        {"values": {"recipe.optimizer.lr": rate}, "score": score, "failed": failed}
+        | {"parameters": 1000, "steps": 50}
+        for rate, score, failed in ((0.001, 0.5, ""), (0.01, 0.25, ""), (1.0, None, "no number"))
+    ]
+    if metric == "accuracy":
+        trials[0]["score"] = 0.125
+    found = {"plans": plans["tune"], "metric": metric, "seed": 10_000, "best": 1, "trials": trials}
+    write_json(folder / "tune.json", {**found, "chosen": trials[1]["values"]})
 
 
 def history_of(metric: str, last: float, seed: int) -> pd.DataFrame:

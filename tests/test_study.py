@@ -83,6 +83,43 @@ def test_a_probe_is_changed_by_its_name(conf):
     assert study.probes["gradient_flow"]["sequences"] == 17
 
 
+def test_what_is_tuned_is_named_whole_and_a_range_of_whole_numbers_is_a_list(conf):
+    with_study(
+        conf,
+        GRU + "match: {params: 900}\n"
+        "tune: {lr: {low: 1e-4, high: 1e-1, log: true}, model.layers: {low: 1, high: 3}, "
+        "trials: 5}",
+    )
+    study = compose_study(conf, "mine")
+    assert study.match == {"params": 900, "tolerance": 0.05}
+    assert study.tune == {
+        "values": {
+            "recipe.optimizer.lr": {"low": 1e-4, "high": 0.1, "log": True},
+            "model.layers": [1, 2, 3],
+        },
+        "trials": 5,
+        "budget": None,
+    }
+
+
+def test_match_needs_a_hidden_size_to_find(conf):
+    (conf / "model/mean.yaml").write_text("_target_: lookback.models.transformer.Transformer\n")
+    with_study(conf, "tasks: [adding]\nmodels: [mean]\nseeds: 1\nmatch: {params: 900}")
+    assert "hidden_size" in answer_to(conf)
+
+
+def test_published_figures_name_their_source_and_stand_in_files_of_their_own(conf):
+    with_study(
+        conf, GRU + "published: [bai2018, {task: a, model: b, metric: mse, value: 1, source: c}]"
+    )
+    *first, last = compose_study(conf, "mine").published
+    lstm = next(it for it in first if (it["task"], it["model"]) == ("psmnist", "lstm"))
+    assert lstm["value"] == 0.857
+    assert "Bai, Kolter and Koltun 2018" in lstm["source"]
+    assert "Table 1" in lstm["source"]
+    assert last["source"] == "c"
+
+
 def test_the_question_is_the_comment_that_the_study_begins_with():
     assert compose_study(CONF, "mnist").question.startswith("the tutorial's own network")
 
@@ -99,6 +136,7 @@ def test_composing_imports_neither_torch_nor_numpy():
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(ROOT / "src")})
 
 
+GRU = "tasks: [adding]\nmodels: [gru]\nseeds: 1\n"
 STUDY = """
 tasks: [adding, digits_rows]
 models: [rnn, lstm, gru, attention, transformer]
@@ -108,6 +146,9 @@ trainer: default
 probes: [gradient_flow]
 explainers: [integrated_gradients, occlusion, attention]
 overrides: [trainer.max_epochs=3, model.hidden_size=16]
+match: {params: 70000, tolerance: 0.05}
+tune: {lr: [0.001, 1e-2], recipe.clip: [0.5, null], trials: 3, budget: {steps: 50}}
+published: [bai2018]
 """
 # Where it is planted, what stood there, the mistake, and what should be suggested.
 MISTAKES = [
@@ -152,6 +193,25 @@ MISTAKES = [
     ("study", "model.hidden_size", "model.hidden", "model.hidden_size"),
     ("study", "model.hidden_size", "models.hidden_size", "model"),
     ("study", "model.hidden_size=16", "model.hidden_size=-16", "at least 1"),
+    ("study", "match:", "matches:", "match"),
+    ("study", "{params:", "{param:", "params"),
+    ("study", "tolerance:", "tolerence:", "tolerance"),
+    ("study", "params: 70000", "params: many", "integer"),
+    ("study", "params: 70000", "params: 0", "at least 1"),
+    ("study", "tune:", "tuning:", "tune"),
+    ("study", "{lr:", "{rl:", "lr"),
+    ("study", "{lr:", "{recipe.lr:", "recipe.optimizer.lr"),
+    ("study", "recipe.clip:", "recipe.clp:", "recipe.clip"),
+    ("study", "recipe.clip:", "clip:", "recipe.clip"),
+    ("study", "recipe.clip: [0.5, null]", "recipe.select: [bets, last]", "best"),
+    ("study", "recipe.clip: [0.5, null]", "model.layer: [1, 2]", "model.layers"),
+    ("study", "trials:", "trial:", "trials"),
+    ("study", "trials: 3", "trials: 0", "at least 1"),
+    ("study", "budget:", "bugdet:", "budget"),
+    ("study", "steps: 50", "step: 50", "steps"),
+    ("study", "bai2018", "bai2081", "bai2018"),
+    ("trainer/default", "budget: null", "budgets: null", "budget"),
+    ("trainer/default", "budget: null", "budget: {flop: 1e9}", "flops"),
     ("trainer/default", "max_epochs:", "max_epoch:", "max_epochs"),
     ("trainer/default", "batch_size:", "batchsize:", "batch_size"),
     ("trainer/default", "batch_size: 64", "batch_size: many", "integer"),
@@ -238,6 +298,33 @@ def test_a_mistake_of_one_letter_or_word_is_answered_with_the_right_one(tmp_path
             "above 0",
         ),
         ("tasks: [adding]\nmodels: [gru]\nseeds: 1\noverrides: [model.dropout=1.5]", "below 1"),
+        (GRU + "tune: {lr: [0.01, -1]}", "cannot try recipe.optimizer.lr=-1"),
+        (GRU + "tune: {lr: 0.01}", "should be of type array or object"),
+        (GRU + "tune: {lr: [0.01, 0.01]}", "names nothing twice"),
+        (GRU + "tune: {trials: 3}", "names nothing to try"),
+        (GRU + "tune: {lr: [1], recipe.optimizer.lr: [2]}", "one thing twice"),
+        (GRU + "tune: {lr: {low: 1e-4, high: 1e-1}}", "how often"),
+        (GRU + "tune: {lr: {low: 1, high: 1e-1}, trials: 3}", "'low' must be below"),
+        (GRU + "tune: {lr: {low: 0, high: 0.1, log: true}, trials: 3}", "both above 0"),
+        (GRU + "tune: {lr: {low: 0.1, hgih: 1}, trials: 3}", "'high'"),
+        (GRU + "tune: {model.layers: {low: 3, high: 1}, trials: 3}", "Swap"),
+        (GRU + "tune: {trainer.max_steps: [10, 20]}", "equally long"),
+        (GRU + "tune: {task.length: [10, 20]}", "adding/gru does not have"),
+        (GRU + "tune: {lr: [1], budget: {steps: 1, epochs: 1}}", "at most 1"),
+        (GRU + "match: {params: 99}\ntune: {model.hidden_size: [9]}", "'match' finds"),
+        (GRU + "match: {tolerance: 0.1}", "'params' is missing"),
+        (GRU + "match: {params: 99, tolerance: 5}", "below 1"),
+        (GRU.replace("1", "[10000]") + "tune: {lr: [1]}", "is the one that tuning uses"),
+        (GRU + "tune: {lr: [1]}\noverrides: ['trainer.budget={seconds: 9}']", "no rerun repeats"),
+        (
+            GRU + "overrides: ['trainer.budget={flops: 1e9}', trainer.max_steps=9]",
+            "A run has one length",
+        ),
+        (GRU + "overrides: ['trainer.budget={flops: 1e9, steps: 9}']", "at most 1"),
+        (
+            "tasks: [adding]\nmodels: [gru, transformer]\nseeds: 1\ntune: {model.heads: [2, 4]}",
+            "adding/gru does not have",
+        ),
     ],
 )
 def test_what_cannot_be_is_said_in_a_sentence(conf, text, said):

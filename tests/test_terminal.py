@@ -96,7 +96,7 @@ def study(tmp_path):
     (tmp_path / "trainer.py").write_text(TRAINER)
     (tmp_path / "results/.plan/train").mkdir(parents=True)
     for model in ("gru", "rnn"):
-        (tmp_path / f"results/.plan/train/{model}.yaml").write_text("{}")
+        (tmp_path / f"results/.plan/train/{model}.yaml").write_text(f'{{"model": "{model}"}}')
     return tmp_path
 
 

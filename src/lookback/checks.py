@@ -56,6 +56,7 @@ ASKED = {
     "exclusiveMaximum": "below {}",
     "minItems": "a list of at least {}",
     "minProperties": "a mapping of at least {}",
+    "maxProperties": "a mapping of at most {}",
     "type": "of type {}",
     "uniqueItems": "a list that names nothing twice",
 }

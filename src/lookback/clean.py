@@ -1,7 +1,7 @@
 """`lookback clean`: deletes the plans, code copies and finished seeds that no result refers to."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from lookback.held import hold
 from lookback.lineage import plans_of
 from lookback.plan import PLANS, started_indices
 from lookback.snapshot import CODE
-from lookback.training.store import RUNS, runs_folder
+from lookback.training.store import RUNS, TUNED, runs_folder, trials_folder
 
 STUDIES = Path("results")
 
@@ -33,11 +33,11 @@ def _clean() -> None:
         kept_plans |= {index.stem, *_plans_in(read_json(index))}
         kept_code.add(Path(read_json(index)["code"]).name)
         kept_runs |= set(_runs_of(read_json(index)))
-    for metrics in STUDIES.glob("*/*/*/metrics.json"):
-        plan = PLANS / "train" / f"{plans_of(metrics).get('train')}.yaml"
-        task = metrics.parents[1] / "task.json"
-        if plan.exists() and task.exists():
-            kept_runs.add(runs_folder(plan, task).name)
+    for cell in STUDIES.glob("*/*/*/"):
+        named = {**plans_of(cell / TUNED), **plans_of(cell / "metrics.json")}
+        kept_runs |= set(
+            _kept_of(cell, {s: PLANS / s / f"{name}.yaml" for s, name in named.items()})
+        )
     freed = 0
     freed += _prune(PLANS.glob("*/*.yaml"), kept_plans)
     freed += _prune(CODE.glob("*"), kept_code)
@@ -48,14 +48,22 @@ def _clean() -> None:
 def _runs_of(index: dict[str, Any]) -> Iterator[str]:
     """The folders of the seeds that a study's cells have or, stopped, will go on with."""
     for cell, stages in index["cells"].items():
-        task = STUDIES / index["study"]["name"] / Path(cell).parent / "task.json"
-        plan = Path(stages["train"]["plan"])
-        if task.exists() and plan.exists():
-            yield runs_folder(plan, task).name
+        plans = {s: Path(stages[s]["plan"]) for s in ("tune", "train") if s in stages}
+        yield from _kept_of(STUDIES / index["study"]["name"] / cell, plans)
+
+
+def _kept_of(cell: Path, plans: Mapping[str, Path]) -> Iterator[str]:
+    """The folders of a cell's trials and seeds under these plans, as far as they are there."""
+    task = cell.parent / "task.json"
+    there = {stage for stage, plan in plans.items() if plan.exists() and task.exists()}
+    if "tune" in there:
+        yield trials_folder(plans["tune"], task).name
+    if "train" in there and (runs := runs_folder(plans["train"], task, cell / TUNED)):
+        yield runs.name
 
 
 def _named_by_results() -> Iterator[str]:
-    for pattern in ("metrics.json", "probe/*.parquet", "explain/*.npz"):
+    for pattern in ("metrics.json", TUNED, "probe/*.parquet", "explain/*.npz"):
         for path in STUDIES.glob(f"*/*/*/{pattern}"):
             yield from plans_of(path).values()
     for path in STUDIES.glob("*/*/task.json"):

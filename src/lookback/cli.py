@@ -37,6 +37,7 @@ def _port(text: str) -> int:
 STAGES: dict[str, tuple[str, dict[str, Callable[[str], Any]]]] = {
     "download": ("lookback.data.download", {"plan": Path, "out": Path}),
     "prepare": ("lookback.data.prepare", {"plan": Path, "out": Path}),
+    "tune": ("lookback.training.tune", {"plan": Path, "task": Path, "out": Path}),
     "train": (
         "lookback.training.train",
         {"plan": Path, "task": Path, "seeds": _seeds, "out": Path},

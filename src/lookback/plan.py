@@ -9,10 +9,16 @@ import json
 import os
 import platform
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import (
+    PackageNotFoundError,
+    metadata,
+    packages_distributions,
+    version,
+)
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +36,7 @@ LAYOUT = 1  # of results/; raised when files of another version could be misread
 STAGE_MODULES = {
     "download": "lookback.data.download",
     "prepare": "lookback.data.prepare",
+    "tune": "lookback.training.tune",
     "train": "lookback.training.train",
     "probe": "lookback.probes.probe",
     "explain": "lookback.explain.explain",
@@ -37,16 +44,10 @@ STAGE_MODULES = {
     "report": "lookback.report.report",
     "track": "lookback.tracking",
 }
-# Libraries whose release can change a number, or what is drawn.
-LIBRARIES = {
-    "download": (),
-    "prepare": ("numpy", "torch"),
-    "train": ("numpy", "torch", "pytorch-lightning"),
-    "probe": ("numpy", "torch", "scipy"),
-    "explain": ("numpy", "torch", "captum", "scikit-learn"),
-    "summarise": ("numpy", "pandas", "scipy"),
-    "report": ("matplotlib", "pandas", "jinja2"),
-    "track": ("mlflow",),
+# Packages whose release can change a number, or what is drawn, in whatever stage imports them.
+COUNTED = {
+    *("numpy", "scipy", "pandas", "torch", "pytorch_lightning", "numba", "llvmlite", "optuna"),
+    *("captum", "sklearn", "matplotlib", "jinja2", "mlflow"),
 }
 Stage = dict[str, str]  # {"plan": path}
 
@@ -102,7 +103,8 @@ class _Planner:
             figures = (f"lookback.report.figures.{probe}" for probe in body["study"]["probes"])
             roots += [figure for figure in figures if figure in self.code.hashes]
         code = self.code.of(roots)
-        libraries = {"python": platform.python_version(), **_versions(LIBRARIES[name])}
+        packages = (self.code.packages(code) & COUNTED) | set(_foreign_targets(body))
+        libraries = {"python": platform.python_version(), **_versions(frozenset(packages))}
         plan = {"stage": name, **body, "code": code, "libraries": libraries}
         return {"plan": str(_put(name, plan))}
 
@@ -117,9 +119,14 @@ class _Planner:
         return planned
 
     def cell(self, study: Study, config: CellConfig) -> dict[str, Any]:
-        trained = {"model": config.model, "recipe": config.recipe, "trainer": config.trainer}
-        return {
-            "train": self.stage("train", task=_task(config), **trained),
+        trained = {name: getattr(config, name) for name in ("model", "recipe", "trainer")}
+        trained |= {"task": _task(config), "match": study.match}
+        cell: dict[str, Any] = {}
+        if study.tune:
+            cell["tune"] = self.stage("tune", **trained, tune=study.tune)
+            trained["tuned_by"] = _digest(cell["tune"])
+        return cell | {
+            "train": self.stage("train", **trained),
             "probe": {
                 name: self.stage("probe", probe=probe, **_targets_of(config))
                 for name, probe in study.probes.items()
@@ -154,18 +161,26 @@ def _targets_of(config: CellConfig) -> dict[str, Any]:
 
 def _targets(node: Any) -> Iterator[str]:
     """The module of each `_target_` inside the package."""
+    return (it for it in _modules(node) if it.partition(".")[0] == snapshot.PACKAGE)
+
+
+def _foreign_targets(node: Any) -> Iterator[str]:
+    """The package of each `_target_` outside ours: «torch» of torch.optim.AdamW."""
+    tops = (it.partition(".")[0] for it in _modules(node))
+    return (it for it in tops if it != snapshot.PACKAGE and it not in sys.stdlib_module_names)
+
+
+def _modules(node: Any) -> Iterator[str]:
+    """The module of each `_target_`; a list there holds modules already."""
     if isinstance(node, Mapping):
         if "_target_" in node:
             said = node["_target_"]
-            for target in [said] if isinstance(said, str) else said:
-                module = target if not isinstance(said, str) else target.rpartition(".")[0]
-                if module.partition(".")[0] == snapshot.PACKAGE:
-                    yield module
+            yield from [said.rpartition(".")[0]] if isinstance(said, str) else said
         for value in node.values():
-            yield from _targets(value)
+            yield from _modules(value)
     elif isinstance(node, list):
         for value in node:
-            yield from _targets(value)
+            yield from _modules(value)
 
 
 def differences(stage: str, before: str, now: str) -> list[str]:
@@ -196,14 +211,25 @@ def _flat(node: Any, at: str = "") -> Iterator[tuple[str, Any]]:
 
 
 @cache
-def _versions(names: tuple[str, ...]) -> dict[str, str]:
+def _versions(packages: frozenset[str]) -> dict[str, str]:
+    """The version of the distribution that brings each package, by the distribution's name."""
     found = {}
-    for name in names:
+    for package in sorted(packages):
+        name = _distribution(package)
         try:
             found[name] = version(name)
         except PackageNotFoundError as error:
             raise Mistake(f"the package {name} is not installed here; run `make setup`.") from error
     return found
+
+
+@cache
+def _distribution(package: str) -> str:
+    """The name under which a package is installed: scikit-learn for sklearn."""
+    try:
+        return str(metadata(package)["Name"])
+    except PackageNotFoundError:
+        return packages_distributions().get(package, [package])[0]
 
 
 def _put(stage: str, content: Mapping[str, Any]) -> Path:
@@ -220,12 +246,13 @@ def _described(study: Study) -> dict[str, Any]:
     """What summary, report and tracking know of a study."""
     tasks = {task: _task(config) for (task, _), config in study.cells.items()}
     models = {model: config.model for (_, model), config in study.cells.items()}
-    said = {key: it for key, it in asdict(study).items() if key not in ("cells", "tracking")}
+    apart = ("cells", "tracking", "match")
+    said = {key: it for key, it in asdict(study).items() if key not in apart}
     trained = {
         f"{task}/{model}": {"recipe": config.recipe, "trainer": config.trainer}
         for (task, model), config in study.cells.items()
     }
-    return {**said, "tasks": tasks, "models": models, "trained": trained, "matched": None}
+    return {**said, "tasks": tasks, "models": models, "trained": trained, "matched": study.match}
 
 
 def _expected(
@@ -233,14 +260,16 @@ def _expected(
 ) -> dict[str, Any]:
     """The plans that each result of a cell must name to count as current."""
     task = tasks[name.partition("/")[0]]
-    plans = {"prepare": _digest(task["prepare"]), "train": _digest(cell["train"])}
+    before = {"prepare": _digest(task["prepare"])}
     if task["dataset"]:
-        plans["download"] = _digest(datasets[task["dataset"]])
+        before["download"] = _digest(datasets[task["dataset"]])
+    tuned = {"tune": _digest(cell["tune"])} if "tune" in cell else {}
+    plans = {**before, **tuned, "train": _digest(cell["train"])}
     measured = {
         stage: {option: {**plans, stage: _digest(it)} for option, it in cell[stage].items()}
         for stage in ("probe", "explain")
     }
-    return {"train": plans, **measured}
+    return {**({"tune": before | tuned} if tuned else {}), "train": plans, **measured}
 
 
 def _digest(stage: Stage) -> str:
@@ -250,8 +279,10 @@ def _digest(stage: Stage) -> str:
 def result_paths(
     study: str, cell: str, stages: Mapping[str, Any]
 ) -> Iterator[tuple[Path, str, str]]:
-    """Each result of a cell that names plans: its path, stage, and option (empty for train)."""
+    """Each result of a cell that names plans: its path, stage, and option, empty where none is."""
     folder = Path("results", study, cell)
+    if "tune" in stages:
+        yield folder / store.TUNED, "tune", ""
     yield folder / "metrics.json", "train", ""
     for option in stages["probe"]:
         yield folder / "probe" / f"{option}.parquet", "probe", option
@@ -294,7 +325,8 @@ def start(index: Path) -> None:
     planned = read_json(index)
     folder = Path("results", planned["study"]["name"])
     for cell, stages in planned["cells"].items():
-        store.want(folder / cell, _digest(stages["train"]))
+        for stage in {"tune", "train"} & set(stages):
+            store.want(folder / cell, _digest(stages[stage]), stage)
     write_text(folder / STARTED, f"{index}\n")
 
 

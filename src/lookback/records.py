@@ -68,13 +68,14 @@ def finished(document: Mapping[str, Any]) -> Iterator[Family]:
             continue
         seeds = _trained(cell, parent, {seed.tags["seed"]: seed for seed in begun})
         measured, holes = _measured(cell)
+        tuned = _tuned(cell)
         whole = replace(
             parent,
             start=min((seed.start for seed in seeds if seed.start is not None), default=None),
             end=max((seed.end for seed in seeds if seed.end is not None), default=None),
             missing="; ".join([f"seed {seed}: not there" for seed in _absent(cell)] + holes),
             notes=_commit(_of_seeds(cell, "cost.json").values()),
-            params=_params(cell.folder / "config.yaml"),
+            params={**_params(cell.folder / "config.yaml"), **tuned},
             results=tuple(_summary(summary, cell)),
             files={**measured, **_figures(figures, cell, names)},
         )
@@ -100,11 +101,11 @@ def cells_of_study(document: Mapping[str, Any]) -> list[Cell]:
 
 
 def journals(cell: Cell) -> dict[int, Path]:
-    """Where the journal of each seed lies, or will; none before the task is prepared."""
-    task = cell.folder.parent / "task.json"
-    if not task.exists():
+    """Where the journal of each seed lies, or will; none before the task is prepared and tuned."""
+    task, tuned = cell.folder.parent / "task.json", cell.folder / store.TUNED
+    runs = store.runs_folder(_train_plan(cell), task, tuned)
+    if runs is None:
         return {}
-    runs = store.runs_folder(_train_plan(cell), task)
     return {seed: store.journal(store.seed_folder(runs, seed)) for seed in sorted(cell.seeds)}
 
 
@@ -232,7 +233,9 @@ def _flat(value: Any, name: str) -> Iterator[tuple[str, str]]:
 
 def _measured(cell: Cell) -> tuple[dict[str, Path], list[str]]:
     """The cell's own files that count, by their path in it, and what is missing of them."""
-    files = {name: cell.folder / name for name in ("config.yaml", "metrics.json", "cost.json")}
+    names = ["config.yaml", "metrics.json", "cost.json"]
+    names += [store.TUNED] if "tune" in cell.expected else []
+    files = {name: cell.folder / name for name in names}
     holes = []
     for stage, ending in (("probe", ".parquet"), ("explain", ".scores.parquet")):
         for name, plans in cell.expected[stage].items():
@@ -243,6 +246,18 @@ def _measured(cell: Cell) -> tuple[dict[str, Path], list[str]]:
             else:
                 files[path] = cell.folder / path
     return files, holes
+
+
+def _tuned(cell: Cell) -> dict[str, str]:
+    """How a cell was tuned; what was chosen stands among its params, each trial in tune.json."""
+    if "tune" not in cell.expected:
+        return {}
+    said = read_json(cell.folder / store.TUNED)
+    keys = " ".join(sorted(said["chosen"]))
+    lost = sum(trial["score"] is None for trial in said["trials"])
+    best = said["trials"][said["best"]]["score"]
+    counts = {"tune.trials": len(said["trials"]), "tune.diverged": lost, "tune.score": best}
+    return {"tune.keys": keys, **{name: json.dumps(it) for name, it in counts.items()}}
 
 
 def _summary(summary: Path, cell: Cell) -> Iterator[Point]:

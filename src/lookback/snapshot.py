@@ -26,11 +26,19 @@ CAPTIONS = "figures"  # the package whose modules' docstrings stand in the repor
 
 @dataclass(frozen=True)
 class Fingerprints:
-    """The hash of each module, what it reaches by import, and the hashes of data by folder."""
+    """By module: its hash, what it reaches by import, and the packages of others that it imports.
+
+    By folder: the hashes of its data.
+    """
 
     hashes: dict[str, str]
     reached: dict[str, list[str]]
+    foreign: dict[str, list[str]]
     data: dict[str, dict[str, str]]
+
+    def packages(self, code: Iterable[str]) -> set[str]:
+        """The packages of others that these modules import, inside functions too."""
+        return {name for module in code for name in self.foreign.get(module, [])}
 
     def of(self, roots: Iterable[str]) -> dict[str, str]:
         """Hashes of `roots`, all they import, every parent package, and data files beside them.
@@ -117,18 +125,21 @@ def fingerprints(home: Path) -> Fingerprints:
     if kept.exists():
         return Fingerprints(**read_json(kept))
     hashes: dict[str, str] = {}
+    foreign: dict[str, list[str]] = {}
     data: dict[str, dict[str, str]] = {}
     for path in sorted((home / PACKAGE).rglob("*")):
         if path.suffix == ".py":
             dotted = path.relative_to(home).with_suffix("")
             if all(part.isidentifier() for part in dotted.parts):  # else no import can name it
-                hashes[_module(dotted)] = _hash_of_code(path)
+                tree = _tree(path)
+                foreign[_module(dotted)] = sorted(_foreign(tree))
+                hashes[_module(dotted)] = _hash_of_code(tree, path)
         elif path.is_file() and "__pycache__" not in path.parts:
             folder = next(it for it in path.parents if (it / "__init__.py").exists())
             owner = ".".join(folder.relative_to(home).parts)
             name = path.relative_to(home).as_posix()
             data.setdefault(owner, {})[name] = digest(path.read_bytes())[:8]
-    found = Fingerprints(hashes, _reached(home, hashes), data)
+    found = Fingerprints(hashes, _reached(home, hashes), foreign, data)
     write_json(kept, found.__dict__)
     return found
 
@@ -161,14 +172,29 @@ def _importable(home: Path) -> Iterator[None]:
         sys.modules.update(live)
 
 
-def _hash_of_code(path: Path) -> str:
+def _tree(path: Path) -> ast.Module:
     live = Path("src", *path.parts[-len(path.parts) + 3 :])
     if not (path.parent / "__init__.py").exists():  # what imports such a module is not to be seen
         raise Mistake(f"{live.parent}/ has no __init__.py; its modules need one to be found.")
     try:
-        tree = ast.parse(path.read_bytes())
+        return ast.parse(path.read_bytes())
     except SyntaxError as error:
         raise Mistake(f"{live}, line {error.lineno}: {error.msg}. Nothing was started.") from error
+
+
+def _foreign(tree: ast.Module) -> set[str]:
+    """The top packages of what a module imports, without our own and Python's."""
+    named = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            named |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            named.add(node.module)
+    tops = {name.partition(".")[0] for name in named}
+    return tops - {PACKAGE} - sys.stdlib_module_names
+
+
+def _hash_of_code(tree: ast.Module, path: Path) -> str:
     for node in ast.walk(tree):
         if isinstance(node, ast.Module) and path.parent.name == CAPTIONS:
             continue

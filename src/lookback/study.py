@@ -6,19 +6,20 @@ Overrides are laid on copies, so that a key that does not exist is answered with
 """
 
 import copy
+import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cache
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from lookback.checks import check_options, check_settings, check_target, did_you_mean
+from lookback.conditions import candidates, check_trainer, match_of, published_of, tune_of
 from lookback.errors import Mistake
+from lookback.overrides import Override, first_line, parse
 
-GROUPS = ("task", "model", "recipe", "trainer", "probe", "explainer", "tracking", "study")
 DEFAULT_STUDY = "quick"
 
 
@@ -45,6 +46,8 @@ class Study:
     explainers: Mapping[str, Mapping[str, Any]]
     tracking: Mapping[str, Any]
     published: tuple[Mapping[str, Any], ...] = ()
+    match: Mapping[str, Any] | None = None  # params, tolerance
+    tune: Mapping[str, Any] | None = None  # values by dotted key, trials, budget
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ def compose_study(conf: Path, name: str, overrides: Sequence[str] = ()) -> Study
     check_options("the study", [name], folder.names("study"), "conf/study/")
     path = conf / "study" / f"{name}.yaml"
     said = _load(path)
-    parsed = [_parse(override, "--config overrides") for override in overrides]
+    parsed = [parse(override, "--config overrides") for override in overrides]
     for override in parsed:
         if override.group == "study":
             override.lay_on(said)
@@ -128,9 +131,9 @@ def _compose(
     choices = {group: said.get(group, "default") for group in ("recipe", "trainer")}
     layers = {
         (task.name, model.name): [
-            *(_parse(text, where) for text in (*said.get("overrides", []), *task.overrides)),
-            *(_own_of(model, _parse(text, where)) for text in model.overrides),
-            *(_parse(text, "--config overrides") for text in overrides),
+            *(parse(text, where) for text in (*said.get("overrides", []), *task.overrides)),
+            *(_own_of(model, parse(text, where)) for text in model.overrides),
+            *(parse(text, "--config overrides") for text in overrides),
         ]
         for task in tasks
         for model in models
@@ -144,12 +147,21 @@ def _compose(
         folder.require(group, option, where)
     folder.compose(wanted)
 
+    bases = {(task.name, model.name): (task, model) for task in tasks for model in models}
     cells = {
-        (task.name, model.name): _cell(folder, task, model, choices, layers[task.name, model.name])
-        for task in tasks
-        for model in models
+        key: _cell(folder, task, model, choices, layers[key])
+        for key, (task, model) in bases.items()
     }
-    general = [_parse(text, where) for text in (*said.get("overrides", []), *overrides)]
+    said_of = {"/".join(key): vars(config) for key, config in cells.items()}
+    tune = tune_of(said, said_of, seeds, where)
+    for key, config in cells.items():
+        check_trainer(config.trainer, tune, where)
+        for tried in _candidates(tune, where):
+            try:
+                _cell(folder, *bases[key], choices, [*layers[key], tried])
+            except Mistake as mistake:
+                raise Mistake(f"{where}: 'tune' cannot try {tried.text}.\n{mistake}") from None
+    general = [parse(text, where) for text in (*said.get("overrides", []), *overrides)]
     measures = {
         group: _measures(folder, group, said.get(f"{group}s", []), general)
         for group in ("probe", "explainer")
@@ -165,11 +177,13 @@ def _compose(
         tracking=_with_overrides(
             folder, "tracking", said.get("tracking", "local"), [o for o in general if o.keys]
         ),
-        published=tuple(said.get("published", [])),
+        published=tuple(published_of(folder.folder, said.get("published", []), where)),
+        match=match_of(said, {model: it.model for (_, model), it in cells.items()}, where),
+        tune=tune,
     )
 
 
-def _own_of(model: _Variant, override: "_Override") -> "_Override":
+def _own_of(model: _Variant, override: Override) -> Override:
     if override.group not in ("model", "recipe", "trainer"):
         raise Mistake(
             f"{override.where}: model '{model.name}' has the override '{override.text}', but a "
@@ -183,7 +197,7 @@ def _cell(
     task: _Variant,
     model: _Variant,
     choices: Mapping[str, str],
-    overrides: Sequence["_Override"],
+    overrides: Sequence[Override],
 ) -> CellConfig:
     chosen = {**choices, **{o.group: o.choice for o in overrides if o.choice}}
     options = {"task": task.base, "model": model.base, **chosen}
@@ -195,8 +209,17 @@ def _cell(
     )
 
 
+def _candidates(tune: Mapping[str, Any] | None, where: str) -> Iterator[Override]:
+    """Every value that is tried, as an override: laid on a cell, it is held against the schemas."""
+    for key, choices in (tune["values"] if tune else {}).items():
+        group, *keys = key.split(".")
+        for value in candidates(key, choices, where):
+            text = f"{key}={json.dumps(value)}"
+            yield Override(text, where, group, tuple(keys), value, None, False, False)
+
+
 def _with_overrides(
-    folder: _Conf, group: str, option: str, overrides: Sequence["_Override"]
+    folder: _Conf, group: str, option: str, overrides: Sequence[Override]
 ) -> dict[str, Any]:
     own = [override for override in overrides if override.group == group and not override.choice]
     key = (group, option, *(".".join(o.keys) + o.text for o in own))
@@ -222,13 +245,13 @@ def _resolved(config: dict[str, Any], where: str) -> dict[str, Any]:
     try:
         resolved = OmegaConf.to_container(OmegaConf.create(config), resolve=True)
     except OmegaConfBaseException as error:
-        raise Mistake(f"{where}: {_first_line(error)}.") from error
+        raise Mistake(f"{where}: {first_line(error)}.") from error
     assert isinstance(resolved, dict)
     return {str(key): value for key, value in resolved.items()}
 
 
 def _measures(
-    folder: _Conf, group: str, names: Sequence[str], overrides: Sequence["_Override"]
+    folder: _Conf, group: str, names: Sequence[str], overrides: Sequence[Override]
 ) -> dict[str, dict[str, Any]]:
     """The probes, or explainers, of a study; `probe.gradient_flow.sequences=64` changes one."""
     own = [override for override in overrides if override.group == group]
@@ -254,85 +277,18 @@ def _variants(said: Sequence[str] | Mapping[str, Any]) -> list[_Variant]:
     ]
 
 
-@dataclass(frozen=True)
-class _Override:
-    """One Hydra override, split: `trainer.max_epochs=2`, `recipe=chrono`, `~model.dropout`."""
-
-    text: str
-    where: str
-    group: str
-    keys: tuple[str, ...]  # below the group; empty for a choice
-    value: Any
-    choice: str | None
-    adds: bool
-    deletes: bool
-
-    def below(self) -> "_Override":
-        """The same change, seen from one key further down."""
-        return replace(self, keys=self.keys[1:])
-
-    def lay_on(self, config: dict[str, Any]) -> None:
-        """Change `config` in place. Raises Mistake where the key is not there."""
-        node: Any = config
-        for depth, key in enumerate(self.keys):
-            last = depth == len(self.keys) - 1
-            if not isinstance(node, dict) or (key not in node and not (last and self.adds)):
-                known = list(node) if isinstance(node, dict) else []
-                if last and self.group == "study":
-                    break  # a study's keys have their own schema, which knows those not yet said
-                at = ".".join((self.group, *self.keys[:depth]))
-                raise Mistake(
-                    f"{self.where}: '{self.text}' changes '{key}', which {at} does not have.\n"
-                    + did_you_mean(f"{at}.{key}", [f"{at}.{name}" for name in known])
-                )
-            if last:
-                break
-            node = node[key]
-        if self.deletes:
-            node.pop(self.keys[-1], None)
-        else:
-            node[self.keys[-1]] = self.value
+class _Loader(yaml.SafeLoader):
+    """YAML as Hydra reads conf/: 1e-3 is a number, which YAML 1.1 takes for a word."""
 
 
-@cache
-def _parse(text: str, where: str) -> _Override:
-    """Split an override by Hydra's own grammar. Raises Mistake where it has another form."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    try:
-        parsed = OverridesParser.create().parse_override(str(text))
-    except HydraException as error:
-        raise Mistake(
-            f"{where}: '{text}' is not an override: {_first_line(error)}.\n"
-            "Write it like 'trainer.max_epochs=2' or 'recipe=tutorial'."
-        ) from error
-    group, *keys = parsed.key_or_group.split(".")
-    if group not in GROUPS:
-        raise Mistake(
-            f"{where}: '{text}' begins with '{group}', which is no group of conf/.\n"
-            + did_you_mean(group, GROUPS)
-        )
-    if parsed.is_sweep_override():
-        raise Mistake(
-            f"{where}: '{text}' is a sweep. A study sweeps by its own grid: name a variant under "
-            "'models' or 'tasks' for each value."
-        )
-    value = None if parsed.is_delete() else parsed.value()
-    if not keys and group not in ("recipe", "trainer"):
-        raise Mistake(
-            f"{where}: '{text}' chooses a whole {group}; a study names its {group}s under "
-            f"'{group}s'. To change a setting write '{group}.<key>=…'."
-        )
-    choice = None if keys else str(value)
-    return _Override(
-        str(text), where, group, tuple(keys), value, choice, parsed.is_add(), parsed.is_delete()
-    )
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
 
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        said = yaml.safe_load(path.read_text(encoding="utf-8"))
+        said = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except yaml.YAMLError as error:
         raise Mistake(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(said, dict):
@@ -349,7 +305,3 @@ def question_of(path: Path) -> str:
         lines.append(line.lstrip("# "))
     text = " ".join(lines)
     return re.sub(r"^conf/\S+\.yaml\s*[—–-]\s*", "", text)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]

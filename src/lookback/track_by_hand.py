@@ -63,8 +63,9 @@ def _seeds(index: dict[str, Any]) -> dict[str, Path | None]:
     """The folder of each seed of a study; none before its task is prepared."""
     found: dict[str, Path | None] = {}
     for cell, stages in index["cells"].items():
-        task = Path("results", index["study"]["name"], cell).parent / "task.json"
-        runs = store.runs_folder(Path(stages["train"]["plan"]), task) if task.exists() else None
+        folder = Path("results", index["study"]["name"], cell)
+        plan = Path(stages["train"]["plan"])
+        runs = store.runs_folder(plan, folder.parent / "task.json", folder / store.TUNED)
         for seed in index["study"]["seeds"]:
             found[f"{cell} seed {seed}"] = store.seed_folder(runs, seed) if runs else None
     return found

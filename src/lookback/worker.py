@@ -23,9 +23,9 @@ from pathlib import Path
 
 SOCKET = "LOOKBACK_WORKER"  # the environment's name for the server's address
 LONGEST = 103  # bytes of an address: 107 on Linux, fewer on macOS
-STAGES = ("prepare", "train", "probe", "explain", "summarise", "report")
+STAGES = ("prepare", "tune", "train", "probe", "explain", "summarise", "report")
 IMPORTS = (
-    "lookback.training.train",
+    "lookback.training.tune",
     "lookback.probes.probe",
     "lookback.explain.explain",
     "lookback.summarise.summarise",

@@ -51,9 +51,11 @@ class Job:
         task = next((name for name in self.inputs if name.endswith("/task.json")), None)
         if self.rule != "train" or plan is None or task is None:
             return None
-        from lookback.training.store import runs_folder
+        from lookback.training.store import TUNED, runs_folder
 
-        return Journals(runs_folder(Path(plan), Path(task)), self.seeds)
+        tuned = next((name for name in self.inputs if name.endswith(f"/{TUNED}")), TUNED)
+        runs = runs_folder(Path(plan), Path(task), Path(tuned))
+        return Journals(runs, self.seeds) if runs else None
 
     def follow(self) -> list[Seed]:
         """What the seeds of a train job have reached; nothing for other jobs."""

@@ -39,6 +39,22 @@ def numbers(task, split):
     return (task.dataset(split).inputs[:, 0, 0] * 255).round().int().tolist()
 
 
+def test_one_order_of_pixels_is_drawn_for_all_images_of_all_splits(in_tmp):
+    tiny()
+    for path in Path("results/data/mnist").glob("*-images-*"):  # images that are not all alike
+        head = path.read_bytes()[:16]
+        path.write_bytes(head + np.random.default_rng(1).bytes(path.stat().st_size - 16))
+    drawn = np.random.default_rng(4).permutation(784)
+    for split in SPLITS:
+        plain, permuted = (
+            mnist(order="pixels", permutation=seed).dataset(split) for seed in (None, 4)
+        )
+        assert torch.equal(permuted.inputs, plain.inputs[:, drawn])
+        assert torch.equal(permuted.target, plain.target)
+    assert sorted(drawn) == list(range(784))
+    assert not np.array_equal(drawn, np.arange(784))
+
+
 def test_idx_is_read_as_its_bytes_say(tmp_path):
     path = tmp_path / "array"
     path.write_bytes(IDX)

@@ -11,12 +11,13 @@ from lookback.tables import read_parquet
 from tests.fake_study import VALUES, write_study
 
 COLUMNS = {
-    "results": "task model metric better mean low high seeds parameters baseline baseline_name "
-    "chance best reason",
+    "results": "task model metric better mean low high seeds parameters hidden_size baseline "
+    "baseline_name chance best reason",
     "runs": "task model seed metric value",
     "history": "task model seed step split metric value",
     "scores": "task model explainer score mean low high chance seeds reason",
     "cost": "task model seed train_seconds evaluate_seconds device threads commit dirty versions",
+    "tuning": "task model trial values metric score parameters steps chosen reason",
     "missing": "task model what reason",
 }
 

@@ -4,9 +4,10 @@
 
 Every folder in FOLDER is a project. It gets `jobs.json`, with the plan of each job and the jobs
 that it comes after, and `found.json`, with a digest of what its results mean; those named
-ONLY_PLANNED get only the former. A job that comes after one whose results differ from those of the
-first project is not run: what it reads is changed. This process has the libraries and nothing of
-lookback, so that a fork imports the project's own code.
+ONLY_PLANNED get only the former. Its `base.txt` names the project that it is an edit of: a job that
+comes after one whose results differ from those there is not run, since what it reads is changed.
+This process has the libraries and nothing of lookback, so that a fork imports the project's own
+code.
 """
 
 import hashlib
@@ -54,18 +55,22 @@ class Job:
 
 
 def main(folder: Path, only_planned: list[str]) -> None:
-    """Plan and run all projects, the first alone, since all others are held against it."""
+    """Plan and run all projects, those first that others are held against (`base.txt`)."""
     warm_up()
-    first, *others = sorted(folder.iterdir())
-    in_a_fork(lambda: do(first, first, runs=True))
-    os.wait()
+    projects = sorted(folder.iterdir())
+    bases = {project: folder / (project / "base.txt").read_text() for project in projects}
+    for base in sorted(set(bases.values())):
+        in_a_fork(lambda base=base: do(base, base, runs=True))
+        os.wait()
     running = 0
-    for project in others:
+    for project in projects:
+        if project in bases.values():
+            continue
         if running == SIDE_BY_SIDE:
             os.wait()
             running -= 1
         runs = project.name not in only_planned
-        in_a_fork(lambda project=project, runs=runs: do(project, first, runs=runs))
+        in_a_fork(lambda project=project, runs=runs: do(project, bases[project], runs=runs))
         running += 1
     for _ in range(running):
         os.wait()
@@ -94,7 +99,7 @@ def in_a_fork(act: Callable[[], None]) -> int:
     return child
 
 
-def do(project: Path, first: Path, *, runs: bool) -> None:
+def do(project: Path, base: Path, *, runs: bool) -> None:
     """Plan from the project's own code, as the Snakefile does; run from the copy that it took."""
     os.chdir(project)
     log = os.open("log.txt", os.O_WRONLY | os.O_CREAT)
@@ -107,7 +112,7 @@ def do(project: Path, first: Path, *, runs: bool) -> None:
     Path("jobs.json").write_text(json.dumps(said))
     if runs:
         sys.path.insert(0, str(Path(index["code"]).absolute()))
-        known = None if project == first else json.loads((first / "found.json").read_text())
+        known = None if project == base else json.loads((base / "found.json").read_text())
         Path("found.json").write_text(json.dumps(run(planned, known)))
 
 
@@ -149,8 +154,12 @@ def jobs_of_cell(name: str, stages: dict[str, Any], seeds: list[int]) -> Iterato
     arguments = {"task": facts, "seeds": ",".join(map(str, seeds)), "out": cell}
     declared = {"plan": stages["train"]["plan"], "seeds": seeds}
     names = ("history.*", "metrics.*", "predictions.*", "checkpoints/*")
-    files = [(cell, each) for each in names]
-    yield job("train", name, declared, [prepared], arguments, *files)
+    files, before = [(cell, each) for each in names], [prepared]
+    if "tune" in stages:
+        tuning = {"task": facts, "out": cell / "tune.json"}
+        yield job("tune", name, stages["tune"], before, tuning, (cell, "tune.json"))
+        before = [prepared, f"tune {name}"]
+    yield job("train", name, declared, before, arguments, *files)
     for stage, suffix in (("probe", "parquet"), ("explain", "npz")):
         for option, it in stages[stage].items():
             arguments = {"cell": cell, "out": cell / stage / f"{option}.{suffix}"}

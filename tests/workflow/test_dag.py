@@ -361,6 +361,66 @@ def test_a_plan_of_a_hundred_cells_is_quick_to_make_and_imports_no_torch(fresh):
     assert "100 train" in said
 
 
+EQUAL = """# conf/study/small.yaml — under equal conditions, who adds best?
+tasks:
+  adding: {overrides: [task.length=10, task.train=96, task.validation=32, task.test=48]}
+models: [rnn, gru]
+seeds: 2
+match: {params: 300, tolerance: 0.2}
+tune: {lr: [1e-2, 1e-9], budget: {steps: 12}}
+overrides: [trainer.batch_size=16, trainer.max_epochs=2, trainer.log_every=2]
+probes: [gradient_flow]
+"""
+
+
+def test_a_study_under_equal_conditions_tunes_matches_and_reruns_no_more_than_it_must(fresh):
+    study = "conf/study/small.yaml"
+    (fresh.root / study).write_text(EQUAL)
+    fresh.run()
+    for model in ("rnn", "gru"):
+        cell = fresh.study / "adding" / model
+        tuned, metrics = read_json(cell / "tune.json"), read_json(cell / "metrics.json")
+        assert tuned["chosen"] == {"recipe.optimizer.lr": 0.01}
+        assert [trial["steps"] for trial in tuned["trials"]] == [12, 12]
+        assert abs(metrics["parameters"] - 300) <= 60
+        assert f"hidden_size: {metrics['hidden_size']}\n" in (cell / "config.yaml").read_text()
+    page = (fresh.study / "report/index.html").read_text()
+    assert "nearest to 300 parameters" in page
+    assert "recipe.optimizer.lr" in page
+    query = "select count(*) from params where key = 'tune.trials' and value = '2'"
+    database = sqlite3.connect(fresh.root / "results/mlflow.db")
+    assert database.execute(query).fetchone() == (2,)
+    assert fresh.planned() == set()
+
+    before = fresh.contents()
+    trained = {
+        path: path.stat().st_mtime_ns for path in fresh.root.glob("results/.runs/*/*/done.*")
+    }
+    assert len(trained) == 2 * (2 + 2)  # trials and seeds of each model
+    fresh.edit(study, "1e-9]", "1e-9, 1e-8]")
+    planned = fresh.planned()
+    assert {"tune adding/gru", "train adding/gru", "probe adding/gru gradient_flow"} <= planned
+    assert "prepare adding" not in planned
+    fresh.run()
+    again = {path: path.stat().st_mtime_ns for path in fresh.root.glob("results/.runs/*/*/done.*")}
+    assert trained.items() <= again.items()
+    assert len(again) == len(trained) + 2  # the new value of each model alone
+    fresh.edit(study, "1e-9, 1e-8]", "1e-9]")
+    fresh.lookback("clean")
+    fresh.run()
+    assert fresh.contents() == before
+    assert {path: path.stat().st_mtime_ns for path in again} == again
+
+
+def test_a_cell_that_cannot_be_matched_is_neither_tuned_nor_trained_and_says_why(fresh):
+    (fresh.root / "conf/study/small.yaml").write_text(EQUAL.replace("[rnn,", "[transformer,"))
+    said = fresh.run(status=1)
+    assert re.search(r"FAILED tune adding/transformer: no hidden_size of .* has 300 param", said)
+    assert not (fresh.study / "adding/transformer/log/train.log").exists()
+    assert (fresh.study / "adding/gru/metrics.json").exists()
+    assert "no hidden_size of" in (fresh.study / "report/index.html").read_text()
+
+
 def test_one_run_by_hand_is_the_study_s_own(finished):
     small = ["task.length=10", "task.train=96", "task.validation=32", "task.test=48"]
     small += [

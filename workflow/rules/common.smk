@@ -54,7 +54,7 @@ def planned(stage):
         if stage == "prepare":
             return INDEX["tasks"][wildcards.task]["prepare"]
         found = CELLS[f"{wildcards.task}/{wildcards.model}"][stage]
-        return found if stage == "train" else found[wildcards.get(stage)]
+        return found if stage in ("tune", "train") else found[wildcards.get(stage)]
 
     return find
 

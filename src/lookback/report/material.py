@@ -26,6 +26,7 @@ class Material:
     history: pd.DataFrame
     cost: pd.DataFrame
     scores: pd.DataFrame
+    tuning: pd.DataFrame
     missing: pd.DataFrame
     probes: Mapping[str, pd.DataFrame]
 
@@ -34,6 +35,17 @@ class Material:
         """What the plan says of the study."""
         study: Mapping[str, Any] = self.document["study"]
         return study
+
+    @property
+    def sizes(self) -> str:
+        """Whether the models have as many parameters, in a sentence: it stands in every table."""
+        match = self.study["matched"]
+        if not match:
+            return "Not matched: the models differ in parameters."
+        return (
+            f"Matched: each model's hidden size is the one whose network comes nearest to "
+            f"{match['params']:,} parameters, within {match['tolerance']:.1%}."
+        )
 
     def reached(self, task: str) -> pd.DataFrame:
         """The rows of `results` of a task that hold a number."""
@@ -64,7 +76,7 @@ def read(plan: Path, summary: Path) -> Material:
         frame = read_parquet(summary / f"{name}.parquet")
         return frame.astype({"task": tasks, "model": models})
 
-    names = ("results", "runs", "history", "cost", "scores", "missing")
+    names = ("results", "runs", "history", "cost", "scores", "tuning", "missing")
     return Material(
         plans=plan.parents[1],
         digest=plan.stem,

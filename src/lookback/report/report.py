@@ -27,6 +27,7 @@ from lookback.report.tables import (
     missing_tables,
     results_table,
     score_tables,
+    tuning_table,
 )
 
 
@@ -87,8 +88,10 @@ def result_section(
     figures = []
     if len(frame):
         figures.append(page.figure(f"results_{task}", f"Results on {task}", results.draw(frame)))
-    table = page.table(results_table(material, task, tracked))
-    return Section(task, caption(results), figures, [table])
+    tables = [page.table(results_table(material, task, tracked))]
+    if (material.tuning["task"] == task).any():
+        tables.append(page.table(tuning_table(material, task)))
+    return Section(task, caption(results), figures, tables)
 
 
 def curve_section(material: Material, page: Page) -> Section:
@@ -113,7 +116,7 @@ def probe_section(material: Material, page: Page, probe: str) -> Section:
     if frame.empty:
         return Section(title, "Nothing to show.")
     if module is None:
-        return Section(title, "", tables=[page.table(means_table(probe, frame))])
+        return Section(title, "", tables=[page.table(means_table(probe, frame, material.sizes))])
     figures = [
         page.figure(f"{probe}_{task}", f"{title} on {task}", module.draw(own))
         for task, own in frame.groupby("task", observed=True)

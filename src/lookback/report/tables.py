@@ -1,5 +1,6 @@
 """The tables of the report: as they are shown, in few digits, and as CSV, in all of them."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,10 @@ from lookback.report.material import Material
 from lookback.report.receipts import Receipt
 
 NONE = "–"
+COMPUTE = {
+    "flops": "{:g} floating-point operations",
+    "seconds": "{:g} seconds of steps as measured once, so it is outside the claim of equal reruns",
+}
 SCORES = {
     "evidence_auc": "Does the attribution find the evidence? Area under the ROC curve.",
     "deletion": "Does the answer change without the steps that the attribution ranks highest?",
@@ -66,6 +71,7 @@ def results_table(material: Material, task: str, receipts: Sequence[Receipt]) ->
         "95 % interval",
         "seeds",
         "parameters",
+        "hidden size",
         "train s/seed",
     ]
     return Table(
@@ -74,7 +80,7 @@ def results_table(material: Material, task: str, receipts: Sequence[Receipt]) ->
         head=[*titles, *("MLflow run" for _ in receipts)],
         rows=[_result(row, receipts) for row in frame.to_dict("records")],
         frame=frame,
-        notes=_notes(material, receipts),
+        notes=[*_notes(material, receipts), *lengths(material, task)],
     )
 
 
@@ -109,6 +115,7 @@ def _result(row: dict[Any, Any], receipts: Sequence[Receipt]) -> Row:
         interval(row["low"], row["high"], row["metric"]),
         f"{row['seeds']:.0f}",
         f"{row['parameters']:,}",
+        NONE if pd.isna(row["hidden_size"]) else f"{row['hidden_size']:.0f}",
         NONE if pd.isna(row["train_seconds"]) else f"{row['train_seconds']:.1f}",
     ]
     links = [receipt.link(row[receipt.title]) for receipt in receipts]
@@ -116,10 +123,7 @@ def _result(row: dict[Any, Any], receipts: Sequence[Receipt]) -> Row:
 
 
 def _notes(material: Material, receipts: Sequence[Receipt]) -> list[str]:
-    matched, seeds = material.study["matched"], len(material.study["seeds"])
-    said = "Parameter counts are not matched: models differ in size, see the column."
-    if matched:
-        said = f"Parameter counts are matched within 5 %: {matched}."
+    said, seeds = material.sizes, len(material.study["seeds"])
     if seeds == 1:
         said += " One seed: no interval, and so no winner."
     else:
@@ -127,6 +131,43 @@ def _notes(material: Material, receipts: Sequence[Receipt]) -> list[str]:
     if seeds in (2, 3):
         said += f" Of {seeds} seeds the interval is the range."
     return [said, *(f"MLflow runs in {receipt.uri}." for receipt in receipts)]
+
+
+def lengths(material: Material, task: str) -> Iterator[str]:
+    """What a budget of operations or seconds came to in steps; nothing where steps are equal."""
+    runs = material.runs
+    steps = runs[(runs["task"] == task) & (runs["metric"] == "steps")].groupby("model")["value"]
+    budgets: dict[str, list[str]] = {}
+    for model, count in steps.max().items():
+        budget = material.study["trained"][f"{task}/{model}"]["trainer"]["budget"] or {}
+        for kind in budget.keys() & COMPUTE.keys():
+            said = COMPUTE[kind].format(budget[kind])
+            budgets.setdefault(said, []).append(f"{model} {count:,.0f}")
+    for said, models in budgets.items():
+        yield f"Each run has {said}; in steps: {', '.join(models)}."
+
+
+def tuning_table(material: Material, task: str) -> Table:
+    """What tuning chose for each model of a task; every trial stands in the CSV."""
+    own = material.tuning[material.tuning["task"] == task]
+    keys = list(dict.fromkeys(key for it in own["values"] for key in json.loads(it)))
+    metric = own["metric"].max()
+    rows = []
+    for model, trials in own.groupby("model", observed=True):
+        best = trials[trials["chosen"]].iloc[0]
+        values = json.loads(best["values"])
+        lost = int((trials["reason"] != "").sum())
+        tried = f"{len(trials)}, {lost} diverged" if lost else f"{len(trials)}"
+        chosen = [json.dumps(values[key]) for key in keys]
+        rows.append(Row([str(model), tried, *chosen, number(best["score"], metric)]))
+    return Table(
+        name=f"tuning_{task}",
+        title=f"Tuned on {task}",
+        head=["tuned model", "trials", *keys, f"{metric} (validation)"],
+        rows=rows,
+        frame=own,
+        notes=["Chosen by the validation split alone, by one seed that is not among the study's."],
+    )
 
 
 def score_tables(material: Material) -> Iterator[Table]:
@@ -152,7 +193,7 @@ def score_tables(material: Material) -> Iterator[Table]:
             head=["model", *(explainer.replace("_", " ") for explainer in explainers)],
             rows=rows,
             frame=part,
-            notes=[SCORES.get(score, ""), *(notes if unskilled else [])],
+            notes=[SCORES.get(score, ""), *(notes if unskilled else []), material.sizes],
         )
 
 
@@ -168,7 +209,7 @@ def above_chance(row: Mapping[Any, Any]) -> bool:
     return bool((row["mean"] if pd.isna(row["low"]) else row["low"]) > row["chance"])
 
 
-def means_table(probe: str, frame: pd.DataFrame) -> Table:
+def means_table(probe: str, frame: pd.DataFrame, sizes: str) -> Table:
     """A probe without a figure of its own: the mean of each of its numbers, by task and model."""
     numbers = [str(name) for name in frame.select_dtypes("number") if name != "seed"]
     means = frame.groupby(["task", "model"], observed=True)[numbers].mean().reset_index()
@@ -182,7 +223,7 @@ def means_table(probe: str, frame: pd.DataFrame) -> Table:
         head=["task", "model", *numbers],
         rows=rows,
         frame=means,
-        notes=["Means over all rows of all seeds."],
+        notes=["Means over all rows of all seeds.", sizes],
     )
 
 

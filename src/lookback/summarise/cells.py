@@ -10,6 +10,7 @@ import pandas as pd
 
 from lookback.summarise.present import lack
 from lookback.tables import read_parquet
+from lookback.training.store import TUNED
 
 Row = dict[str, Any]
 
@@ -39,6 +40,9 @@ class Cell:
     @cached_property
     def untrained(self) -> str:
         """Why the cell has no trained runs; empty where it has."""
+        tuned = self.expected.get("tune")
+        if tuned and self.lack(TUNED, tuned, "log/tune.log"):
+            return "its tuning is missing"
         files = ("metrics.json", "history.parquet")
         reasons = (self.lack(path, self.expected["train"], "log/train.log") for path in files)
         return next((reason for reason in reasons if reason), "")

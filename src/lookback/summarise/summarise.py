@@ -17,6 +17,7 @@ from lookback.summarise.cells import Cell, Hole, Row, cells_of
 from lookback.summarise.intervals import Better, Interval, interval, winner
 from lookback.summarise.present import lack
 from lookback.tables import read_parquet, write_parquet
+from lookback.training.store import TUNED
 
 Columns = dict[str, str]  # a column's name and its pandas type
 
@@ -26,7 +27,7 @@ RESULTS: Columns = (
     CELL
     | {"metric": "str", "better": "str"}
     | SPREAD
-    | {"seeds": "int64", "parameters": "Int64"}
+    | {"seeds": "int64", "parameters": "Int64", "hidden_size": "Int64"}
     | {"baseline": "float64", "baseline_name": "str", "chance": "float64"}
     | {"best": "bool", "reason": "str"}
 )
@@ -38,6 +39,8 @@ SCORES |= {"chance": "float64", "seeds": "int64", "reason": "str"}
 COST: Columns = CELL | {"seed": "int64", "train_seconds": "float64", "evaluate_seconds": "float64"}
 COST |= {"device": "str", "threads": "Int64"}
 COST |= {"commit": "str", "dirty": "boolean", "versions": "str"}
+TUNING: Columns = CELL | {"trial": "int64", "values": "str", "metric": "str", "score": "float64"}
+TUNING |= {"parameters": "Int64", "steps": "Int64", "chosen": "bool", "reason": "str"}
 MISSING: Columns = CELL | {"what": "str", "reason": "str"}
 
 
@@ -51,6 +54,7 @@ def main(plan: Path, out: Path) -> None:
         "runs": runs(cells),
         "history": history(cells),
         "cost": cost(cells),
+        "tuning": tuning(cells, missing),
     }
     for probe in document["study"]["probes"]:
         tables[f"probe_{probe}"] = measurements(cells, probe, missing)
@@ -91,8 +95,9 @@ def mark_best(rows: list[Row]) -> None:
 def result(cell: Cell) -> tuple[Row, list[Hole]]:
     """The cell's row of `results`, and what of its training is missing."""
     facts, holes = task_facts(cell)
-    unknown = {"mean": math.nan, "low": math.nan, "high": math.nan, "seeds": 0, "parameters": None}
-    row = cell.name | facts | unknown | {"best": False, "reason": cell.untrained}
+    unknown = {"mean": math.nan, "low": math.nan, "high": math.nan, "seeds": 0}
+    size = {"parameters": None, "hidden_size": None}
+    row = cell.name | facts | unknown | size | {"best": False, "reason": cell.untrained}
     if cell.untrained:
         return row, [*holes, Hole("train", cell.untrained)]
     metrics = read_json(cell.folder / "metrics.json")
@@ -105,7 +110,8 @@ def result(cell: Cell) -> tuple[Row, list[Hole]]:
         holes.append(Hole("train", row["reason"]))
     row |= {"metric": metrics["metric"], "better": better_of(metrics["metric"])}
     row |= interval(list(values.values()))._asdict()
-    return row | {"seeds": len(values), "parameters": metrics["parameters"]}, holes
+    size = {"parameters": metrics["parameters"], "hidden_size": metrics.get("hidden_size")}
+    return row | {"seeds": len(values), **size}, holes
 
 
 def task_facts(cell: Cell) -> tuple[Row, list[Hole]]:
@@ -170,6 +176,24 @@ def cost(cells: list[Cell]) -> pd.DataFrame:
         for seed, spent in by_seed(cell, "cost.json").items()
     ]
     return table(rows, COST)
+
+
+def tuning(cells: list[Cell], missing: list[Row]) -> pd.DataFrame:
+    """Every trial of every tuned cell, its values as JSON; what is not there goes to `missing`."""
+    rows: list[Row] = []
+    for cell in cells:
+        if "tune" not in cell.expected:
+            continue
+        if reason := cell.lack(TUNED, cell.expected["tune"], "log/tune.log"):
+            missing.append(cell.name | Hole("tune", reason)._asdict())
+            continue
+        said = read_json(cell.folder / TUNED)
+        for number, trial in enumerate(said["trials"]):
+            shown = {name: trial[name] for name in ("score", "parameters", "steps")}
+            shown |= {"values": json.dumps(trial["values"]), "reason": trial["failed"]}
+            row = {"trial": number, "metric": said["metric"], "chosen": number == said["best"]}
+            rows.append(cell.name | row | shown)
+    return table(rows, TUNING)
 
 
 def measurements(cells: list[Cell], probe: str, missing: list[Row]) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -33,9 +33,11 @@ from lookback.tables import read_parquet, write_parquet
 from lookback.training import journal as journals
 from lookback.training import store
 from lookback.training.batches import Batches
+from lookback.training.budget import measured, steps_of, with_steps
 from lookback.training.devices import leased
 from lookback.training.evaluate import Scores, answers_of, choice, scores_of
 from lookback.training.journal import Journal
+from lookback.training.match import matched
 from lookback.training.module import Diverged, Log, Resume, TrainingModule, Validate
 
 EVALUATED: tuple[Split, ...] = ("validation", "test")
@@ -46,7 +48,7 @@ class Cell:
     """What all seeds of a cell share."""
 
     name: tuple[str, str]  # task, model
-    config: Mapping[str, Any]  # the plan: task, model, recipe, trainer
+    config: Mapping[str, Any]  # task, model, recipe, trainer, as they are trained
     plan: str
     facts: Facts
     data: Mapping[Split, SequenceDataset]
@@ -58,13 +60,16 @@ def main(plan: Path, task: Path, seeds: list[int], out: Path) -> None:
 
     Raises Diverged, after all other seeds were trained, naming each seed whose loss was no number.
     """
-    config = read_json(plan)
-    runs = store.runs_folder(plan, task)
+    tuned = out / store.TUNED
+    runs = store.runs_folder(plan, task, tuned)
+    settings = store.settings_of(plan, tuned)
+    if runs is None or settings is None:
+        raise Mistake(f"{tuned} is not by the tuning that {plan} was made for. Start the study.")
     missing = [seed for seed in seeds if not store.done(store.seed_folder(runs, seed))]
     lost = {}
     if missing:
-        with leased(config["trainer"]["devices"]) as device:
-            cell = _cell(plan, task, out, device)
+        with leased(settings["trainer"]["devices"]) as device:
+            cell = open_cell(settings, plan, task, out, runs, device)
             for seed in missing:
                 folder = store.seed_folder(runs, seed)
                 with store.locked(folder):
@@ -79,19 +84,40 @@ def main(plan: Path, task: Path, seeds: list[int], out: Path) -> None:
         # An orphan of an older plan must not write over the files of a newer one.
         if not store.is_wanted(out, plan.stem):
             raise Mistake(f"{out} was started under another plan since; these seeds are kept.")
-        assemble(plan, task, runs, seeds, out)
+        assemble(settings, plan, task, runs, seeds, out)
 
 
-def _cell(plan: Path, task: Path, out: Path, device: str) -> Cell:
-    config = read_json(plan)
+def settled(settings: Mapping[str, Any], facts: Facts, runs: Path) -> dict[str, Any]:
+    """What equal conditions make of a plan: the hidden size by `match`, the steps by `budget`.
+
+    Raises Mistake where no hidden size has as many parameters as `match` asks for.
+    """
+    config = dict(settings)
+    if config.get("match"):
+        config["model"] = matched(config["model"], config["match"], facts)
+    return with_steps(config, facts, runs)
+
+
+def open_cell(
+    settings: Mapping[str, Any],
+    plan: Path,
+    task: Path,
+    out: Path,
+    runs: Path,
+    device: str,
+    splits: Sequence[Split] = SPLITS,
+) -> Cell:
+    """What all seeds of a cell share: its config as it is trained, and `splits` on the device."""
+    facts = Facts.from_dict(read_json(task))
+    config = settled(settings, facts, runs)  # first: a mistake here costs no data
     torch.set_num_threads(config["trainer"]["threads"])
     quieten_lightning()
     torch.backends.cudnn.allow_tf32 = False  # else recurrent cells alone would be less than float32
     torch.set_flush_denormal(True)  # a state that fades slows a CPU 18 to 27 times otherwise
     made: Task = build(config["task"])
     with usage.work():
-        data = {split: as_prepared(made, split, task).to(device) for split in SPLITS}
-    facts = Facts.from_dict(read_json(task))
+        data = {split: as_prepared(made, split, task).to(device) for split in splits}
+    config = measured(config, facts, data["train"], runs)
     return Cell((out.parent.name, out.name), config, plan.stem, facts, data, device)
 
 
@@ -147,13 +173,6 @@ def _resume_state(path: Path) -> dict[str, Any] | None:
     return state
 
 
-def steps_of(trainer: Mapping[str, Any], sequences: int) -> int:
-    """Optimiser steps of a run: `max_steps`, or `max_epochs` over `sequences`."""
-    if trainer["max_steps"] is not None:
-        return int(trainer["max_steps"])
-    return int(trainer["max_epochs"]) * -(-sequences // int(trainer["batch_size"]))
-
-
 def quieten_lightning() -> None:
     """Its notices on devices, loaders and its own products are not about this run."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
@@ -191,12 +210,12 @@ def _leave(
 ) -> None:
     """Write what a finished seed leaves, all but the mark that it is finished."""
     trained, start = resume.elapsed(), time.monotonic()
-    facts, test = cell.facts, cell.data["test"]
+    facts = cell.facts
     with usage.work():
         answers = {
             split: answers_of(network, cell.data[split])
             for split in EVALUATED
-            if len(cell.data[split])
+            if split in cell.data and len(cell.data[split])
         }
     result: dict[str, Any] = {"step": best, "steps": steps}
     for split, answered in answers.items():
@@ -205,9 +224,9 @@ def _leave(
         result |= {f"{split}/loss": scores.loss, f"{split}/{facts.metric}": scores.metric}
     with (folder / "best.ckpt").open("wb") as file:
         torch.save({name: value.cpu() for name, value in network.state_dict().items()}, file)
-    write_parquet(
-        folder / "predictions.parquet", _predictions(seed, answers["test"], test, facts), {}
-    )
+    if "test" in answers:
+        predictions = _predictions(seed, answers["test"], cell.data["test"], facts)
+        write_parquet(folder / "predictions.parquet", predictions, {})
     parameters = sum(parameter.numel() for parameter in network.parameters())
     write_json(folder / "result.json", {"parameters": parameters, "scores": result})
     cost = {
@@ -267,10 +286,15 @@ def _peak_memory(device: str) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
-def assemble(plan: Path, task: Path, runs: Path, seeds: list[int], out: Path) -> None:
+def assemble(
+    settings: Mapping[str, Any], plan: Path, task: Path, runs: Path, seeds: list[int], out: Path
+) -> None:
     """Make a cell's declared files from its finished seeds."""
-    config, facts = read_json(plan), Facts.from_dict(read_json(task))
+    facts = Facts.from_dict(read_json(task))
+    config = settled(settings, facts, runs)
     plans = {**read_json(task)["plans"], "train": plan.stem}
+    if tuned_by := read_json(plan).get("tuned_by"):
+        plans["tune"] = tuned_by
     folders = {seed: store.seed_folder(runs, seed) for seed in sorted(seeds)}
     results = {seed: read_json(folder / "result.json") for seed, folder in folders.items()}
 
@@ -286,13 +310,15 @@ def assemble(plan: Path, task: Path, runs: Path, seeds: list[int], out: Path) ->
     write_parquet(out / "predictions.parquet", pd.concat(predictions), plans)
     costs = {str(seed): read_json(folder / "cost.json") for seed, folder in folders.items()}
     write_json(out / "cost.json", {"plans": plans, "seeds": costs})
-    trained = {name: config[name] for name in ("task", "model", "recipe", "trainer")}
+    parts = ("task", "model", "recipe", "trainer", "match")
+    trained = {name: config[name] for name in parts if config.get(name)}
     names = {"study": out.parents[1].name, "task_name": out.parent.name, "model_name": out.name}
     write_text(out / "config.yaml", yaml.safe_dump({"plans": plans, **names, **trained}))
     metrics = {
         "plans": plans,
         "metric": facts.metric,
         "parameters": results[min(results)]["parameters"],
+        "hidden_size": config["model"].get("hidden_size"),
         "seeds": {str(seed): result["scores"] for seed, result in results.items()},
     }
     write_json(out / "metrics.json", metrics)

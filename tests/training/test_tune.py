@@ -1,0 +1,245 @@
+"""Tuning: what is tried and chosen, on which split, and that a kill changes nothing."""
+
+import json
+from pathlib import Path
+
+import optuna
+import pytest
+import yaml
+
+from lookback.data import prepare
+from lookback.data.adding import Adding
+from lookback.errors import Mistake
+from lookback.files import read_json, write_json
+from lookback.training import store, train, tune
+from lookback.training.module import Diverged
+from lookback.training.tune import Trial, grid, search
+from tests.training.small import shipped
+
+LR, CLIP = "recipe.optimizer.lr", "recipe.clip"
+RATES = {LR: [0.03, 0.001, 0.01]}
+
+
+class Untested(Adding):
+    """The adding problem; whoever asks for its test split while it is tuned fails."""
+
+    def dataset(self, split):
+        assert split != "test", "the test split was made"
+        return super().dataset(split)
+
+
+class Place:
+    """A working directory with a prepared task and plans to tune and train by."""
+
+    def __init__(self, folder: Path, model: str = "gru", match: dict | None = None, *more: str):
+        config = shipped(model, *more)
+        self.match = match
+        self.config = {"task": config.task, "model": config.model}
+        self.config |= {"recipe": config.recipe, "trainer": config.trainer, "match": match}
+        prepared = folder / "prepare.yaml"
+        write_json(prepared, {"stage": "prepare", "task": config.task})
+        self.task = folder / "results/study/adding/task.json"
+        prepare.main(prepared, self.task)
+        self.cell = self.task.parent / model
+        self.folder = folder
+
+    def tune(self, values: dict, trials: int | None = None, steps: int | None = 12) -> dict:
+        budget = steps and {"steps": steps}
+        said = {"values": values, "trials": trials, "budget": budget}
+        task = {**self.config["task"], "_target_": "tests.training.test_tune.Untested"}
+        self.plan = self.folder / f"tune-{len(values)}-{trials}-{steps}.yaml"
+        write_json(self.plan, {"stage": "tune", **self.config, "task": task, "tune": said})
+        tune.main(self.plan, self.task, self.cell / "tune.json")
+        return read_json(self.cell / "tune.json")
+
+    def train(self, seeds: list[int]) -> None:
+        self.train_plan = self.folder / "train.yaml"
+        said = {"stage": "train", **self.config, "tuned_by": self.plan.stem}
+        write_json(self.train_plan, said)
+        train.main(self.train_plan, self.task, seeds, self.cell)
+
+
+@pytest.fixture
+def place(in_tmp: Path) -> Place:
+    return Place(in_tmp)
+
+
+def by_value(values: dict) -> Trial:
+    """A trial that is best where both values are near 0.3."""
+    return Trial(values, -sum(abs(it - 0.3) for it in values.values()), 1, 1)
+
+
+def test_the_grid_is_tried_whole_and_the_best_of_an_independent_loop_is_chosen(place):
+    """Each value trained by the train stage, alone, as a seed of its own: the same scores."""
+    found = place.tune(RATES)
+    assert [trial["values"] for trial in found["trials"]] == [{LR: rate} for rate in RATES[LR]]
+    scores = {}
+    for rate in RATES[LR]:
+        config = store.laid(place.config, {LR: rate, "trainer.max_steps": 12})
+        plan, cell = place.folder / f"alone-{rate}.yaml", place.task.parent / f"gru-{rate}"
+        write_json(plan, {"stage": "train", **config})
+        train.main(plan, place.task, [store.TUNING_SEED], cell)
+        scores[rate] = read_json(cell / "metrics.json")["seeds"][str(store.TUNING_SEED)][
+            "validation/mse"
+        ]
+    assert [trial["score"] for trial in found["trials"]] == [scores[rate] for rate in RATES[LR]]
+    assert found["chosen"] == {LR: min(scores, key=lambda rate: scores[rate])}
+    assert found["trials"][found["best"]]["values"] == found["chosen"]
+
+
+def test_the_cell_is_trained_with_what_was_chosen_and_says_so(place):
+    chosen = place.tune({**RATES, CLIP: [0.5, None]})["chosen"]
+    place.train([0])
+    config = yaml.safe_load((place.cell / "config.yaml").read_text())
+    assert config["recipe"]["optimizer"]["lr"] == chosen[LR]
+    assert config["recipe"]["clip"] == chosen[CLIP]
+    assert config["plans"]["tune"] == place.plan.stem
+
+
+def test_the_same_choice_by_another_grid_costs_no_training(place):
+    first = place.tune(RATES)
+    place.train([0])
+    done = next(Path("results/.runs").glob("*/seed=0/done.json"))
+    before = done.stat().st_mtime_ns
+    again = place.tune({LR: [*RATES[LR], 0.0001]}, trials=9)
+    assert again["chosen"] == first["chosen"]
+    place.train([0])
+    assert done.stat().st_mtime_ns == before
+    assert len(list(Path("results/.runs").glob("*/seed=0"))) == 1
+    assert read_json(place.cell / "metrics.json")["plans"]["tune"] == place.plan.stem
+
+
+def test_seeds_of_an_older_tuning_are_not_taken_for_the_new_one_s(place):
+    place.tune(RATES)
+    place.train([0])
+    write_json(place.cell / "tune.json", {"plans": {"tune": "another"}, "chosen": {LR: 1.0}})
+    assert store.runs_folder(place.train_plan, place.task, place.cell / "tune.json") is None
+    with pytest.raises(Mistake, match="not by the tuning"):
+        train.main(place.train_plan, place.task, [0], place.cell)
+
+
+def test_a_tune_cut_short_anywhere_goes_on_to_the_same_bytes(place, monkeypatch):
+    place.tune(RATES)
+    whole = (place.cell / "tune.json").read_bytes()
+    for stop in (0, 1, 2):
+        for folder in Path("results/.runs").glob("*/trial=*"):
+            (folder / "done.json").unlink()
+            (folder / "journal.jsonl").unlink()
+        (place.cell / "tune.json").unlink()
+        trained = []
+
+        def killed(cell, seed, folder, trained=trained, stop=stop):
+            if len(trained) == stop:
+                raise KeyboardInterrupt
+            trained.append(folder)
+            train.train_seed(cell, seed, folder)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(tune, "train_seed", killed)
+            with pytest.raises(KeyboardInterrupt):
+                place.tune(RATES)
+        assert not (place.cell / "tune.json").exists()
+        left = len(list(Path("results/.runs").glob("*/trial=*/done.json")))
+        assert left == stop  # what was finished is kept
+        place.tune(RATES)
+        assert (place.cell / "tune.json").read_bytes() == whole
+
+
+def test_a_trial_that_diverged_is_counted_as_worst_and_kept(place, monkeypatch):
+    place.config["recipe"] = {**place.config["recipe"], "clip": None}
+    found = place.tune({LR: [1e30, 0.01]})
+    assert [trial["score"] is None for trial in found["trials"]] == [True, False]
+    assert "the loss became" in found["trials"][0]["failed"]
+    assert found["chosen"] == {LR: 0.01}
+    monkeypatch.setattr(tune, "train_seed", None)  # nothing is trained again
+    assert place.tune({LR: [1e30, 0.01]}) == found
+    with pytest.raises(Diverged, match="every trial"):
+        place.tune({LR: [1e30]}, trials=1)
+
+
+def test_without_a_validation_split_there_is_nothing_to_choose_by(in_tmp):
+    place = Place(in_tmp, "gru", None, "task.validation=0")
+    with pytest.raises(Mistake, match="no validation split"):
+        place.tune(RATES)
+
+
+def test_a_value_that_makes_no_network_is_said_before_any_trial(in_tmp):
+    place = Place(in_tmp, "transformer", None, "model.heads=2")
+    with pytest.raises(Mistake, match="among 3 heads"):
+        place.tune({"model.heads": [2, 3]})
+    assert not list(Path("results/.runs").glob("*/trial=*"))
+
+
+def test_every_trial_of_a_matched_study_is_matched(in_tmp):
+    place = Place(in_tmp, "gru", {"params": 2000, "tolerance": 0.1})
+    found = place.tune({"model.layers": [1, 2]})
+    assert all(abs(trial["parameters"] - 2000) < 200 for trial in found["trials"])
+
+
+def test_a_trial_is_as_long_as_a_run_where_nothing_else_is_said(place):
+    assert place.tune({LR: [0.01]}, steps=None)["trials"][0]["steps"] == 4 * 10  # epochs × batches
+
+
+def test_a_grid_is_every_combination_in_order():
+    assert grid({"a": [1, 2], "b": [None, 3]}) == [
+        {"a": 1, "b": None},
+        {"a": 1, "b": 3},
+        {"a": 2, "b": None},
+        {"a": 2, "b": 3},
+    ]
+    assert grid({"a": [1], "b": {"low": 0.0, "high": 1.0, "log": False}}) is None
+
+
+SPACE = {"a": [round(0.1 * i, 1) for i in range(8)], "b": [0.0, 0.3, 0.6]}
+RANGES = {
+    "a": {"low": 0.001, "high": 1.0, "log": True},
+    "b": {"low": 0.0, "high": 1.0, "log": False},
+}
+
+
+@pytest.mark.parametrize("space", [SPACE, RANGES])
+def test_draws_are_the_same_every_time_and_as_many_as_asked(space):
+    asked = {"values": space, "trials": 15}
+    first, second = (search(asked, by_value, better=1) for _ in range(2))
+    assert first == second
+    assert len({json.dumps(trial.values) for trial in first}) == 15
+
+
+def test_draws_are_optuna_s_own():
+    asked = {"values": RANGES, "trials": 12}
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0), direction="maximize")
+
+    def objective(trial):
+        values = {
+            "a": trial.suggest_float("a", 0.001, 1.0, log=True),
+            "b": trial.suggest_float("b", 0.0, 1.0),
+        }
+        return by_value(values).score
+
+    study.optimize(objective, n_trials=12)
+    assert [trial.values for trial in search(asked, by_value, better=1)] == [
+        trial.params for trial in study.trials
+    ]
+
+
+def test_draws_from_a_list_are_never_twice_the_same_even_to_its_end():
+    points = grid(SPACE)
+    found = search({"values": SPACE, "trials": len(points) - 1}, by_value, better=1)
+    assert len({json.dumps(trial.values) for trial in found}) == len(points) - 1
+
+
+def test_draws_come_nearer_to_the_best():
+    """Of the last ten of forty the mean is better than of the first ten, which are at random."""
+    found = search({"values": RANGES, "trials": 40}, by_value, better=1)
+    scores = [trial.score for trial in found]
+    assert sum(scores[-10:]) > sum(scores[:10])
+
+
+def test_a_draw_that_diverged_does_not_stop_the_others():
+    def some(values):
+        failed = values["a"] > 0.35
+        return Trial(values, None, None, None, "lost") if failed else by_value(values)
+
+    found = search({"values": SPACE, "trials": 14}, some, better=1)
+    assert len(found) == 14
+    assert any(trial.failed for trial in found)
