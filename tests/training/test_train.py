@@ -15,7 +15,7 @@ from lookback.data import prepare
 from lookback.errors import Mistake
 from lookback.files import read_json, write_json
 from lookback.tables import read_parquet
-from lookback.training import module, store, train
+from lookback.training import callbacks, store, train
 from tests.training.small import shipped
 
 SAME = ("history.parquet", "metrics.json", "predictions.parquet", "config.yaml")
@@ -96,7 +96,7 @@ def test_the_weights_kept_are_those_with_the_best_validation_metric(fresh):
 @pytest.mark.parametrize("model", ["lstm", "transformer"])
 def test_a_run_killed_at_any_moment_ends_in_the_same_bytes(fresh, monkeypatch, model):
     """SIGKILL of the training process at drawn moments; dropout on, so that every draw counts."""
-    monkeypatch.setattr(module, "RESUME_EVERY", 0.0)
+    monkeypatch.setattr(callbacks, "RESUME_EVERY", 0.0)
     dropout = ["model.layers=2", "model.dropout=0.3"]
     plan, task, cell = fresh("whole", model, *dropout)
     train.main(plan, task, [0, 1], cell)
@@ -119,7 +119,7 @@ def test_a_run_killed_at_any_moment_ends_in_the_same_bytes(fresh, monkeypatch, m
 
 def _train(plan: Path, task: Path, cell: Path) -> None:
     torch.set_num_threads(1)
-    module.RESUME_EVERY = 0.0
+    callbacks.RESUME_EVERY = 0.0
     train.main(plan, task, [0, 1], cell)
 
 
@@ -138,12 +138,12 @@ def _wait_for_training(plan: Path, task: Path, more: float) -> None:
 
 
 def test_a_resumed_run_goes_on_where_it_was_and_does_not_begin_again(fresh, monkeypatch):
-    monkeypatch.setattr(module, "RESUME_EVERY", 0.0)
+    monkeypatch.setattr(callbacks, "RESUME_EVERY", 0.0)
     plan, task, cell = fresh("resumed", "gru")
     stop_at = 25  # of 40 steps: in the third epoch
 
     def stop(self, *_):
-        if self.trainer.global_step == stop_at:
+        if self.step == stop_at:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
@@ -160,11 +160,91 @@ def test_a_resumed_run_goes_on_where_it_was_and_does_not_begin_again(fresh, monk
     assert starts == [0, 20]
 
 
-def test_a_loss_that_is_no_number_loses_that_seed_alone_and_says_so(fresh):
-    plan, task, cell = fresh("lost", "rnn", "recipe.clip=null", "recipe.optimizer.lr=1e30")
-    with pytest.raises(module.Diverged, match=r"seed 0: the loss became \S+ by step \d+.*seed 1"):
+EXPLODES = ("recipe.clip=null", "recipe.optimizer.lr=1e30")
+
+
+def test_a_cell_of_which_every_seed_diverges_is_a_hole_and_no_seed_is_trained_again(fresh):
+    plan, task, cell = fresh("lost", "rnn", *EXPLODES)
+    reason = (
+        r"the loss became \S+ at step \d+, after an update of learning rate 2.5e\+29 and gradient"
+    )
+    with pytest.raises(callbacks.Diverged, match=f"seed 0: {reason}.*seed 1: {reason}"):
         train.main(plan, task, [0, 1], cell)
     assert not (cell / "metrics.json").exists()
+    journal = store.journal(store.seed_folder(store.runs_folder(plan, task), 0))
+    before = journal.read_bytes()
+    assert json.loads(before.splitlines()[-1])["event"] == "failed"
+    with pytest.raises(callbacks.Diverged, match=reason):
+        train.main(plan, task, [0, 1], cell)
+    assert journal.read_bytes() == before
+
+
+@pytest.fixture
+def poison(monkeypatch):
+    """One batch without a number, of one seed, in one epoch, at one place."""
+
+    def at(*where: int) -> None:
+        class Poisoned(train.Batches):
+            def __iter__(self):
+                for place, batch in enumerate(super().__iter__()):
+                    if (self.seed, self.epoch(), place) == where:
+                        batch.inputs.fill_(torch.nan)
+                    yield batch
+
+        monkeypatch.setattr(train, "Batches", Poisoned)
+
+    return at
+
+
+def test_a_seed_that_diverges_is_named_by_its_step_and_the_others_make_the_cell(fresh, poison):
+    poison(1, 1, 3)  # 10 steps an epoch, logged every 3
+    plan, task, cell = fresh("two", "gru")
+    train.main(plan, task, [0, 1, 2], cell)
+    metrics = read_json(cell / "metrics.json")
+    assert set(metrics["seeds"]) == {"0", "2"}
+    reason = metrics["failed"]["1"]
+    assert reason.startswith(
+        "the loss became nan at step 14, after an update of learning rate 0.00"
+    )
+    assert 0 < float(reason.rpartition("gradient norm ")[2]) < 100
+    for name in ("history.parquet", "predictions.parquet"):
+        assert set(read_parquet(cell / name).seed) == {0, 2}
+    assert {path.name for path in (cell / "checkpoints").iterdir()} == {
+        "seed=0.ckpt",
+        "seed=2.ckpt",
+    }
+    kept = contents(cell)
+    train.main(plan, task, [0, 1, 2], cell)
+    assert contents(cell) == kept
+
+
+def test_a_seed_that_diverges_at_its_first_step_had_no_update_to_blame(fresh, poison):
+    poison(0, 0, 0)
+    plan, task, cell = fresh("first", "gru")
+    with pytest.raises(callbacks.Diverged, match="became nan at step 1, before any update"):
+        train.main(plan, task, [0], cell)
+
+
+def test_a_seed_that_diverges_after_a_kill_says_the_same(fresh, poison, monkeypatch):
+    """The update before the bad step lies before the kill: the resume state knows it."""
+    poison(1, 2, 0)
+    plan, task, cell = fresh("straight", "gru")
+    with pytest.raises(callbacks.Diverged, match="became nan at step 21, after") as wanted:
+        train.main(plan, task, [1], cell)
+    monkeypatch.setattr(callbacks, "RESUME_EVERY", 0.0)
+
+    def stop(self, *_):
+        if self.epoch == 2:
+            raise KeyboardInterrupt
+
+    plan, task, cell = fresh("killed", "gru")
+    with monkeypatch.context() as patched:
+        patched.setattr(train.TrainingModule, "on_train_batch_start", stop, raising=False)
+        with pytest.raises(KeyboardInterrupt):
+            train.main(plan, task, [1], cell)
+    with pytest.raises(callbacks.Diverged) as found:
+        train.main(plan, task, [1], cell)
+    assert str(found.value) == str(wanted.value)
 
 
 def test_an_orphan_of_an_older_plan_leaves_a_cell_alone_and_keeps_its_seeds(fresh):

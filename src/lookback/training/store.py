@@ -36,8 +36,18 @@ def journal(folder: Path) -> Path:
 
 
 def done(folder: Path) -> bool:
-    """Whether the seed in `folder` was trained to its end."""
-    return (folder / "done.json").exists()
+    """Whether the seed in `folder` was trained to its end, good or bad."""
+    return (folder / "done.json").exists() or failed(folder).exists()
+
+
+def failed(folder: Path) -> Path:
+    """The mark of a seed that diverged; deleted, it is trained again."""
+    return folder / "failed.json"
+
+
+def failure(folder: Path) -> str:
+    """Why the seed in `folder` was lost; empty where it was not."""
+    return str(read_json(failed(folder))["reason"]) if failed(folder).exists() else ""
 
 
 def want(cell: Path, plan: str) -> None:
