@@ -1,6 +1,6 @@
 """Follows the journals that running trainers append to: what one seed has reached, and how well.
 
-A journal is `seed=<n>/journal.jsonl`, one JSON object a line: start, values of a split, end, failed.
+A journal is `seed=<n>/journal.jsonl`, one JSON object a line: start, values of a split, the end.
 """
 
 import json

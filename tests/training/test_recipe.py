@@ -9,23 +9,13 @@ from torch import nn
 from lookback.training.batches import Batches, order
 from lookback.training.evaluate import answers_of, scores_of
 from lookback.training.loss import answer_loss
-from lookback.training.recipe import optimizer_of, schedule_of
+from lookback.training.recipe import share_of
 from tests.training.small import adding, network_of
 
 
 def rates(shape: str, warmup: float, steps: int) -> list[float]:
-    recipe = {
-        "optimizer": {"_target_": "torch.optim.SGD", "lr": 2.0},
-        "schedule": {"shape": shape, "warmup": warmup},
-    }
-    optimizer = optimizer_of(recipe, [nn.Parameter(torch.zeros(1))])
-    schedule = schedule_of(recipe, optimizer, steps)
-    found = []
-    for _ in range(steps):
-        found.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        schedule.step()
-    return found
+    share = share_of({"schedule": {"shape": shape, "warmup": warmup}}, steps)
+    return [2.0 * share(step) for step in range(steps)]
 
 
 def test_cosine_rises_in_a_line_and_falls_along_half_a_cosine():
@@ -61,10 +51,11 @@ def test_every_sequence_comes_once_an_epoch_in_an_order_of_its_own():
     data = adding().dataset("train")
     seen = []
     for epoch in (0, 1):
-        batches = Batches(data, 7, seed=3, epoch=lambda epoch=epoch: epoch)
-        parts = [batch.inputs for batch in batches]
+        batches = Batches(data, 7, 3, seed=3, epoch=lambda epoch=epoch: epoch)
+        windows = [[batch.inputs for batch in window] for window in batches]
+        assert [len(window) for window in windows] == [[3, 3, 2], [1, 3, 3, 1]][epoch]
+        parts = [part for window in windows for part in window]
         assert [len(part) for part in parts] == [7] * (len(data) // 7) + [len(data) % 7]
-        assert len(batches) == len(parts)
         seen.append(torch.cat(parts))
     key = [tuple(map(tuple, s[:, :, 0].tolist())) for s in (*seen, data.inputs)]
     assert sorted(key[0]) == sorted(key[1]) == sorted(key[2])

@@ -1,5 +1,6 @@
 """Training one cell: what is left, that a kill changes nothing, and that a lost seed is named."""
 
+import itertools
 import json
 import multiprocessing
 import os
@@ -95,7 +96,7 @@ def test_the_weights_kept_are_those_with_the_best_validation_metric(fresh):
 
 @pytest.mark.parametrize("model", ["lstm", "transformer"])
 def test_a_run_killed_at_any_moment_ends_in_the_same_bytes(fresh, monkeypatch, model):
-    """SIGKILL of the training process at drawn moments; dropout on, so that every draw counts."""
+    """SIGKILL or SIGTERM at drawn moments; dropout on, so that every draw counts."""
     monkeypatch.setattr(callbacks, "RESUME_EVERY", 0.0)
     dropout = ["model.layers=2", "model.dropout=0.3"]
     plan, task, cell = fresh("whole", model, *dropout)
@@ -111,7 +112,7 @@ def test_a_run_killed_at_any_moment_ends_in_the_same_bytes(fresh, monkeypatch, m
         process = context.Process(target=_train, args=(plan, task, cell))
         process.start()
         _wait_for_training(plan, task, draw.uniform(0.0, 0.4))
-        os.kill(process.pid, signal.SIGKILL)
+        os.kill(process.pid, draw.choice([signal.SIGKILL, signal.SIGTERM]))
         process.join()
     train.main(plan, task, [0, 1], cell)
     assert contents(cell) == wanted
@@ -140,7 +141,7 @@ def _wait_for_training(plan: Path, task: Path, more: float) -> None:
 def test_a_resumed_run_goes_on_where_it_was_and_does_not_begin_again(fresh, monkeypatch):
     monkeypatch.setattr(callbacks, "RESUME_EVERY", 0.0)
     plan, task, cell = fresh("resumed", "gru")
-    stop_at = 25  # of 40 steps: in the third epoch
+    stop_at = 24  # of 40 steps: in the third epoch
 
     def stop(self, *_):
         if self.step == stop_at:
@@ -186,10 +187,13 @@ def poison(monkeypatch):
     def at(*where: int) -> None:
         class Poisoned(train.Batches):
             def __iter__(self):
-                for place, batch in enumerate(super().__iter__()):
-                    if (self.seed, self.epoch(), place) == where:
-                        batch.inputs.fill_(torch.nan)
-                    yield batch
+                place = itertools.count()
+                for window in super().__iter__():
+                    batches = list(window)
+                    for batch in batches:
+                        if (self.seed, self.epoch(), next(place)) == where:
+                            batch.inputs.fill_(torch.nan)
+                    yield iter(batches)
 
         monkeypatch.setattr(train, "Batches", Poisoned)
 

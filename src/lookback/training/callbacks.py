@@ -23,48 +23,33 @@ class Diverged(RuntimeError):
 
 
 class Log(pl.Callback):
-    """Writes the training loss, averaged over `every` steps, and stops a loss that is no number.
+    """Writes the training loss, averaged over a window of steps; stops one that is no number.
 
-    The losses stay on the device in between: nothing waits inside a step. So a bad one is found
-    some steps late, and named by its own step.
+    The losses stay on the device until a window is over: nothing waits inside a step.
     """
 
-    def __init__(self, journal: Journal, every: int, resumed: Mapping[str, Any] | None):
+    def __init__(self, journal: Journal, resumed: Mapping[str, Any] | None):
         self.journal = journal
-        self.every = every
-        self.last = Update(**resumed["last"]) if resumed else None  # before those pending
-        self.pending: list[Update] = []
+        self.last = Update(**resumed["last"]) if resumed else None  # before the next window
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, *_: Any
     ) -> None:
-        """Keep the loss; write the mean now and then."""
+        """Write the mean of a window. Raises Diverged where it is no number."""
         assert isinstance(module, TrainingModule)
-        self.pending.append(Update(**outputs))
-        if module.step % self.every == 0:
-            self._flush(module.step)
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Write what is left, so that a resumed run starts with nothing pending."""
-        assert isinstance(module, TrainingModule)
-        if self.pending:
-            self._flush(module.step)
-
-    def _flush(self, step: int) -> None:
-        losses = torch.stack([update.loss for update in self.pending])
+        updates: list[Update] = outputs["updates"]
+        losses = torch.stack([update.loss for update in updates])
         mean = losses.mean().item()
         if not math.isfinite(mean):
-            self._stop(losses.tolist(), step - len(losses) + 1)
-        self.last = self.pending[-1]
-        self.pending.clear()
+            # Where only the sum of the losses is no number, the last is named.
+            numbers = [math.isfinite(loss) for loss in losses.tolist()]
+            bad = numbers.index(False) if False in numbers else len(numbers) - 1
+            self.last = updates[bad - 1] if bad else self.last
+            step = module.step - len(updates) + 1 + bad
+            raise Diverged(f"the loss became {losses[bad].item()} at step {step}{self.after()}")
+        self.last = updates[-1]
         rate = self.last.learning_rate
-        self.journal.values("train", step, {"loss": mean, "learning_rate": rate})
-
-    def _stop(self, losses: list[float], first: int) -> None:
-        """Name the first loss that is no number; where only their sum is none, the last."""
-        bad = next((at for at, it in enumerate(losses) if not math.isfinite(it)), len(losses) - 1)
-        self.last = self.pending[bad - 1] if bad else self.last
-        raise Diverged(f"the loss became {losses[bad]} at step {first + bad}{self.after()}")
+        self.journal.values("train", module.step, {"loss": mean, "learning_rate": rate})
 
     def after(self) -> str:
         """The last update that is known, as a clause."""

@@ -1,10 +1,11 @@
 """The training of one seed as Lightning sees it: one step of the recipe, and where it stands."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 
 from lookback.data.batch import Batch
@@ -28,6 +29,8 @@ class Update(NamedTuple):
 class TrainingModule(pl.LightningModule):
     """A network under a recipe, from its first step or from a resume state.
 
+    Lightning's loop costs half a millisecond and more each time round, so it goes round once for a
+    window of steps, and each step is our own few lines.
     Lightning's own resuming repeats a batch of an epoch that had ended, so it is not used: a
     resumed run is one of the remaining steps; `epoch` and `step` count from the whole run's start.
     """
@@ -41,7 +44,7 @@ class TrainingModule(pl.LightningModule):
         resumed: Mapping[str, Any] | None = None,
     ):
         super().__init__()
-        self.automatic_optimization = False  # costs half a millisecond a step more than our own
+        self.automatic_optimization = False
         self.network = network
         self.recipe = recipe
         self.facts = facts
@@ -58,21 +61,31 @@ class TrainingModule(pl.LightningModule):
         """The epoch of the whole run, from 0."""
         return int(self.resumed["epoch"] if self.resumed else 0) + self.trainer.current_epoch
 
-    def training_step(self, batch: Batch, batch_index: int) -> dict[str, Any]:
-        """One step of the recipe; an `Update` as the callbacks get it."""
-        optimizer: torch.optim.Optimizer = self.trainer.optimizers[0]
+    def training_step(self, window: Iterator[Batch], batch_idx: int) -> dict[str, list[Update]]:
+        """All steps of a window; the run's last step ends it early."""
+        updates: list[Update] = []
+        for batch in window:
+            if self.trainer.received_sigterm:
+                raise SIGTERMException  # Lightning itself would wait for the end of the window
+            updates.append(self.update(self.trainer.optimizers[0], batch))
+            self.step += 1
+            self.trainer.should_stop |= self.step >= self.steps
+            if self.trainer.should_stop:
+                break
+        return {"updates": updates}
+
+    def update(self, optimizer: torch.optim.Optimizer, batch: Batch) -> Update:
+        """One step of the recipe."""
         rate = self.recipe["optimizer"]["lr"] * self.share(self.step)
         for group in optimizer.param_groups:
             group["lr"] = rate
         answers = self.network(batch.inputs, batch.lengths, batch.query)
         loss = answer_loss(answers, batch.query, batch.target, self.facts.kind)
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         norm = clipped(self.weights, self.recipe["clip"])
         optimizer.step()
-        self.step += 1
-        self.trainer.should_stop |= self.step >= self.steps
-        return Update(loss, norm, rate)._asdict()
+        return Update(loss.detach(), norm, rate)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The recipe's optimiser, as a kill left it."""
@@ -81,7 +94,9 @@ class TrainingModule(pl.LightningModule):
             optimizer.load_state_dict(self.resumed["optimizer"])
         return optimizer
 
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, index: int) -> Batch:
+    def transfer_batch_to_device(
+        self, batch: Iterator[Batch], device: torch.device, index: int
+    ) -> Iterator[Batch]:
         """The data lie on the device already."""
         return batch
 

@@ -129,7 +129,7 @@ def _train(
     module = TrainingModule(network, recipe, cell.facts, steps, resumed)
     names = {"task": cell.name[0], "model": cell.name[1], "seed": seed, "plan": cell.plan}
     journal.event("start", module.step, steps=steps, **names)
-    log = Log(journal, config["log_every"], resumed)
+    log = Log(journal, resumed)
     validate = Validate(cell.data["validation"], journal, log, resumed)
     origin = _origin(cell.device, config["threads"])
     resume = Resume(folder / "resume.ckpt", seed, origin, log, validate)
@@ -138,7 +138,11 @@ def _train(
         if len(resume.origins) > 1:
             print(f"seed {seed} goes on from a state made elsewhere: {' → '.join(resume.origins)}")
     batches = Batches(
-        cell.data["train"], config["batch_size"], seed=seed, epoch=lambda: module.epoch
+        cell.data["train"],
+        config["batch_size"],
+        config["log_every"],
+        seed=seed,
+        epoch=lambda: module.epoch,
     )
     try:
         with usage.work():
