@@ -7,13 +7,15 @@ h_t = (1 - z_t) ⊙ n_t + z_t ⊙ h_{t-1}                       hidden state
 
 Cho et al. 2014, "Learning phrase representations using RNN encoder-decoder", in the variant of
 torch and cuDNN: the paper resets the state before the product, W_hn (r_t ⊙ h_{t-1}), this one
-after it. There is no forget gate, so a recipe's forget bias leaves it alone: all biases start at 0.
+after it. There is no forget gate, so a recipe's forget bias leaves it alone: all biases start at 0;
+but for `chrono`, which sets b_xz, since z_t keeps the state as a forget gate does.
 """
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lookback.models.base import Initialisation
 from lookback.models.recurrent import Gates, Parts, RecurrentModel
 
 
@@ -39,3 +41,11 @@ class GRU(RecurrentModel):
         z = torch.sigmoid(x_z + h_z)
         n = torch.tanh(x_n + r * h_n)
         return ((1 - z) * n + z * h,), {"reset": r, "update": z, "candidate": n}
+
+    @torch.no_grad()
+    def initialise(self, initialisation: Initialisation) -> None:
+        """As every recurrent model; then, by `chrono`, the update gate's bias b_xz."""
+        super().initialise(initialisation)
+        if initialisation.forget_bias == "chrono":
+            for _, _, b_x, _ in self.kernel.all_weights:
+                b_x.chunk(3)[1].copy_(initialisation.forget_biases(self.output_size))

@@ -76,7 +76,7 @@ def build_network(
     features = facts.features if embedding is None else embedding.embedding_dim
     encoder = build(settings, features=features)
     network = Network(encoder, facts.outputs, embedding)
-    encoder.initialise(Initialisation.of(initialisation))
+    encoder.initialise(Initialisation.of(initialisation, length=facts.length))
     nn.init.xavier_uniform_(network.head.weight)
     nn.init.zeros_(network.head.bias)
     return network

@@ -7,12 +7,13 @@ where x_t is the input, or h_t of the layer below, and every state starts at zer
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils._pytree import tree_map
 
 from lookback.errors import Mistake
 from lookback.models.base import (
@@ -28,6 +29,25 @@ Parts = tuple[Tensor, ...]  # one layer's state, each part (B, H); the hidden st
 Gates = dict[str, Tensor]  # by name, each (B, H)
 
 
+def truncated(
+    kernel: Callable[..., tuple[Tensor, Any]],
+    inputs: Float[Tensor, "batch time feature"],
+    steps: int,
+) -> Float[Tensor, "batch time hidden"]:
+    """The outputs of a kernel whose state is carried on as a constant every so many `steps`.
+
+    Truncated back-propagation through time: Williams & Peng 1990, "An efficient gradient-based
+    algorithm for on-line training of recurrent network trajectories". No value changes; no gradient
+    crosses a cut.
+    """
+    state, outputs = None, []
+    for stretch in torch.split(inputs, steps, dim=1):
+        output, state = kernel(stretch, state)
+        state = tree_map(Tensor.detach, state)
+        outputs.append(output)
+    return torch.cat(outputs, dim=1)
+
+
 class RecurrentModel(RecurrentEncoder):
     """Layers of one cell, from the first step to the last; H = `output_size`.
 
@@ -36,6 +56,7 @@ class RecurrentModel(RecurrentEncoder):
     """
 
     parts: ClassVar[tuple[str, ...]] = ("hidden",)  # names of one layer's state
+    truncate: int | None = None  # steps after which training cuts the state from its past
 
     def __init__(
         self,
@@ -91,6 +112,8 @@ class RecurrentModel(RecurrentEncoder):
 
         No step sees a later one, so padding needs no packing.
         """
+        if self.truncate is not None and self.training:
+            return truncated(self.kernel, inputs, self.truncate)
         outputs: Tensor = self.kernel(inputs)[0]
         return outputs
 
@@ -150,11 +173,15 @@ class RecurrentModel(RecurrentEncoder):
 
     @torch.no_grad()
     def initialise(self, initialisation: Initialisation) -> None:
-        """Draw each gate's matrix by itself: H × H of a state, H × F of an input; biases zero."""
+        """Draw each gate's matrix by itself, H × H of a state, H × F of an input; biases zero.
+
+        Or, where the recipe's unit is a layer, the matrices of its gates as one.
+        """
         for w_x, w_h, b_x, b_h in self.kernel.all_weights:
-            for block in w_x.chunk(len(w_x) // self.output_size):
+            units = len(w_h) // self.output_size if initialisation.unit == "gate" else 1
+            for block in w_x.chunk(units):
                 self._fill(block, initialisation.input)
-            for block in w_h.chunk(len(w_h) // self.output_size):
+            for block in w_h.chunk(units):
                 self._fill(block, initialisation.recurrent)
             nn.init.zeros_(b_x)
             nn.init.zeros_(b_h)
@@ -166,6 +193,8 @@ class RecurrentModel(RecurrentEncoder):
             nn.init.eye_(block)
         elif way == "xavier_uniform":
             nn.init.xavier_uniform_(block)
+        elif way == "normal":
+            nn.init.normal_(block, std=0.001)  # Le et al. 2015, for W_h at the identity
         else:
             bound = self.output_size**-0.5  # torch's own default
             nn.init.uniform_(block, -bound, bound)

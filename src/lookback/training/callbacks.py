@@ -60,7 +60,10 @@ class Log(pl.Callback):
 
 
 class Validate(pl.Callback):
-    """Scores the validation split after each epoch and keeps the best weights; else the last."""
+    """Scores the validation split after each epoch, keeps weights, and may end the training.
+
+    The weights kept are the best or the last, as the recipe says; without the split, the last.
+    """
 
     def __init__(
         self,
@@ -72,26 +75,37 @@ class Validate(pl.Callback):
         self.data = data
         self.journal = journal
         self.losses = losses
-        self.best: dict[str, Any] = {"score": math.inf, "step": 0, "network": {}}
+        self.kept: dict[str, Any] = {"step": 0, "network": {}}
+        self.best = math.inf  # score, the lower the better
+        self.stale = 0  # epochs since the last that was better than all before
         if resumed:
-            self.best = resumed["best"]
+            self.kept, self.best, self.stale = resumed["validate"]
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Judge the weights as they are now; of two that tie, the later are kept."""
         assert isinstance(module, TrainingModule)
-        facts, score = module.facts, 0.0
-        if len(self.data):
-            scores = scores_of(answers_of(module.network, self.data), self.data, facts)
-            values = {"loss": scores.loss, facts.metric: scores.metric}
-            if not math.isfinite(scores.loss):
-                said = f"the validation loss became {scores.loss} at step {module.step}"
-                raise Diverged(said + self.losses.after())
-            self.journal.values("validation", module.step, values)
-            if module.recipe["select"] == "best":
-                score = -scores.metric if facts.higher_is_better else scores.metric
-        if score <= self.best["score"]:
+        score = self._score(module) if len(self.data) else math.inf
+        if score <= self.best or module.recipe["select"] == "last":
             weights = {name: value.clone() for name, value in module.network.state_dict().items()}
-            self.best = {"score": score, "step": module.step, "network": weights}
+            self.kept = {"step": module.step, "network": weights}
+        self.stale = 0 if score < self.best else self.stale + 1
+        self.best = min(score, self.best)
+        stopping = module.recipe["early_stopping"]
+        trainer.should_stop |= stopping is not None and self.stale >= stopping["patience"]
+
+    def _score(self, module: TrainingModule) -> float:
+        """The metric on the split, the lower the better. Raises Diverged."""
+        scores = scores_of(answers_of(module.network, self.data), self.data, module.facts)
+        if not math.isfinite(scores.loss):
+            said = f"the validation loss became {scores.loss} at step {module.step}"
+            raise Diverged(said + self.losses.after())
+        values = {"loss": scores.loss, module.facts.metric: scores.metric}
+        self.journal.values("validation", module.step, values)
+        return -scores.metric if module.facts.higher_is_better else scores.metric
+
+    def state(self) -> tuple[dict[str, Any], float, int]:
+        """What a resumed run goes on from."""
+        return self.kept, self.best, self.stale
 
 
 class Resume(pl.Callback):
@@ -129,7 +143,7 @@ class Resume(pl.Callback):
             "network": module.network.state_dict(),
             "optimizer": trainer.optimizers[0].state_dict(),
             "last": last._asdict(),
-            "best": self.validate.best,
+            "validate": self.validate.state(),
             "seconds": self.elapsed(),
             "origins": self.origins,
         }

@@ -80,7 +80,13 @@ class TrainingModule(pl.LightningModule):
         for group in optimizer.param_groups:
             group["lr"] = rate
         answers = self.network(batch.inputs, batch.lengths, batch.query)
-        loss = answer_loss(answers, batch.query, batch.target, self.facts.kind)
+        loss = answer_loss(
+            answers,
+            batch.query,
+            batch.target,
+            self.facts.kind,
+            label_smoothing=self.recipe["label_smoothing"],
+        )
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         norm = clipped(self.weights, self.recipe["clip"])

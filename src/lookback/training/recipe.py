@@ -10,6 +10,8 @@ from torch import nn
 from torch.optim import Optimizer
 
 from lookback.build import build
+from lookback.data.task import Facts
+from lookback.errors import Mistake
 
 
 def optimizer_of(recipe: Mapping[str, Any], network: nn.Module) -> Optimizer:
@@ -33,10 +35,24 @@ def optimizer_of(recipe: Mapping[str, Any], network: nn.Module) -> Optimizer:
     return optimizer
 
 
+def check_recipe(recipe: Mapping[str, Any], facts: Facts) -> None:
+    """Raise a Mistake where the recipe asks for what the task cannot give."""
+    if recipe["label_smoothing"] and facts.kind != "class":
+        raise Mistake(
+            f"The recipe's `label_smoothing` is {recipe['label_smoothing']}, but the task asks for "
+            "a value, which has no label. Set recipe.label_smoothing=0."
+        )
+    if recipe["early_stopping"] and not facts.sizes["validation"]:
+        raise Mistake(
+            "The recipe's `early_stopping` watches the validation split, which is empty. "
+            "Set recipe.early_stopping=null, or task.validation to a number of sequences."
+        )
+
+
 def share_of(recipe: Mapping[str, Any], steps: int) -> Callable[[int], float]:
     """The recipe's schedule over a run of `steps`: a step's share of the learning rate."""
     schedule = recipe["schedule"]
-    shape = {"constant": constant, "cosine": cosine}[schedule["shape"]]
+    shape = {"constant": constant, "cosine": cosine, "drop": drop}[schedule["shape"]]
     warmup = max(1, round(schedule["warmup"] * steps)) if schedule["warmup"] else 0
     return partial(shape, warmup=warmup, steps=steps)
 
@@ -54,3 +70,11 @@ def cosine(step: int, *, warmup: int, steps: int) -> float:
     if step < warmup:
         return constant(step, warmup=warmup, steps=steps)
     return 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def drop(step: int, *, warmup: int, steps: int) -> float:
+    """Share of the learning rate at `step`: up in a line, then 1, and a tenth in the second half.
+
+    As the code of Bai et al. 2018 does on sequential MNIST.
+    """
+    return constant(step, warmup=warmup, steps=steps) * (1.0 if 2 * step < steps else 0.1)

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import pickle
 import platform
 import resource
 import shutil
@@ -35,7 +36,9 @@ from lookback.training.callbacks import Diverged, Log, Resume, Validate
 from lookback.training.devices import leased
 from lookback.training.evaluate import Scores, answers_of, choice, scores_of
 from lookback.training.journal import Journal
+from lookback.training.modes import set_modes
 from lookback.training.module import TrainingModule
+from lookback.training.recipe import check_recipe
 
 EVALUATED: tuple[Split, ...] = ("validation", "test")
 
@@ -125,6 +128,8 @@ def _train(
 ) -> None:
     """Train, and write all that a finished seed leaves but the mark that it is finished."""
     config, recipe = cell.config["trainer"], cell.config["recipe"]
+    check_recipe(recipe, cell.facts)
+    set_modes(network, config, cell.device)
     steps = steps_of(config, cell.facts.sizes["train"])
     module = TrainingModule(network, recipe, cell.facts, steps, resumed)
     names = {"task": cell.name[0], "model": cell.name[1], "seed": seed, "plan": cell.plan}
@@ -149,15 +154,19 @@ def _train(
             trainer_of(cell.device, config, [log, validate, resume]).fit(module, batches)
     except SystemExit:  # what Lightning makes of Ctrl-C
         raise KeyboardInterrupt from None
-    network.load_state_dict(validate.best["network"])
-    _leave(cell, seed, folder, network.to(cell.device), validate.best["step"], module.step, resume)
+    network.load_state_dict(validate.kept["network"])
+    _leave(cell, seed, folder, network.to(cell.device), validate.kept["step"], module.step, resume)
 
 
 def _resume_state(path: Path) -> dict[str, Any] | None:
-    """What a killed training left, if anything whole."""
+    """What a killed training left; nothing where it cannot be read."""
     if not path.exists():
         return None
-    state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+    try:
+        state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        print(f"{path} cannot be read ({error}): this seed starts anew.")
+        return None
     return state
 
 
