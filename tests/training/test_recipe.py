@@ -9,7 +9,7 @@ from torch import nn
 from lookback.training.batches import Batches, order
 from lookback.training.evaluate import answers_of, scores_of
 from lookback.training.loss import answer_loss
-from lookback.training.recipe import share_of
+from lookback.training.recipe import optimizer_of, share_of
 from tests.training.small import adding, network_of
 
 
@@ -28,6 +28,55 @@ def test_cosine_rises_in_a_line_and_falls_along_half_a_cosine():
 
 def test_constant_without_warmup_never_moves():
     assert rates("constant", 0.0, 7) == [2.0] * 7
+
+
+def test_drop_is_a_tenth_from_the_middle_on():
+    assert rates("drop", 0.0, 7) == pytest.approx([2.0] * 4 + [0.2] * 3)
+
+
+def weights_after_a_step(recipe: dict, network: nn.Module) -> dict[str, torch.Tensor]:
+    """One step without a gradient: what weight decay alone does."""
+    optimizer = optimizer_of({"optimizer": recipe}, network)
+    for weight in network.parameters():
+        weight.grad = torch.zeros_like(weight)
+    optimizer.step()
+    return network.state_dict()
+
+
+def test_weight_decay_shrinks_matrices_and_leaves_biases_and_gains_alone():
+    network = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4))
+    before = {name: weight.clone() for name, weight in network.state_dict().items()}
+    recipe = {"_target_": "torch.optim.AdamW", "lr": 0.5, "weight_decay": 0.1}
+    after = weights_after_a_step(recipe, network)
+    assert torch.allclose(after.pop("0.weight"), before["0.weight"] * (1 - 0.5 * 0.1))
+    assert all(torch.equal(weight, before[name]) for name, weight in after.items())
+
+
+@pytest.mark.parametrize("kind", ["Adam", "AdamW", "SGD", "RMSprop"])
+def test_a_step_of_every_optimiser_is_that_of_torchs_own_loop_over_weights(kind):
+    network, twin = (nn.Linear(5, 4) for _ in range(2))
+    twin.load_state_dict(network.state_dict())
+    make = getattr(torch.optim, kind)
+    settings = {"lr": 0.01, **({"weight_decay": 0.0} if kind == "AdamW" else {})}
+    plain = make(twin.parameters(), **settings, foreach=False)
+    ours = optimizer_of({"optimizer": {"_target_": f"torch.optim.{kind}", **settings}}, network)
+    for _ in range(3):
+        for weight, other in zip(network.parameters(), twin.parameters(), strict=True):
+            weight.grad = torch.randn_like(weight)
+            other.grad = weight.grad.clone()
+        ours.step()
+        plain.step()
+    for weight, other in zip(network.parameters(), twin.parameters(), strict=True):
+        assert torch.allclose(weight, other, atol=1e-6)
+
+
+def test_a_smoothed_label_is_one_mixed_with_the_mean_over_classes():
+    answers = torch.randn(4, 1, 5)
+    query, target = torch.zeros(4, 1).long(), torch.tensor([[0], [3], [4], [1]])
+    found = answer_loss(answers, query, target, "class", label_smoothing=0.2)
+    each = -answers.squeeze(1).log_softmax(-1)
+    wanted = 0.8 * each.gather(1, target) + 0.2 * each.mean(1, keepdim=True)
+    assert found.item() == pytest.approx(wanted.mean().item(), rel=1e-5)
 
 
 def test_a_query_that_asks_nothing_costs_nothing():

@@ -5,10 +5,12 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -251,6 +253,78 @@ def test_a_seed_that_diverges_after_a_kill_says_the_same(fresh, poison, monkeypa
     assert str(found.value) == str(wanted.value)
 
 
+def test_a_training_ends_once_validation_is_no_better_for_as_long_as_patience_says(
+    fresh, monkeypatch
+):
+    monkeypatch.setattr(callbacks, "RESUME_EVERY", 0.0)
+    impatient = ["recipe.early_stopping={patience: 2}", "recipe.optimizer.lr=0.05"]
+    impatient += ["trainer.max_epochs=40", "recipe.schedule.shape=constant"]
+    plan, task, cell = fresh("straight", "gru", *impatient)
+    train.main(plan, task, [0], cell)
+    wanted = contents(cell)
+    history = read_parquet(cell / "history.parquet")
+    reached = history[(history.split == "validation") & (history.metric == "mse")]
+    values = reached.value.to_list()
+    stale = [value >= min(values[: at + 1]) for at, value in enumerate(values[1:])]
+    assert stale[-2:] == [True, True]
+    assert not any(one and other for one, other in itertools.pairwise(stale[:-1]))
+    scores = read_json(cell / "metrics.json")["seeds"]["0"]
+    assert scores["steps"] == reached.step.max() == 10 * len(values) < 400
+    assert scores["step"] == scores["steps"] - 20
+
+    def stop(self, *_):  # in every epoch anew: the count of stale ones must survive
+        if self.trainer.current_epoch == 1:
+            raise KeyboardInterrupt
+
+    plan, task, cell = fresh("killed", "gru", *impatient)
+    with monkeypatch.context() as patched:
+        patched.setattr(train.TrainingModule, "on_train_batch_start", stop, raising=False)
+        for _ in values[1:]:
+            with pytest.raises(KeyboardInterrupt):
+                train.main(plan, task, [0], cell)
+        train.main(plan, task, [0], cell)
+    assert contents(cell) == wanted
+
+
+def test_a_resume_state_that_cannot_be_read_starts_that_seed_anew(fresh, monkeypatch, capsys):
+    plan, task, cell = fresh("whole", "gru")
+    train.main(plan, task, [0], cell)
+    wanted = contents(cell)
+    monkeypatch.setattr(callbacks, "RESUME_EVERY", 0.0)
+
+    def stop(self, *_):
+        if self.epoch == 2:
+            raise KeyboardInterrupt
+
+    plan, task, cell = fresh("cut", "gru")
+    with monkeypatch.context() as patched:
+        patched.setattr(train.TrainingModule, "on_train_batch_start", stop, raising=False)
+        with pytest.raises(KeyboardInterrupt):
+            train.main(plan, task, [0], cell)
+    state = store.seed_folder(store.runs_folder(plan, task), 0) / "resume.ckpt"
+    for size in (state.stat().st_size // 2, 0):
+        state.write_bytes(state.read_bytes()[:size])
+        assert train._resume_state(state) is None
+    train.main(plan, task, [0], cell)
+    assert "resume.ckpt cannot be read" in capsys.readouterr().out
+    assert contents(cell) == wanted
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (("recipe.label_smoothing=0.1",), r"no label.*recipe\.label_smoothing=0"),
+        (("recipe.early_stopping={patience: 3}", "task.validation=0"), "validation split.*empty"),
+    ],
+)
+def test_a_recipe_that_a_task_cannot_have_is_a_mistake_before_the_first_step(
+    fresh, overrides, said
+):
+    plan, task, cell = fresh("mistaken", "rnn", *overrides)
+    with pytest.raises(Mistake, match=said):
+        train.main(plan, task, [0], cell)
+
+
 def test_an_orphan_of_an_older_plan_leaves_a_cell_alone_and_keeps_its_seeds(fresh):
     plan, task, cell = fresh("orphan", "rnn")
     store.want(cell, "another")
@@ -261,6 +335,34 @@ def test_an_orphan_of_an_older_plan_leaves_a_cell_alone_and_keeps_its_seeds(fres
     store.want(cell, plan.stem)
     train.main(plan, task, [0], cell)
     assert (cell / "metrics.json").exists()
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++; none here")
+def test_a_compiled_network_learns_as_the_plain_one(fresh):
+    """In a process of its own: the shape checks of this one cannot be compiled."""
+    predictions = []
+    for setting in ("false", "true"):
+        plan, task, cell = fresh(setting, "transformer", f"trainer.compile={setting}")
+        process = multiprocessing.get_context("spawn").Process(
+            target=_train, args=(plan, task, cell)
+        )
+        process.start()
+        process.join()
+        predictions.append(read_parquet(cell / "predictions.parquet").prediction)
+    assert np.allclose(*predictions, atol=1e-3)
+    assert not np.array_equal(*predictions)  # or nothing was compiled
+
+
+def test_bfloat16_learns_nearly_as_float32(fresh):
+    losses = {}
+    for precision in ("32-true", "bf16-mixed"):
+        plan, task, cell = fresh(precision, "gru", f"trainer.precision={precision}")
+        train.main(plan, task, [0], cell)
+        losses[precision] = read_json(cell / "metrics.json")["seeds"]["0"]["test/mse"]
+        weights = torch.load(cell / "checkpoints" / "seed=0.ckpt", weights_only=True)
+        assert all(weight.dtype == torch.float32 for weight in weights.values())
+    assert losses["bf16-mixed"] == pytest.approx(losses["32-true"], rel=0.05)
+    assert losses["bf16-mixed"] != losses["32-true"]
 
 
 def test_without_a_validation_split_the_last_weights_are_kept(fresh):

@@ -30,8 +30,8 @@ def _truncate(network: Network, steps: int) -> None:
     carriers = [it for it in network.modules() if isinstance(it, RecurrentModel)]
     if not carriers or any(it.bidirectional for it in carriers):
         raise Mistake(
-            f"The trainer's `tbptt` is {steps}, but the model has no state to carry from stretch to "
-            "stretch: rnn, lstm and gru in one direction have. Set trainer.tbptt=null."
+            f"The trainer's `tbptt` is {steps}, but the model has no state to carry on: rnn, lstm "
+            "and gru in one direction have. Set trainer.tbptt=null."
         )
     for carrier in carriers:
         carrier.truncate = steps

@@ -1,8 +1,8 @@
 """Stage `train`: trains the seeds that the store lacks, then assembles the cell's files."""
 
+import io
 import logging
 import math
-import pickle
 import platform
 import resource
 import shutil
@@ -162,9 +162,10 @@ def _resume_state(path: Path) -> dict[str, Any] | None:
     """What a killed training left; nothing where it cannot be read."""
     if not path.exists():
         return None
+    content = io.BytesIO(path.read_bytes())
     try:
-        state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        state: dict[str, Any] = torch.load(content, weights_only=True, map_location="cpu")
+    except Exception as error:  # torch has a different one for each place where a file is cut off
         print(f"{path} cannot be read ({error}): this seed starts anew.")
         return None
     return state
