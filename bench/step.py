@@ -14,19 +14,22 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import chain
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
+from torch.optim.lr_scheduler import LambdaLR
 
 from lookback.data.adding import Adding
 from lookback.models.network import Network, build_network
 from lookback.study import compose_by_hand
 from lookback.training.batches import Batches
+from lookback.training.callbacks import Log, Resume, Validate
 from lookback.training.journal import Journal
 from lookback.training.loss import answer_loss
-from lookback.training.module import Log, Resume, TrainingModule, Validate
-from lookback.training.recipe import optimizer_of, schedule_of
+from lookback.training.module import TrainingModule
+from lookback.training.recipe import optimizer_of, share_of
 from lookback.training.train import quieten_lightning, trainer_of
 
 ROOT = Path(__file__).parents[1]
@@ -36,10 +39,10 @@ STEPS = 100
 
 def bare(network: Network, task: Adding, batches: Batches, recipe: dict, steps: int) -> float:
     """Milliseconds a step of a loop that does nothing else."""
-    optimizer = optimizer_of(recipe, network.parameters())
-    schedule = schedule_of(recipe, optimizer, steps)
+    optimizer = optimizer_of(recipe, network)
+    schedule = LambdaLR(optimizer, share_of(recipe, steps))
     start = time.perf_counter()
-    for batch in batches:
+    for batch in chain.from_iterable(batches):
         answers = network(batch.inputs, batch.lengths, batch.query)
         loss = answer_loss(answers, batch.query, batch.target, "value")
         optimizer.zero_grad()
@@ -64,11 +67,12 @@ def ours(network: Network, task: Adding, batches: Batches, config: dict, folder:
     """Milliseconds a step of `lookback train`."""
     module = TrainingModule(network, config["recipe"], task.facts(), STEPS)
     journal = Journal(folder / "journal.jsonl")
-    validate = Validate(task.dataset("validation"), journal, None)
-    resume = Resume(folder / "resume.ckpt", 0, "bench", validate)
+    log = Log(journal, None)
+    validate = Validate(task.dataset("validation"), journal, log, None)
+    resume = Resume(folder / "resume.ckpt", 0, "bench", log, validate)
     watch = Stopwatch()
-    callbacks = [Log(journal, config["trainer"]["log_every"]), validate, resume, watch]
-    trainer_of("cpu", config["trainer"], config["recipe"], STEPS, callbacks).fit(module, batches)
+    callbacks = [log, validate, resume, watch]
+    trainer_of("cpu", config["trainer"], callbacks).fit(module, batches)
     return 1e3 * watch.seconds / STEPS
 
 
@@ -83,7 +87,8 @@ def compare(batch: int, length: int, rounds: int) -> dict[str, float]:
         for name, found in times.items():
             start = config["recipe"]["initialisation"]
             network = build_network(cell.model, start, task.facts(), seed=0)
-            batches = Batches(data, batch, seed=0, epoch=lambda: 0)
+            every = config["trainer"]["log_every"]
+            batches = Batches(data, batch, every, seed=0, epoch=lambda: 0)
             if name == "bare":
                 found.append(bare(network, task, batches, config["recipe"], STEPS))
             else:

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from lookback.files import digest, read_json, write_json
-from lookback.tables import write_npz, write_parquet
+from lookback.lineage import plans_of
+from lookback.tables import read_parquet, write_npz, write_parquet
 
 TASKS = {"adding": "mse", "digits_rows": "accuracy", "digits_pixels": "accuracy"}
 SHAPES = {"adding": (50, 2), "digits_rows": (8, 8), "digits_pixels": (64, 1)}
@@ -194,6 +195,16 @@ def write_explained(
         rows += [(seed, "evidence_auc", best + 0.01 * seed, 0.5) for seed in seeds]
     frame = pd.DataFrame(rows, columns=["seed", "score", "value", "chance"])
     write_parquet(scores, frame, plans[explainer])
+
+
+def lose_seed(cell: Path, seed: int, reason: str) -> None:
+    """A trained cell as if one of its seeds had diverged."""
+    metrics = read_json(cell / "metrics.json")
+    del metrics["seeds"][str(seed)]
+    write_json(cell / "metrics.json", {**metrics, "failed": {str(seed): reason}})
+    for path in [cell / "history.parquet", *cell.glob("*/*.parquet")]:
+        frame = read_parquet(path)
+        write_parquet(path, frame[frame["seed"] != seed], plans_of(path))
 
 
 def change_plan(plan: Path, stage: str) -> Path:

@@ -73,7 +73,7 @@ def finished(document: Mapping[str, Any]) -> Iterator[Family]:
             parent,
             start=min((seed.start for seed in seeds if seed.start is not None), default=None),
             end=max((seed.end for seed in seeds if seed.end is not None), default=None),
-            missing="; ".join([f"seed {seed}: not there" for seed in _absent(cell)] + holes),
+            missing="; ".join([f"seed {s}: {why}" for s, why in _absent(cell).items()] + holes),
             notes=_commit(_of_seeds(cell, "cost.json").values()),
             params={**_params(cell.folder / "config.yaml"), **tuned},
             results=tuple(_summary(summary, cell)),
@@ -139,12 +139,12 @@ def _begun(tags: Mapping[str, str], seed: int, entries: list[dict[str, Any]]) ->
 
 
 def _trained(cell: Cell, parent: Record, begun: Mapping[str, Record]) -> list[Record]:
-    """The seeds of a cell that was trained; one without a result keeps its curve and says so."""
+    """The seeds of a cell that was trained; one without a result keeps its curve and says why."""
     metrics, costs = _of_seeds(cell, "metrics.json"), _of_seeds(cell, "cost.json")
     parameters = read_json(cell.folder / "metrics.json")["parameters"]
     time = _modified(cell.folder / "metrics.json")
     history = read_parquet(cell.folder / "history.parquet")
-    params = _params(cell.folder / "config.yaml")
+    params, absent = _params(cell.folder / "config.yaml"), _absent(cell)
     records = []
     for seed in sorted(cell.seeds):
         record = begun.get(str(seed)) or Record({**parent.tags, "seed": str(seed)}, time, time)
@@ -164,8 +164,8 @@ def _trained(cell: Cell, parent: Record, begun: Mapping[str, Record]) -> list[Re
                     "weights.ckpt": cell.folder / "checkpoints" / f"seed={seed}.ckpt",
                 },
             )
-        elif str(seed) in begun:
-            record = replace(record, missing="not there")
+        elif str(seed) in begun or seed in cell.failed:
+            record = replace(record, missing=absent[seed])
         else:
             continue
         records.append(record)
@@ -178,7 +178,7 @@ def _of_seeds(cell: Cell, name: str) -> dict[int, dict[str, Any]]:
     return {seed: said[str(seed)] for seed in sorted(cell.seeds) if str(seed) in said}
 
 
-def _absent(cell: Cell) -> list[int]:
+def _absent(cell: Cell) -> dict[int, str]:
     return cell.absent(_of_seeds(cell, "metrics.json"))
 
 

@@ -1,6 +1,6 @@
 """Follows the journals that running trainers append to: what one seed has reached, and how well.
 
-A journal is `seed=<n>/journal.jsonl`, one JSON object a line: start, values of a split, end.
+A journal is `seed=<n>/journal.jsonl`, one JSON object a line: start, values of a split, the end.
 """
 
 import json
@@ -29,7 +29,7 @@ class Seed:
         if entry.get("event") == "start":
             self.seed, self.steps = int(entry["seed"]), int(entry["steps"])
             self.started, self.started_from, self.ended = self.time, self.step, False
-        elif entry.get("event") == "end":
+        elif entry.get("event") in ("end", "failed"):
             self.ended = True
         elif entry["split"] == "train":
             self.loss = float(entry["values"]["loss"])

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from lookback.report import report
-from tests.fake_study import MODELS, TASKS, write_study
+from tests.fake_study import MODELS, TASKS, lose_seed, write_study
 
 from .conftest import RUN, Made, Reader, make
 
@@ -154,6 +154,20 @@ def test_a_hole_is_named_with_its_reason(torn: Made):
     assert ["lstm", "missing: " + row[1]] in torn.table("mse (test)")
     assert set(torn.csv("missing")["model"]) == {"lstm"}
     assert "gru is best (1 of 5 models missing)" in torn.text
+
+
+def test_a_mean_over_the_seeds_that_did_not_diverge_says_so_wherever_it_stands(tmp_path: Path):
+    plan = write_study(tmp_path, tasks=("adding",))
+    lose_seed(tmp_path / "results/quick/adding/gru", 1, "the loss became nan at step 340")
+    made = make(plan)
+    shown = {row[0]: row for row in made.table("mse (test)")}
+    assert (shown["gru"][3], shown["lstm"][3]) == ("2 of 3", "3")
+    said = "gru: 2 of 3 seeds; seed 1 diverged: the loss became nan at step 340."
+    assert made.text.count(said) == 2  # with the answer, and below the table
+    assert "adding: no clear winner" in made.text
+    assert "the best mean, but over 2 of 3 seeds alone." in made.text
+    hole = ["train seed 1", "diverged: the loss became nan at step 340", "adding × gru"]
+    assert hole in made.table("why")
 
 
 def test_an_overridden_study_says_so(torn: Made, whole: Made):

@@ -8,7 +8,7 @@ import pytest
 from lookback.files import read_json, write_json
 from lookback.summarise import summarise
 from lookback.tables import read_parquet
-from tests.fake_study import VALUES, write_study
+from tests.fake_study import VALUES, lose_seed, write_study
 
 COLUMNS = {
     "results": "task model metric better mean low high seeds parameters hidden_size baseline "
@@ -122,15 +122,17 @@ def test_a_seed_that_is_asked_for_and_not_there_is_missing_and_one_not_asked_for
     assert results.loc["gru", "seeds"] == 2
 
 
-def test_a_seed_without_a_finite_number_makes_the_mean_unknown_and_is_named(plan: Path):
-    path = cell(plan, "gru") / "metrics.json"
-    metrics = read_json(path)
-    metrics["seeds"]["1"]["test/mse"] = None
-    write_json(path, metrics)
+def test_a_seed_that_diverged_is_named_and_its_model_is_called_best_no_more(plan: Path):
+    lose_seed(cell(plan, "gru"), 1, "the loss became nan at step 340")
     tables = summary(plan)
-    row = tables["results"].set_index("model").loc["gru"]
-    assert np.isnan(row["mean"])
-    assert row["reason"] == reasons(tables, "gru")["train"] == "no finite number from seed 1"
+    results = tables["results"].set_index("model")
+    kept = [VALUES["adding"]["gru"][seed] for seed in (0, 2)]
+    assert results.loc["gru", "mean"] == pytest.approx(np.mean(kept))
+    assert results.loc["gru", "seeds"] == 2
+    assert not results["best"].any()
+    found = reasons(tables, "gru")
+    assert found["train seed 1"] == "diverged: the loss became nan at step 340"
+    assert found["probe gradient_flow"] == found["explain occlusion"] == "seed 1 diverged"
 
 
 def test_scores_stand_with_their_chance_or_with_the_reason_why_not(plan: Path):

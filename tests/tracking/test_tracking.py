@@ -20,6 +20,7 @@ from lookback.files import read_json, write_json
 from lookback.lineage import plans_of
 from lookback.tracking import follow, main, ui
 from lookback.training.journal import read
+from tests.fake_study import lose_seed
 
 from .rows import count, rows
 from .tree import Study, complete, log_step, loss_at
@@ -230,6 +231,26 @@ def test_what_is_missing_is_said_and_filled_later():
     assert set(found["status"]) == {"FINISHED"}
     assert "tags.missing" not in found
     assert len(found) == 6
+
+
+def test_a_seed_that_diverged_is_a_failed_run_with_its_curve_and_its_reason():
+    study = Study(models=("gru",), seeds=(0, 1))
+    plan = study.write_plan()
+    study.train("gru")
+    lose_seed(Path("results/tiny/marks/gru"), 1, "the loss became nan at step 3")
+    study.report()
+    track(plan)
+    found = runs_of().set_index("tags.mlflow.runName")
+    assert found["status"].to_dict() == {
+        "marks/gru": "FAILED",
+        "marks/gru seed 0": "FINISHED",
+        "marks/gru seed 1": "FAILED",
+    }
+    said = "diverged: the loss became nan at step 3"
+    assert found["tags.missing"]["marks/gru seed 1"] == said
+    assert f"seed 1: {said}" in found["tags.missing"]["marks/gru"]
+    assert found["metrics.train/loss"]["marks/gru seed 1"] == loss_at(1, study.points - 1)
+    assert found["metrics.test/accuracy"].isna()["marks/gru seed 1"]
 
 
 def test_a_measurement_of_an_older_plan_is_missing():

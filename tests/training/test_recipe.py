@@ -9,23 +9,13 @@ from torch import nn
 from lookback.training.batches import Batches, order
 from lookback.training.evaluate import answers_of, scores_of
 from lookback.training.loss import answer_loss
-from lookback.training.recipe import optimizer_of, schedule_of
+from lookback.training.recipe import optimizer_of, share_of
 from tests.training.small import adding, network_of
 
 
 def rates(shape: str, warmup: float, steps: int) -> list[float]:
-    recipe = {
-        "optimizer": {"_target_": "torch.optim.SGD", "lr": 2.0},
-        "schedule": {"shape": shape, "warmup": warmup},
-    }
-    optimizer = optimizer_of(recipe, [nn.Parameter(torch.zeros(1))])
-    schedule = schedule_of(recipe, optimizer, steps)
-    found = []
-    for _ in range(steps):
-        found.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        schedule.step()
-    return found
+    share = share_of({"schedule": {"shape": shape, "warmup": warmup}}, steps)
+    return [2.0 * share(step) for step in range(steps)]
 
 
 def test_cosine_rises_in_a_line_and_falls_along_half_a_cosine():
@@ -38,6 +28,55 @@ def test_cosine_rises_in_a_line_and_falls_along_half_a_cosine():
 
 def test_constant_without_warmup_never_moves():
     assert rates("constant", 0.0, 7) == [2.0] * 7
+
+
+def test_drop_is_a_tenth_from_the_middle_on():
+    assert rates("drop", 0.0, 7) == pytest.approx([2.0] * 4 + [0.2] * 3)
+
+
+def weights_after_a_step(recipe: dict, network: nn.Module) -> dict[str, torch.Tensor]:
+    """One step without a gradient: what weight decay alone does."""
+    optimizer = optimizer_of({"optimizer": recipe}, network)
+    for weight in network.parameters():
+        weight.grad = torch.zeros_like(weight)
+    optimizer.step()
+    return network.state_dict()
+
+
+def test_weight_decay_shrinks_matrices_and_leaves_biases_and_gains_alone():
+    network = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4))
+    before = {name: weight.clone() for name, weight in network.state_dict().items()}
+    recipe = {"_target_": "torch.optim.AdamW", "lr": 0.5, "weight_decay": 0.1}
+    after = weights_after_a_step(recipe, network)
+    assert torch.allclose(after.pop("0.weight"), before["0.weight"] * (1 - 0.5 * 0.1))
+    assert all(torch.equal(weight, before[name]) for name, weight in after.items())
+
+
+@pytest.mark.parametrize("kind", ["Adam", "AdamW", "SGD", "RMSprop"])
+def test_a_step_of_every_optimiser_is_that_of_torchs_own_loop_over_weights(kind):
+    network, twin = (nn.Linear(5, 4) for _ in range(2))
+    twin.load_state_dict(network.state_dict())
+    make = getattr(torch.optim, kind)
+    settings = {"lr": 0.01, **({"weight_decay": 0.0} if kind == "AdamW" else {})}
+    plain = make(twin.parameters(), **settings, foreach=False)
+    ours = optimizer_of({"optimizer": {"_target_": f"torch.optim.{kind}", **settings}}, network)
+    for _ in range(3):
+        for weight, other in zip(network.parameters(), twin.parameters(), strict=True):
+            weight.grad = torch.randn_like(weight)
+            other.grad = weight.grad.clone()
+        ours.step()
+        plain.step()
+    for weight, other in zip(network.parameters(), twin.parameters(), strict=True):
+        assert torch.allclose(weight, other, atol=1e-6)
+
+
+def test_a_smoothed_label_is_one_mixed_with_the_mean_over_classes():
+    answers = torch.randn(4, 1, 5)
+    query, target = torch.zeros(4, 1).long(), torch.tensor([[0], [3], [4], [1]])
+    found = answer_loss(answers, query, target, "class", label_smoothing=0.2)
+    each = -answers.squeeze(1).log_softmax(-1)
+    wanted = 0.8 * each.gather(1, target) + 0.2 * each.mean(1, keepdim=True)
+    assert found.item() == pytest.approx(wanted.mean().item(), rel=1e-5)
 
 
 def test_a_query_that_asks_nothing_costs_nothing():
@@ -61,10 +100,11 @@ def test_every_sequence_comes_once_an_epoch_in_an_order_of_its_own():
     data = adding().dataset("train")
     seen = []
     for epoch in (0, 1):
-        batches = Batches(data, 7, seed=3, epoch=lambda epoch=epoch: epoch)
-        parts = [batch.inputs for batch in batches]
+        batches = Batches(data, 7, 3, seed=3, epoch=lambda epoch=epoch: epoch)
+        windows = [[batch.inputs for batch in window] for window in batches]
+        assert [len(window) for window in windows] == [[3, 3, 2], [1, 3, 3, 1]][epoch]
+        parts = [part for window in windows for part in window]
         assert [len(part) for part in parts] == [7] * (len(data) // 7) + [len(data) % 7]
-        assert len(batches) == len(parts)
         seen.append(torch.cat(parts))
     key = [tuple(map(tuple, s[:, :, 0].tolist())) for s in (*seen, data.inputs)]
     assert sorted(key[0]) == sorted(key[1]) == sorted(key[2])

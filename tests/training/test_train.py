@@ -1,13 +1,16 @@
 """Training one cell: what is left, that a kill changes nothing, and that a lost seed is named."""
 
+import itertools
 import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,7 +18,7 @@ from lookback.data import prepare
 from lookback.errors import Mistake
 from lookback.files import read_json, write_json
 from lookback.tables import read_parquet
-from lookback.training import module, store, train
+from lookback.training import callbacks, store, train
 from tests.training.small import shipped
 
 SAME = ("history.parquet", "metrics.json", "predictions.parquet", "config.yaml")
@@ -95,8 +98,8 @@ def test_the_weights_kept_are_those_with_the_best_validation_metric(fresh):
 
 @pytest.mark.parametrize("model", ["lstm", "transformer"])
 def test_a_run_killed_at_any_moment_ends_in_the_same_bytes(fresh, monkeypatch, model):
-    """SIGKILL of the training process at drawn moments; dropout on, so that every draw counts."""
-    monkeypatch.setattr(module, "RESUME_EVERY", 0.0)
+    """SIGKILL or SIGTERM at drawn moments; dropout on, so that every draw counts."""
+    monkeypatch.setattr(callbacks, "RESUME_EVERY", 0.0)
     dropout = ["model.layers=2", "model.dropout=0.3"]
     plan, task, cell = fresh("whole", model, *dropout)
     train.main(plan, task, [0, 1], cell)
@@ -115,7 +118,7 @@ def test_a_run_killed_at_any_moment_ends_in_the_same_bytes(fresh, monkeypatch, m
         _wait_for_training(plan, task, process)
         time.sleep(draw.uniform(0.0, seconds / 4))
         hits += bool(_in_training(plan, task))
-        os.kill(process.pid, signal.SIGKILL)
+        os.kill(process.pid, draw.choice([signal.SIGKILL, signal.SIGTERM]))
         process.join()
     assert hits  # the first, at least, came before the end
     train.main(plan, task, [0, 1], cell)
@@ -124,7 +127,7 @@ def test_a_run_killed_at_any_moment_ends_in_the_same_bytes(fresh, monkeypatch, m
 
 def _train(plan: Path, task: Path, cell: Path) -> None:
     torch.set_num_threads(1)
-    module.RESUME_EVERY = 0.0
+    callbacks.RESUME_EVERY = 0.0
     train.main(plan, task, [0, 1], cell)
 
 
@@ -153,12 +156,12 @@ def _wait_for_training(plan: Path, task: Path, process) -> None:
 
 
 def test_a_resumed_run_goes_on_where_it_was_and_does_not_begin_again(fresh, monkeypatch):
-    monkeypatch.setattr(module, "RESUME_EVERY", 0.0)
+    monkeypatch.setattr(callbacks, "RESUME_EVERY", 0.0)
     plan, task, cell = fresh("resumed", "gru")
-    stop_at = 25  # of 40 steps: in the third epoch
+    stop_at = 24  # of 40 steps: in the third epoch
 
     def stop(self, *_):
-        if self.trainer.global_step == stop_at:
+        if self.step == stop_at:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
@@ -175,11 +178,166 @@ def test_a_resumed_run_goes_on_where_it_was_and_does_not_begin_again(fresh, monk
     assert starts == [0, 20]
 
 
-def test_a_loss_that_is_no_number_loses_that_seed_alone_and_says_so(fresh):
-    plan, task, cell = fresh("lost", "rnn", "recipe.clip=null", "recipe.optimizer.lr=1e30")
-    with pytest.raises(module.Diverged, match=r"seed 0: the loss became \S+ by step \d+.*seed 1"):
+EXPLODES = ("recipe.clip=null", "recipe.optimizer.lr=1e30")
+
+
+def test_a_cell_of_which_every_seed_diverges_is_a_hole_and_no_seed_is_trained_again(fresh):
+    plan, task, cell = fresh("lost", "rnn", *EXPLODES)
+    reason = (
+        r"the loss became \S+ at step \d+, after an update of learning rate 2.5e\+29 and gradient"
+    )
+    with pytest.raises(callbacks.Diverged, match=f"seed 0: {reason}.*seed 1: {reason}"):
         train.main(plan, task, [0, 1], cell)
     assert not (cell / "metrics.json").exists()
+    journal = store.journal(store.seed_folder(store.runs_folder(plan, task), 0))
+    before = journal.read_bytes()
+    assert json.loads(before.splitlines()[-1])["event"] == "failed"
+    with pytest.raises(callbacks.Diverged, match=reason):
+        train.main(plan, task, [0, 1], cell)
+    assert journal.read_bytes() == before
+
+
+@pytest.fixture
+def poison(monkeypatch):
+    """One batch without a number, of one seed, in one epoch, at one place."""
+
+    def at(*where: int) -> None:
+        class Poisoned(train.Batches):
+            def __iter__(self):
+                place = itertools.count()
+                for window in super().__iter__():
+                    batches = list(window)
+                    for batch in batches:
+                        if (self.seed, self.epoch(), next(place)) == where:
+                            batch.inputs.fill_(torch.nan)
+                    yield iter(batches)
+
+        monkeypatch.setattr(train, "Batches", Poisoned)
+
+    return at
+
+
+def test_a_seed_that_diverges_is_named_by_its_step_and_the_others_make_the_cell(fresh, poison):
+    poison(1, 1, 3)  # 10 steps an epoch, logged every 3
+    plan, task, cell = fresh("two", "gru")
+    train.main(plan, task, [0, 1, 2], cell)
+    metrics = read_json(cell / "metrics.json")
+    assert set(metrics["seeds"]) == {"0", "2"}
+    reason = metrics["failed"]["1"]
+    assert reason.startswith(
+        "the loss became nan at step 14, after an update of learning rate 0.00"
+    )
+    assert 0 < float(reason.rpartition("gradient norm ")[2]) < 100
+    for name in ("history.parquet", "predictions.parquet"):
+        assert set(read_parquet(cell / name).seed) == {0, 2}
+    assert {path.name for path in (cell / "checkpoints").iterdir()} == {
+        "seed=0.ckpt",
+        "seed=2.ckpt",
+    }
+    kept = contents(cell)
+    train.main(plan, task, [0, 1, 2], cell)
+    assert contents(cell) == kept
+
+
+def test_a_seed_that_diverges_at_its_first_step_had_no_update_to_blame(fresh, poison):
+    poison(0, 0, 0)
+    plan, task, cell = fresh("first", "gru")
+    with pytest.raises(callbacks.Diverged, match="became nan at step 1, before any update"):
+        train.main(plan, task, [0], cell)
+
+
+def test_a_seed_that_diverges_after_a_kill_says_the_same(fresh, poison, monkeypatch):
+    """The update before the bad step lies before the kill: the resume state knows it."""
+    poison(1, 2, 0)
+    plan, task, cell = fresh("straight", "gru")
+    with pytest.raises(callbacks.Diverged, match="became nan at step 21, after") as wanted:
+        train.main(plan, task, [1], cell)
+    monkeypatch.setattr(callbacks, "RESUME_EVERY", 0.0)
+
+    def stop(self, *_):
+        if self.epoch == 2:
+            raise KeyboardInterrupt
+
+    plan, task, cell = fresh("killed", "gru")
+    with monkeypatch.context() as patched:
+        patched.setattr(train.TrainingModule, "on_train_batch_start", stop, raising=False)
+        with pytest.raises(KeyboardInterrupt):
+            train.main(plan, task, [1], cell)
+    with pytest.raises(callbacks.Diverged) as found:
+        train.main(plan, task, [1], cell)
+    assert str(found.value) == str(wanted.value)
+
+
+def test_a_training_ends_once_validation_is_no_better_for_as_long_as_patience_says(
+    fresh, monkeypatch
+):
+    monkeypatch.setattr(callbacks, "RESUME_EVERY", 0.0)
+    impatient = ["recipe.early_stopping={patience: 2}", "recipe.optimizer.lr=0.05"]
+    impatient += ["trainer.max_epochs=40", "recipe.schedule.shape=constant"]
+    plan, task, cell = fresh("straight", "gru", *impatient)
+    train.main(plan, task, [0], cell)
+    wanted = contents(cell)
+    history = read_parquet(cell / "history.parquet")
+    reached = history[(history.split == "validation") & (history.metric == "mse")]
+    values = reached.value.to_list()
+    stale = [value >= min(values[: at + 1]) for at, value in enumerate(values[1:])]
+    assert stale[-2:] == [True, True]
+    assert not any(one and other for one, other in itertools.pairwise(stale[:-1]))
+    scores = read_json(cell / "metrics.json")["seeds"]["0"]
+    assert scores["steps"] == reached.step.max() == 10 * len(values) < 400
+    assert scores["step"] == scores["steps"] - 20
+
+    def stop(self, *_):  # in every epoch anew: the count of stale ones must survive
+        if self.trainer.current_epoch == 1:
+            raise KeyboardInterrupt
+
+    plan, task, cell = fresh("killed", "gru", *impatient)
+    with monkeypatch.context() as patched:
+        patched.setattr(train.TrainingModule, "on_train_batch_start", stop, raising=False)
+        for _ in values[1:]:
+            with pytest.raises(KeyboardInterrupt):
+                train.main(plan, task, [0], cell)
+        train.main(plan, task, [0], cell)
+    assert contents(cell) == wanted
+
+
+def test_a_resume_state_that_cannot_be_read_starts_that_seed_anew(fresh, monkeypatch, capsys):
+    plan, task, cell = fresh("whole", "gru")
+    train.main(plan, task, [0], cell)
+    wanted = contents(cell)
+    monkeypatch.setattr(callbacks, "RESUME_EVERY", 0.0)
+
+    def stop(self, *_):
+        if self.epoch == 2:
+            raise KeyboardInterrupt
+
+    plan, task, cell = fresh("cut", "gru")
+    with monkeypatch.context() as patched:
+        patched.setattr(train.TrainingModule, "on_train_batch_start", stop, raising=False)
+        with pytest.raises(KeyboardInterrupt):
+            train.main(plan, task, [0], cell)
+    state = store.seed_folder(store.runs_folder(plan, task), 0) / "resume.ckpt"
+    for size in (state.stat().st_size // 2, 0):
+        state.write_bytes(state.read_bytes()[:size])
+        assert train._resume_state(state) is None
+    train.main(plan, task, [0], cell)
+    assert "resume.ckpt cannot be read" in capsys.readouterr().out
+    assert contents(cell) == wanted
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (("recipe.label_smoothing=0.1",), r"no label.*recipe\.label_smoothing=0"),
+        (("recipe.early_stopping={patience: 3}", "task.validation=0"), "validation split.*empty"),
+    ],
+)
+def test_a_recipe_that_a_task_cannot_have_is_a_mistake_before_the_first_step(
+    fresh, overrides, said
+):
+    plan, task, cell = fresh("mistaken", "rnn", *overrides)
+    with pytest.raises(Mistake, match=said):
+        train.main(plan, task, [0], cell)
 
 
 def test_an_orphan_of_an_older_plan_leaves_a_cell_alone_and_keeps_its_seeds(fresh):
@@ -201,6 +359,34 @@ def test_other_data_than_were_prepared_are_not_trained_on(fresh):
     with pytest.raises(Mistake, match="the test split that is made here is not the one"):
         train.main(plan, task, [0], cell)
     assert not cell.exists() or not list(cell.glob("*.parquet"))
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++; none here")
+def test_a_compiled_network_learns_as_the_plain_one(fresh):
+    """In a process of its own: the shape checks of this one cannot be compiled."""
+    predictions = []
+    for setting in ("false", "true"):
+        plan, task, cell = fresh(setting, "transformer", f"trainer.compile={setting}")
+        process = multiprocessing.get_context("spawn").Process(
+            target=_train, args=(plan, task, cell)
+        )
+        process.start()
+        process.join()
+        predictions.append(read_parquet(cell / "predictions.parquet").prediction)
+    assert np.allclose(*predictions, atol=1e-3)
+    assert not np.array_equal(*predictions)  # or nothing was compiled
+
+
+def test_bfloat16_learns_nearly_as_float32(fresh):
+    losses = {}
+    for precision in ("32-true", "bf16-mixed"):
+        plan, task, cell = fresh(precision, "gru", f"trainer.precision={precision}")
+        train.main(plan, task, [0], cell)
+        losses[precision] = read_json(cell / "metrics.json")["seeds"]["0"]["test/mse"]
+        weights = torch.load(cell / "checkpoints" / "seed=0.ckpt", weights_only=True)
+        assert all(weight.dtype == torch.float32 for weight in weights.values())
+    assert losses["bf16-mixed"] == pytest.approx(losses["32-true"], rel=0.05)
+    assert losses["bf16-mixed"] != losses["32-true"]
 
 
 def test_without_a_validation_split_the_last_weights_are_kept(fresh):

@@ -12,7 +12,7 @@ from lookback.data.adding import Adding
 from lookback.errors import Mistake
 from lookback.files import read_json, write_json
 from lookback.training import store, train, tune
-from lookback.training.module import Diverged
+from lookback.training.callbacks import Diverged
 from lookback.training.tune import Trial, grid, search
 from tests.training.small import shipped
 

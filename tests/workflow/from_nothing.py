@@ -153,7 +153,7 @@ def jobs_of_cell(name: str, stages: dict[str, Any], seeds: list[int]) -> Iterato
     prepared, facts = f"prepare {cell.parent.name}", cell.parent / "task.json"
     arguments = {"task": facts, "seeds": ",".join(map(str, seeds)), "out": cell}
     declared = {"plan": stages["train"]["plan"], "seeds": seeds}
-    names = ("history.*", "metrics.*", "predictions.*", "checkpoints/*")
+    names = ("history.*", "metrics.*", "predictions.*", "checkpoints/seed=*")
     files, before = [(cell, each) for each in names], [prepared]
     if "tune" in stages:
         tuning = {"task": facts, "out": cell / "tune.json"}

@@ -238,6 +238,49 @@ def test_a_failed_cell_is_named_in_the_report_and_is_all_that_is_left_to_do(fres
     assert "the loss became" not in (fresh.study / "report/index.html").read_text()
 
 
+UNLUCKY = '''"""An Elman network whose first draw of seed 1 is bad."""
+import torch
+from lookback.models.rnn import RNN
+
+
+class Unlucky(RNN):
+    def initialise(self, initialisation):
+        super().initialise(initialisation)
+        if torch.initial_seed() == 1:
+            self.kernel.weight_ih_l0.data.fill_(torch.inf)
+'''
+
+
+def test_a_seed_that_diverges_is_named_everywhere_and_leaves_nothing_to_do(fresh):
+    (fresh.root / "src/lookback/models/unlucky.py").write_text(UNLUCKY)
+    text = (fresh.root / "conf/model/rnn.yaml").read_text()
+    named = text.replace("models.rnn.RNN", "models.unlucky.Unlucky")
+    (fresh.root / "conf/model/unlucky.yaml").write_text(named)
+    fresh.edit("conf/study/small.yaml", "  rnn:\n", "  unlucky:\n")
+    fresh.run()
+    cell = fresh.study / "adding" / "unlucky"
+    assert [path.name for path in (cell / "checkpoints").glob("*.ckpt")] == ["seed=0.ckpt"]
+    assert set(read_parquet(cell / "probe/gradient_flow.parquet").seed) == {0}
+    page = (fresh.study / "report/index.html").read_text()
+    assert "unlucky: 1 of 2 seeds; seed 1 diverged: the loss became nan at step 1" in page
+    runs = sqlite3.connect(fresh.root / "results/mlflow.db").execute(
+        "select name, status from runs"
+    )
+    status = dict(runs.fetchall())
+    assert status["adding/unlucky seed 0"] == "FINISHED"
+    assert status["adding/unlucky seed 1"] == status["adding/unlucky"] == "FAILED"
+    assert fresh.planned() == set()
+    fresh.run("overrides=[study.seeds=3]")  # the lost seed is not tried again
+    assert set(read_json(cell / "metrics.json")["seeds"]) == {"0", "2"}
+    starts = [
+        line
+        for path in (fresh.root / "results/.runs").glob("*/seed=1/journal.jsonl")
+        for line in path.read_text().splitlines()
+        if '"start"' in line and '"unlucky"' in line
+    ]
+    assert len(starts) == 1
+
+
 def test_a_started_study_reads_nothing_but_its_plan(fresh, finished_once):
     """conf/, workflow/ and the live package go while the first job runs."""
     process = fresh.start(cores=1)

@@ -41,9 +41,7 @@ rule train:
         metrics=cell("metrics.json"),
         predictions=cell("predictions.parquet"),
         cost=cell("cost.json"),
-        checkpoints=[
-            cell(f"checkpoints/seed={seed}.ckpt") for seed in INDEX["study"]["seeds"]
-        ],
+        checkpoints=directory(cell("checkpoints")),  # one a seed, but for seeds that diverged
     log:
         cell("log/train.log"),
     threads: threads_of_cell

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from lookback.errors import Mistake
 
 Recurrent = Literal["orthogonal", "uniform", "identity"]
-Input = Literal["xavier_uniform", "uniform"]
+Input = Literal["xavier_uniform", "uniform", "normal"]
+Unit = Literal["gate", "layer"]
 
 
 @dataclass(frozen=True)
@@ -21,18 +22,41 @@ class Initialisation:
 
     recurrent: Recurrent
     input: Input
-    forget_bias: float  # of every forget gate
+    forget_bias: float | Literal["chrono"]  # of every forget gate
+    unit: Unit = "gate"  # what is drawn as one matrix: a gate's, or a layer's with all its gates
+    length: int | None = None  # T, the task's; `chrono` asks for it
 
     @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> "Initialisation":
-        """A recipe's `initialisation`; raises Mistake where it names a way that there is not."""
-        for name, ways in (("recurrent", get_args(Recurrent)), ("input", get_args(Input))):
-            if (way := settings.get(name)) not in ways:
+    def of(cls, settings: Mapping[str, Any], *, length: int) -> "Initialisation":
+        """A recipe's `initialisation` for a task of `length` steps.
+
+        Raises Mistake where it names a way that there is not, or two that go ill together.
+        """
+        named = {"unit": "gate", **settings}
+        for name, kind in (("recurrent", Recurrent), ("input", Input), ("unit", Unit)):
+            ways = get_args(kind)
+            if (way := named.get(name)) not in ways:
                 raise Mistake(
                     f"The recipe's `initialisation.{name}` is {way!r}. "
                     f"Say one of {', '.join(ways)}."
                 )
-        return cls(**settings)
+        if named["recurrent"] == "identity" and named["unit"] == "layer":
+            raise Mistake(
+                "The recipe's `initialisation.recurrent` is identity, which only a gate's own "
+                "matrix can be. Set its `initialisation.unit` to gate."
+            )
+        return cls(**named, length=length)
+
+    def forget_biases(self, size: int) -> Float[Tensor, " hidden"]:
+        """The biases of a layer's forget gates, drawn anew where the recipe says `chrono`.
+
+        b_f = log u, u ~ U(1, T - 1): Tallec & Ollivier 2018, "Can recurrent neural networks warp
+        time?", eq. 16. A gate's time constant, 1 / (1 - σ(b_f)) = 1 + u, is then uniform up to T.
+        """
+        if self.forget_bias != "chrono":
+            return torch.full((size,), float(self.forget_bias))
+        assert self.length is not None
+        return torch.empty(size).uniform_(1.0, max(1.0, self.length - 1.0)).log()
 
 
 @dataclass(frozen=True)

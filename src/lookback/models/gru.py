@@ -8,7 +8,8 @@ h_t = (1 - z_t) ⊙ n_t + z_t ⊙ h_{t-1}                       hidden state
 
 Cho et al. 2014, "Learning phrase representations using RNN encoder-decoder", resets the state
 before the product; torch and cuDNN after it, which is what is fast. There is no forget gate, so a
-recipe's forget bias leaves it alone: all biases start at 0.
+recipe's forget bias leaves it alone: all biases start at 0; but for `chrono`, which sets b_xz,
+since z_t keeps the state as a forget gate does.
 """
 
 from typing import Literal
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lookback.kernels.gru import KERNEL
+from lookback.models.base import Initialisation
 from lookback.models.recurrent import Gates, Parts, RecurrentModel
 
 
@@ -56,3 +58,11 @@ class GRU(RecurrentModel):
         else:
             n = torch.tanh(x_n + functional.linear(r * h, w_n, b_n))
         return ((1 - z) * n + z * h,), {"reset": r, "update": z, "candidate": n}
+
+    @torch.no_grad()
+    def initialise(self, initialisation: Initialisation) -> None:
+        """As every recurrent model; then, by `chrono`, the update gate's bias b_xz."""
+        super().initialise(initialisation)
+        if initialisation.forget_bias == "chrono":
+            for _, _, b_x, _ in self.kernel.all_weights:
+                b_x.chunk(3)[1].copy_(initialisation.forget_biases(self.hidden_size))

@@ -55,7 +55,14 @@ class LSTM(RecurrentModel):
 
     @torch.no_grad()
     def initialise(self, initialisation: Initialisation) -> None:
-        """As every recurrent model; then b_xf is the forget bias, b_hf stays zero."""
+        """As every recurrent model; then b_xf is the forget bias, b_hf stays zero.
+
+        `chrono` also closes the input gate as far as it opens the other: b_xi = -b_xf.
+        """
         super().initialise(initialisation)
         for _, _, b_x, _ in self.kernel.all_weights:
-            nn.init.constant_(b_x.chunk(4)[1], initialisation.forget_bias)
+            bias = initialisation.forget_biases(self.output_size)
+            i, f, _, _ = b_x.chunk(4)
+            f.copy_(bias)
+            if initialisation.forget_bias == "chrono":
+                i.copy_(-bias)

@@ -124,7 +124,8 @@ class MinimalModel(RecurrentEncoder):
         """Each gate's matrix as `input` says, biases zero; no matrix reads a state."""
         for linear in (*self.from_input, *self.from_input_reverse):
             assert isinstance(linear, nn.Linear)
-            fill_linear(linear, initialisation.input, len(self.gates))
+            units = len(self.gates) if initialisation.unit == "gate" else 1
+            fill_linear(linear, initialisation.input, units)
 
     def _open(self, linear: nn.Module, inputs: Tensor) -> Opened:
         # A product a gate: each then lies in memory as one piece, which halves the time of σ.

@@ -44,8 +44,14 @@ class MinLSTM(MinimalModel):
 
     @torch.no_grad()
     def initialise(self, initialisation: Initialisation) -> None:
-        """As every minimal model; then b_f is the forget bias."""
+        """As every minimal model; then b_f is the forget bias; by `chrono` also b_i = -b_f.
+
+        f' = σ(log f - log i) is then σ(b_f), as the time constants of `chrono` ask.
+        """
         super().initialise(initialisation)
         for linear in (*self.from_input, *self.from_input_reverse):
             assert isinstance(linear, nn.Linear)
-            nn.init.constant_(linear.bias.chunk(3)[0], initialisation.forget_bias)
+            f, i, _ = linear.bias.chunk(3)
+            f.copy_(initialisation.forget_biases(self.hidden_size))
+            if initialisation.forget_bias == "chrono":
+                i.copy_(-f)

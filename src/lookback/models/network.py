@@ -75,7 +75,7 @@ def build_network(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # of the CPU, where a network is made
         network = undrawn_network(model, facts)
-        network.encoder.initialise(Initialisation.of(initialisation))
+        network.encoder.initialise(Initialisation.of(initialisation, length=facts.length))
         nn.init.xavier_uniform_(network.head.weight)
         nn.init.zeros_(network.head.bias)
     return network

@@ -8,6 +8,7 @@ runs where our own kernels (lookback/kernels/) do not apply: on a GPU it is cuDN
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -15,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.utils._pytree import tree_map
 
 from lookback.applies import DoesNotApply
 from lookback.errors import Mistake
@@ -34,6 +36,25 @@ Parts = tuple[Tensor, ...]  # one layer's state, each part (B, H); the hidden st
 Gates = dict[str, Tensor]  # by name, each (B, H)
 
 
+def truncated(
+    kernel: Callable[..., tuple[Tensor, Any]],
+    inputs: Float[Tensor, "batch time feature"],
+    steps: int,
+) -> Float[Tensor, "batch time hidden"]:
+    """The outputs of a kernel whose state is carried on as a constant every so many `steps`.
+
+    Truncated back-propagation through time: Williams & Peng 1990, "An efficient gradient-based
+    algorithm for on-line training of recurrent network trajectories". No value changes; no gradient
+    crosses a cut.
+    """
+    state, outputs = None, []
+    for stretch in torch.split(inputs, steps, dim=1):
+        output, state = kernel(stretch, state)
+        state = tree_map(Tensor.detach, state)
+        outputs.append(output)
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
+
+
 class RecurrentModel(RecurrentEncoder):
     """Layers of one cell, from the first step to the last; H = `output_size`.
 
@@ -46,6 +67,7 @@ class RecurrentModel(RecurrentEncoder):
 
     parts: ClassVar[tuple[str, ...]] = ("hidden",)  # names of one layer's state
     fused: Kernel | None = None  # of the same equations; None: there is none
+    truncate: int | None = None  # steps after which training cuts the state from its past
 
     def __init__(
         self,
@@ -122,17 +144,25 @@ class RecurrentModel(RecurrentEncoder):
             return self._by_torch(inputs, lengths)
         for layer in range(self.layers):
             weights = self._weights(layer)
-            found = [run_layer(self.fused, inputs, weights[0])[0]]
+            found = [self._cut(partial(self._fused, weights[0]), inputs)]
             if self.bidirectional:
-                back, _ = run_layer(self.fused, reversed_within(inputs, lengths), weights[1])
+                back, _ = self._fused(weights[1], reversed_within(inputs, lengths), None)
                 found.append(reversed_within(back, lengths))
             inputs = self._between_layers(_side_by_side(found), layer)
         return inputs
 
+    def _fused(self, weights: Any, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+        assert self.fused is not None
+        return run_layer(self.fused, inputs, weights, state or ())
+
+    def _cut(self, kernel: Callable[..., tuple[Tensor, Any]], inputs: Tensor) -> Tensor:
+        """The outputs of a kernel in one direction, its state cut where training asks for it."""
+        truncate = self.truncate if self.training else None
+        return truncated(kernel, inputs, truncate or inputs.shape[1])
+
     def _by_torch(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         if not self.bidirectional:
-            outputs: Tensor = self.kernel(inputs)[0]
-            return outputs
+            return self._cut(self.kernel, inputs)
         # Backwards starts at each sequence's end, which torch reads on the host.
         packed = pack_padded_sequence(inputs, lengths.cpu(), batch_first=True, enforce_sorted=False)
         padded, _ = pad_packed_sequence(
@@ -238,11 +268,15 @@ class RecurrentModel(RecurrentEncoder):
 
     @torch.no_grad()
     def initialise(self, initialisation: Initialisation) -> None:
-        """Draw each gate's matrix by itself: H × H of a state, H × F of an input; biases zero."""
+        """Draw each gate's matrix by itself, H × H of a state, H × F of an input; biases zero.
+
+        Or, where the recipe's unit is a layer, the matrices of its gates as one.
+        """
         for w_x, w_h, b_x, b_h in self.kernel.all_weights:
-            for block in torch.split(w_x, self.hidden_size):
+            units = len(w_h) // self.hidden_size if initialisation.unit == "gate" else 1
+            for block in w_x.chunk(units):
                 self._fill(block, initialisation.input)
-            for block in torch.split(w_h, self.hidden_size):
+            for block in w_h.chunk(units):
                 self._fill(block, initialisation.recurrent)
             nn.init.zeros_(b_x)
             nn.init.zeros_(b_h)
@@ -254,6 +288,8 @@ class RecurrentModel(RecurrentEncoder):
             nn.init.eye_(block)
         elif way == "xavier_uniform":
             nn.init.xavier_uniform_(block)
+        elif way == "normal":
+            nn.init.normal_(block, std=0.001)  # Le et al. 2015, for W_h at the identity
         else:
             bound = self.hidden_size**-0.5  # torch's own default
             nn.init.uniform_(block, -bound, bound)

@@ -10,10 +10,13 @@ from lookback.models.base import Input
 def fill(matrix: Tensor, way: Input) -> None:
     """Draw a matrix (out, in), or a convolution's taps (out, in, kernel), in place.
 
-    "xavier_uniform": Glorot and Bengio 2010; "uniform": U(±1/√fan-in), torch's own for a layer.
+    "xavier_uniform": Glorot and Bengio 2010; "normal": N(0, 0.001²), Le et al. 2015; "uniform":
+    U(±1/√fan-in), torch's own for a layer.
     """
     if way == "xavier_uniform":
         nn.init.xavier_uniform_(matrix)
+    elif way == "normal":
+        nn.init.normal_(matrix, std=0.001)
     else:
         bound = matrix[0].numel() ** -0.5
         nn.init.uniform_(matrix, -bound, bound)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from lookback.report.material import Material
 from lookback.report.probes import findings
-from lookback.report.tables import above_chance, interval, number
+from lookback.report.tables import above_chance, interval, lost_seeds, number, over_seeds
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,13 @@ def answers(material: Material) -> Iterator[Answer]:
     """One answer a task, in the study's order."""
     for task in material.study["tasks"]:
         there = material.reached(task)
-        verdict, reason = compare(there)
+        verdict, reason = compare(there, material)
         every = len(material.study["models"])
         if absent := every - len(there):
             verdict += f" ({absent} of {every} models missing)"
         sentences = [
             reason,
+            *lost_seeds(material, task),
             *at_baseline(there, material.without_skill(task)),
             *findings(material, task),
             *best_explainers(material, task),
@@ -37,7 +38,7 @@ def answers(material: Material) -> Iterator[Answer]:
         yield Answer(task, verdict, sentences)
 
 
-def compare(there: pd.DataFrame) -> tuple[str, str]:
+def compare(there: pd.DataFrame, material: Material) -> tuple[str, str]:
     """Which model is best on a task, if the intervals allow to say so."""
     if there.empty:
         return "no result", "Nothing was trained that counts."
@@ -48,6 +49,9 @@ def compare(there: pd.DataFrame) -> tuple[str, str]:
         return "nothing to compare", f"{reached}; no other model is there."
     if pd.isna(leader["low"]):
         return "no clear winner", f"{reached}, the best mean, but of one seed: no interval."
+    if leader["seeds"] < len(material.study["seeds"]):
+        over = f"{over_seeds(leader['seeds'], material)} seeds"
+        return "no clear winner", f"{reached}, the best mean, but over {over} alone."
     bounds = interval(leader["low"], leader["high"], metric)
     reached += f" (95 % interval {bounds}, {leader['seeds']} seeds)"
     if leader["best"]:

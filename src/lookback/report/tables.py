@@ -78,9 +78,9 @@ def results_table(material: Material, task: str, receipts: Sequence[Receipt]) ->
         name=f"results_{task}",
         title=task,
         head=[*titles, *("MLflow run" for _ in receipts)],
-        rows=[_result(row, receipts) for row in frame.to_dict("records")],
+        rows=[_result(row, material, receipts) for row in frame.to_dict("records")],
         frame=frame,
-        notes=[*_notes(material, receipts), *lengths(material, task)],
+        notes=[*lost_seeds(material, task), *_notes(material, receipts), *lengths(material, task)],
     )
 
 
@@ -102,7 +102,26 @@ def references(material: Material, task: str, own: pd.DataFrame) -> pd.DataFrame
     return frame.assign(row="reference", task=task)
 
 
-def _result(row: dict[Any, Any], receipts: Sequence[Receipt]) -> Row:
+def over_seeds(there: float, material: Material) -> str:
+    """Over how many seeds a mean goes: «3», or «2 of 3» where the study asks for more."""
+    asked = len(material.study["seeds"])
+    return f"{there:.0f}" if there == asked else f"{there:.0f} of {asked}"
+
+
+def lost_seeds(material: Material, task: str) -> Iterator[str]:
+    """For each model of a task with lost seeds: which its mean leaves out, and why."""
+    missing = material.missing[material.missing["task"] == task]
+    lost = missing[missing["what"].str.startswith("train seed ")]
+    there = material.results[material.results["task"] == task].set_index("model")["seeds"]
+    for model, own in lost.groupby("model", observed=True):
+        seeds = "; ".join(
+            f"{what.removeprefix('train ')} {reason}"
+            for what, reason in zip(own["what"], own["reason"], strict=True)
+        )
+        yield f"{model}: {over_seeds(there[model], material)} seeds; {seeds}."
+
+
+def _result(row: dict[Any, Any], material: Material, receipts: Sequence[Receipt]) -> Row:
     """One line of a results table."""
     mean = number(row["mean"], row["metric"])
     if row["row"] == "reference":
@@ -111,9 +130,9 @@ def _result(row: dict[Any, Any], receipts: Sequence[Receipt]) -> Row:
         return Row([row["model"], f"missing: {row['reason']}"], "missing")
     cells = [
         f"{row['model']} ★" if row["best"] else row["model"],
-        row["reason"] or mean,
+        mean,
         interval(row["low"], row["high"], row["metric"]),
-        f"{row['seeds']:.0f}",
+        over_seeds(row["seeds"], material),
         f"{row['parameters']:,}",
         NONE if pd.isna(row["hidden_size"]) else f"{row['hidden_size']:.0f}",
         NONE if pd.isna(row["train_seconds"]) else f"{row['train_seconds']:.1f}",

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from lookback.summarise.present import lack
+from lookback.files import read_json
+from lookback.summarise.present import NOT_THERE, lack
 from lookback.tables import read_parquet
 from lookback.training.store import TUNED
 
@@ -47,6 +48,13 @@ class Cell:
         reasons = (self.lack(path, self.expected["train"], "log/train.log") for path in files)
         return next((reason for reason in reasons if reason), "")
 
+    @cached_property
+    def failed(self) -> dict[int, str]:
+        """The seeds that diverged, each with its last word; none where the cell was not trained."""
+        metrics = self.folder / "metrics.json"
+        said = read_json(metrics).get("failed", {}) if metrics.exists() else {}
+        return {int(seed): reason for seed, reason in said.items()}
+
     def lack(self, path: str, plans: Mapping[str, str], log: str) -> str:
         """Why the cell's file `path` does not count; empty where it does."""
         return lack(self.folder / path, plans, self.folder / log)
@@ -66,16 +74,22 @@ class Cell:
         if reason := self.lack(path, plans, f"log/{stage}-{name}.log"):
             return None, [Hole(what, "its model is missing" if self.untrained else reason)]
         frame = self.own(read_parquet(self.folder / path))
-        holes = [Hole(what, f"seed {seed} not there") for seed in self.absent(frame["seed"])]
+        holes = [
+            Hole(what, f"seed {seed} {why.partition(':')[0]}")
+            for seed, why in self.absent(frame["seed"]).items()
+        ]
         if "reason" in frame:
             said = frame["reason"].dropna().unique()
             holes += [Hole(what, f"does not apply: {reason}") for reason in said]
             frame = frame[frame["reason"].isna()].drop(columns="reason")
         return (None if frame.empty else frame), holes
 
-    def absent(self, seeds: Iterable[int]) -> list[int]:
-        """The seeds that the study asks for and that are not among `seeds`."""
-        return sorted(self.seeds - set(seeds))
+    def absent(self, seeds: Iterable[int]) -> dict[int, str]:
+        """The seeds that the study asks for and that are not among `seeds`, and why."""
+        return {
+            seed: f"diverged: {self.failed[seed]}" if seed in self.failed else NOT_THERE
+            for seed in sorted(self.seeds - set(seeds))
+        }
 
 
 def cells_of(document: Mapping[str, Any], results: Path) -> Iterator[Cell]:

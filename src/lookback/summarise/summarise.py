@@ -80,16 +80,20 @@ def results(cells: list[Cell], missing: list[Row]) -> pd.DataFrame:
         rows.append(row)
         missing += [cell.name | hole._asdict() for hole in holes]
     for task in dict.fromkeys(cell.task for cell in cells):
-        mark_best([row for row in rows if row["task"] == task and row["seeds"]])
+        there = [row for row in rows if row["task"] == task and row["seeds"]]
+        mark_best(there, len(cells[0].seeds))
     return table(rows, RESULTS)
 
 
-def mark_best(rows: list[Row]) -> None:
-    """Set `best` in the row of the model that the intervals allow to be called so, if one is."""
+def mark_best(rows: list[Row], seeds: int) -> None:
+    """Set `best` in the row of the model that the intervals allow to be called so, if one is.
+
+    Not one of which some of the `seeds` are lost: those left are the lucky ones.
+    """
     spread = {row["model"]: Interval(row["mean"], row["low"], row["high"]) for row in rows}
     best = winner(spread, rows[0]["better"]) if rows else None
     for row in rows:
-        row["best"] = row["model"] == best
+        row["best"] = row["model"] == best and row["seeds"] == seeds
 
 
 def result(cell: Cell) -> tuple[Row, list[Hole]]:
@@ -102,12 +106,8 @@ def result(cell: Cell) -> tuple[Row, list[Hole]]:
         return row, [*holes, Hole("train", cell.untrained)]
     metrics = read_json(cell.folder / "metrics.json")
     scored = by_seed(cell, "metrics.json")
-    values = {seed: number(each[f"test/{metrics['metric']}"]) for seed, each in scored.items()}
-    holes += [Hole(f"train seed {seed}", "not there") for seed in cell.absent(values)]
-    broken = [str(seed) for seed, value in values.items() if not math.isfinite(value)]
-    if broken:
-        row["reason"] = f"no finite number from seed {', '.join(broken)}"
-        holes.append(Hole("train", row["reason"]))
+    values = {seed: float(each[f"test/{metrics['metric']}"]) for seed, each in scored.items()}
+    holes += [Hole(f"train seed {seed}", why) for seed, why in cell.absent(values).items()]
     row |= {"metric": metrics["metric"], "better": better_of(metrics["metric"])}
     row |= interval(list(values.values()))._asdict()
     size = {"parameters": metrics["parameters"], "hidden_size": metrics.get("hidden_size")}
@@ -141,11 +141,6 @@ def by_seed(cell: Cell, path: str) -> dict[int, Any]:
     """What a file of the cell says of each seed that the study asks for, in the seeds' order."""
     said = {int(seed): value for seed, value in read_json(cell.folder / path)["seeds"].items()}
     return {seed: said[seed] for seed in sorted(said) if seed in cell.seeds}
-
-
-def number(value: float | None) -> float:
-    """A number from JSON, which has no word for NaN but null."""
-    return math.nan if value is None else float(value)
 
 
 def runs(cells: list[Cell]) -> pd.DataFrame:

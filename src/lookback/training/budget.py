@@ -75,7 +75,7 @@ def _seconds_of_steps(
     """The time of each of a few steps of a network that is thrown away."""
     network = build_network(config["model"], config["recipe"]["initialisation"], facts, seed=0)
     network.to(train.inputs.device)
-    optimizer = optimizer_of(config["recipe"], network.parameters())
+    optimizer = optimizer_of(config["recipe"], network)
     batch = train.batch(slice(0, config["trainer"]["batch_size"]))
     times = []
     for _ in range(WARM + TIMED):

@@ -27,19 +27,24 @@ class Journal:
 
     def __init__(self, path: Path):
         self.path = path
+        self.step = 0  # of the last line
         self._file = path.open("a", encoding="utf-8")
 
     @classmethod
     def resumed(cls, path: Path, step: int) -> "Journal":
         """Open a journal again, cut back to what was so at `step`: the rest comes anew."""
-        kept = [line for line in read(path) if line["step"] <= step and line.get("event") != "end"]
+        kept = [
+            line
+            for line in read(path)
+            if line["step"] <= step and line.get("event") not in ("end", "failed")
+        ]
         temporary = path.with_suffix(".tmp")
         temporary.write_text("".join(map(_line, kept)) if step else "", encoding="utf-8")
         os.replace(temporary, path)
         return cls(path)
 
     def event(self, name: str, step: int, **facts: Any) -> None:
-        """Say that something happened: start, end."""
+        """Say that something happened: start, end, failed."""
         self._write({"time": time.time(), "event": name, "step": step, **facts})
 
     def values(self, split: str, step: int, values: dict[str, float]) -> None:
@@ -51,6 +56,7 @@ class Journal:
         self._file.close()
 
     def _write(self, entry: dict[str, Any]) -> None:
+        self.step = entry["step"]
         self._file.write(_line(entry))
         self._file.flush()
 

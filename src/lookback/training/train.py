@@ -1,5 +1,6 @@
 """Stage `train`: trains the seeds that the store lacks, then assembles the cell's files."""
 
+import io
 import logging
 import math
 import platform
@@ -34,11 +35,14 @@ from lookback.training import journal as journals
 from lookback.training import store
 from lookback.training.batches import Batches
 from lookback.training.budget import measured, steps_of, with_steps
+from lookback.training.callbacks import Diverged, Log, Resume, Validate
 from lookback.training.devices import leased
 from lookback.training.evaluate import Scores, answers_of, choice, scores_of
 from lookback.training.journal import Journal
 from lookback.training.match import matched
-from lookback.training.module import Diverged, Log, Resume, TrainingModule, Validate
+from lookback.training.modes import set_modes
+from lookback.training.module import TrainingModule
+from lookback.training.recipe import check_recipe
 
 EVALUATED: tuple[Split, ...] = ("validation", "test")
 
@@ -58,7 +62,8 @@ class Cell:
 def main(plan: Path, task: Path, seeds: list[int], out: Path) -> None:
     """Train `seeds` under `plan` on the task of `task` (task.json), into the folder `out`.
 
-    Raises Diverged, after all other seeds were trained, naming each seed whose loss was no number.
+    A seed whose loss is no number is named in metrics.json, and the cell is that of the others.
+    Raises Diverged where no seed is left.
     """
     tuned = out / store.TUNED
     runs = store.runs_folder(plan, task, tuned)
@@ -66,19 +71,16 @@ def main(plan: Path, task: Path, seeds: list[int], out: Path) -> None:
     if runs is None or settings is None:
         raise Mistake(f"{tuned} is not by the tuning that {plan} was made for. Start the study.")
     missing = [seed for seed in seeds if not store.done(store.seed_folder(runs, seed))]
-    lost = {}
     if missing:
         with leased(settings["trainer"]["devices"]) as device:
             cell = open_cell(settings, plan, task, out, runs, device)
             for seed in missing:
                 folder = store.seed_folder(runs, seed)
                 with store.locked(folder):
-                    try:
-                        if not store.done(folder):
-                            train_seed(cell, seed, folder)
-                    except Diverged as reason:
-                        lost[seed] = str(reason)
-    if lost:
+                    if not store.done(folder):
+                        train_seed(cell, seed, folder)
+    lost = {s: said for s in seeds if (said := store.failure(store.seed_folder(runs, s)))}
+    if len(lost) == len(seeds):
         raise Diverged("; ".join(f"seed {seed}: {reason}" for seed, reason in lost.items()))
     with store.locked(out):
         # An orphan of an older plan must not write over the files of a newer one.
@@ -122,54 +124,80 @@ def open_cell(
 
 
 def train_seed(cell: Cell, seed: int, folder: Path) -> None:
-    """Train one seed into `folder`, from its resume state where a kill left one."""
-    trainer_config, recipe = cell.config["trainer"], cell.config["recipe"]
+    """Train one seed into `folder`, from its resume state where a kill left one.
+
+    A seed that diverges leaves `failed.json` with the reason: the same numbers would again.
+    """
     if cell.device != "cpu":
         torch.cuda.reset_peak_memory_stats()
-    network = build_network(cell.config["model"], recipe["initialisation"], cell.facts, seed=seed)
-    steps = steps_of(trainer_config, cell.facts.sizes["train"])
-    state = folder / "resume.ckpt"
-    resumed = _resume_state(state)
-    start = resumed["step"] if resumed else 0
-    journal = Journal.resumed(store.journal(folder), start)
-    names = {"task": cell.name[0], "model": cell.name[1], "seed": seed, "plan": cell.plan}
-    journal.event("start", start, steps=steps, **names)
+    network = build_network(
+        cell.config["model"], cell.config["recipe"]["initialisation"], cell.facts, seed=seed
+    )
+    resumed = _resume_state(folder / "resume.ckpt")
+    journal = Journal.resumed(store.journal(folder), resumed["step"] if resumed else 0)
+    try:
+        _train(cell, seed, folder, network, journal, resumed)
+    except Diverged as reason:
+        print(f"seed {seed} diverged: {reason}")
+        journal.event("failed", journal.step, reason=str(reason))
+        write_json(store.failed(folder), {"seed": seed, "plan": cell.plan, "reason": str(reason)})
+    else:
+        journal.event("end", journal.step)
+        write_json(folder / "done.json", {"seed": seed, "plan": cell.plan})
+    journal.close()
+    (folder / "resume.ckpt").unlink(missing_ok=True)
 
+
+def _train(
+    cell: Cell,
+    seed: int,
+    folder: Path,
+    network: Network,
+    journal: Journal,
+    resumed: Mapping[str, Any] | None,
+) -> None:
+    """Train, and write all that a finished seed leaves but the mark that it is finished."""
+    config, recipe = cell.config["trainer"], cell.config["recipe"]
+    check_recipe(recipe, cell.facts)
+    set_modes(network, config, cell.device)
+    steps = steps_of(config, cell.facts.sizes["train"])
     module = TrainingModule(network, recipe, cell.facts, steps, resumed)
-    best = resumed["best"] if resumed else None
-    validate = Validate(cell.data["validation"], journal, best)
-    resume = Resume(state, seed, _origin(cell.device, trainer_config["threads"]), validate)
+    names = {"task": cell.name[0], "model": cell.name[1], "seed": seed, "plan": cell.plan}
+    journal.event("start", module.step, steps=steps, **names)
+    log = Log(journal, resumed)
+    validate = Validate(cell.data["validation"], journal, log, resumed)
+    origin = _origin(cell.device, config["threads"])
+    resume = Resume(folder / "resume.ckpt", seed, origin, log, validate)
     if resumed:
         resume.go_on_from(resumed)
         if len(resume.origins) > 1:
             print(f"seed {seed} goes on from a state made elsewhere: {' → '.join(resume.origins)}")
-    log = Log(journal, trainer_config["log_every"])
-    callbacks = [log, validate, resume]
-    trainer = trainer_of(cell.device, trainer_config, recipe, steps - start, callbacks)
     batches = Batches(
         cell.data["train"],
-        trainer_config["batch_size"],
+        config["batch_size"],
+        config["log_every"],
         seed=seed,
         epoch=lambda: module.epoch,
     )
     try:
         with usage.work():
-            trainer.fit(module, batches)
+            trainer_of(cell.device, config, [log, validate, resume]).fit(module, batches)
     except SystemExit:  # what Lightning makes of Ctrl-C
         raise KeyboardInterrupt from None
-    network.load_state_dict(validate.best["network"])
-    _leave(cell, seed, folder, network.to(cell.device), validate.best["step"], steps, resume)
-    journal.event("end", steps)
-    journal.close()
-    write_json(folder / "done.json", {"seed": seed, "plan": cell.plan})
-    state.unlink(missing_ok=True)
+    network.load_state_dict(validate.kept["network"])
+    _leave(cell, seed, folder, network.to(cell.device), validate.kept["step"], module.step, resume)
 
 
 def _resume_state(path: Path) -> dict[str, Any] | None:
-    """What a killed training left, if anything whole."""
+    """What a killed training left; nothing where it cannot be read."""
     if not path.exists():
         return None
-    state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+    content = io.BytesIO(path.read_bytes())
+    try:
+        state: dict[str, Any] = torch.load(content, weights_only=True, map_location="cpu")
+    except Exception as error:  # torch has a different one for each place where a file is cut off
+        print(f"{path} cannot be read ({error}): this seed starts anew.")
+        return None
     return state
 
 
@@ -179,22 +207,14 @@ def quieten_lightning() -> None:
     warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
 
 
-def trainer_of(
-    device: str,
-    trainer: Mapping[str, Any],
-    recipe: Mapping[str, Any],
-    steps: int,
-    callbacks: list[pl.Callback],
-) -> pl.Trainer:
-    """Lightning's trainer for `steps` steps on `device`, without what we do ourselves."""
+def trainer_of(device: str, trainer: Mapping[str, Any], callbacks: list[pl.Callback]) -> pl.Trainer:
+    """Lightning's trainer without what we do ourselves; the module says when to stop."""
     return pl.Trainer(
         accelerator="cpu" if device == "cpu" else "gpu",
         devices=1,
         plugins=[LightningEnvironment()],  # one process a cell: a cluster's variables mean others
         precision=trainer["precision"],
-        max_steps=steps,
         max_epochs=-1,
-        gradient_clip_val=recipe["clip"],
         callbacks=callbacks,
         logger=False,
         deterministic=None if device == "cpu" else "warn",
@@ -289,13 +309,15 @@ def _peak_memory(device: str) -> float:
 def assemble(
     settings: Mapping[str, Any], plan: Path, task: Path, runs: Path, seeds: list[int], out: Path
 ) -> None:
-    """Make a cell's declared files from its finished seeds."""
+    """Make a cell's declared files from its finished seeds; those that failed are named."""
     facts = Facts.from_dict(read_json(task))
     config = settled(settings, facts, runs)
     plans = {**read_json(task)["plans"], "train": plan.stem}
     if tuned_by := read_json(plan).get("tuned_by"):
         plans["tune"] = tuned_by
     folders = {seed: store.seed_folder(runs, seed) for seed in sorted(seeds)}
+    failed = {seed: said for seed, it in folders.items() if (said := store.failure(it))}
+    folders = {seed: folder for seed, folder in folders.items() if seed not in failed}
     results = {seed: read_json(folder / "result.json") for seed, folder in folders.items()}
 
     kept = {out / "checkpoints" / f"seed={seed}.ckpt": it for seed, it in folders.items()}
@@ -320,6 +342,7 @@ def assemble(
         "parameters": results[min(results)]["parameters"],
         "hidden_size": config["model"].get("hidden_size"),
         "seeds": {str(seed): result["scores"] for seed, result in results.items()},
+        "failed": {str(seed): reason for seed, reason in failed.items()},
     }
     write_json(out / "metrics.json", metrics)
 

@@ -19,9 +19,9 @@ from lookback.data.task import Facts
 from lookback.errors import Mistake
 from lookback.files import read_json, write_json
 from lookback.training import store
+from lookback.training.callbacks import Diverged
 from lookback.training.devices import leased
 from lookback.training.match import parameters_of
-from lookback.training.module import Diverged
 from lookback.training.train import Cell, open_cell, settled, train_seed
 
 PATIENCE = 100  # draws of a point that was tried, before the next one in order is taken
@@ -105,11 +105,7 @@ def attempt(cell: Cell, said: Mapping[str, Any], values: Values, trials_at: Path
     with store.locked(folder):
         if not store.done(folder):
             config = settled(_with(said, values), cell.facts, trials_at)
-            try:
-                train_seed(replace(cell, config=config), store.TUNING_SEED, folder)
-            except Diverged as reason:
-                lost = {"seed": store.TUNING_SEED, "plan": cell.plan, "reason": str(reason)}
-                write_json(store.failed(folder), lost)
+            train_seed(replace(cell, config=config), store.TUNING_SEED, folder)
     if failure := store.failure(folder):
         return Trial(values, None, None, None, failure)
     result = read_json(folder / "result.json")
