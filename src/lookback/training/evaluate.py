@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -48,3 +49,26 @@ def scores_of(
 def choice(answers: Float[Tensor, "batch query output"]) -> Int[Tensor, "batch query"]:
     """The class answered."""
     return answers.argmax(dim=-1)
+
+
+def predictions_of(
+    seed: int, answers: Float[Tensor, "batch query output"], data: SequenceDataset, facts: Facts
+) -> pd.DataFrame:
+    """One row a query of a split: where it was asked, what was answered, what was right."""
+    asked = data.query >= 0
+    sequence, _ = asked.nonzero(as_tuple=True)
+    lag = torch.full_like(data.query, -1) if data.lag is None else data.lag
+    columns = {"sequence": sequence, "query": data.query[asked], "lag": lag[asked]}
+    if facts.kind == "class":
+        chosen = choice(answers)
+        probability = answers.softmax(-1).gather(-1, chosen.unsqueeze(-1)).squeeze(-1)
+        columns |= {"target": data.target[asked], "prediction": chosen[asked]}
+        columns["probability"] = probability[asked]
+    else:
+        for value in range(facts.outputs):
+            end = f"_{value}" if facts.outputs > 1 else ""
+            columns |= {f"target{end}": data.target[asked][:, value]}
+            columns |= {f"prediction{end}": answers[asked][:, value]}
+    frame = pd.DataFrame({name: column.cpu().numpy() for name, column in columns.items()})
+    frame.insert(0, "seed", seed)
+    return frame

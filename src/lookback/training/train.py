@@ -37,7 +37,7 @@ from lookback.training.batches import Batches
 from lookback.training.budget import measured, steps_of, with_steps
 from lookback.training.callbacks import Diverged, Log, Resume, Validate
 from lookback.training.devices import leased
-from lookback.training.evaluate import Scores, answers_of, choice, scores_of
+from lookback.training.evaluate import Scores, answers_of, predictions_of, scores_of
 from lookback.training.journal import Journal
 from lookback.training.match import matched
 from lookback.training.modes import set_modes
@@ -245,7 +245,7 @@ def _leave(
     with (folder / "best.ckpt").open("wb") as file:
         torch.save({name: value.cpu() for name, value in network.state_dict().items()}, file)
     if "test" in answers:
-        predictions = _predictions(seed, answers["test"], cell.data["test"], facts)
+        predictions = predictions_of(seed, answers["test"], cell.data["test"], facts)
         write_parquet(folder / "predictions.parquet", predictions, {})
     parameters = sum(parameter.numel() for parameter in network.parameters())
     write_json(folder / "result.json", {"parameters": parameters, "scores": result})
@@ -265,29 +265,6 @@ def _leave(
 def _require_finite(scores: Scores, split: str) -> None:
     if not math.isfinite(scores.loss):
         raise Diverged(f"the {split} loss of the weights kept is {scores.loss}")
-
-
-def _predictions(
-    seed: int, answers: torch.Tensor, data: SequenceDataset, facts: Facts
-) -> pd.DataFrame:
-    """One row a query of the test split."""
-    asked = data.query >= 0
-    sequence, _ = asked.nonzero(as_tuple=True)
-    lag = torch.full_like(data.query, -1) if data.lag is None else data.lag
-    columns = {"sequence": sequence, "query": data.query[asked], "lag": lag[asked]}
-    if facts.kind == "class":
-        chosen = choice(answers)
-        probability = answers.softmax(-1).gather(-1, chosen.unsqueeze(-1)).squeeze(-1)
-        columns |= {"target": data.target[asked], "prediction": chosen[asked]}
-        columns["probability"] = probability[asked]
-    else:
-        for value in range(facts.outputs):
-            end = f"_{value}" if facts.outputs > 1 else ""
-            columns |= {f"target{end}": data.target[asked][:, value]}
-            columns |= {f"prediction{end}": answers[asked][:, value]}
-    frame = pd.DataFrame({name: column.cpu().numpy() for name, column in columns.items()})
-    frame.insert(0, "seed", seed)
-    return frame
 
 
 def _origin(device: str, threads: int) -> str:
