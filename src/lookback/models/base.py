@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -130,6 +130,8 @@ class RecurrentEncoder(SequenceModel):
     layers: int
     state_size: int  # S, the width of the whole state, all layers of it
     bidirectional: bool = False
+    truncates: ClassVar[bool] = False  # whether `outputs` heeds `truncate`
+    truncate: int | None = None  # steps after which training cuts the state from its past
 
     @abstractmethod
     def outputs(

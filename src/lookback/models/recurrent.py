@@ -56,7 +56,7 @@ class RecurrentModel(RecurrentEncoder):
     """
 
     parts: ClassVar[tuple[str, ...]] = ("hidden",)  # names of one layer's state
-    truncate: int | None = None  # steps after which training cuts the state from its past
+    truncates = True
 
     def __init__(
         self,
