@@ -131,6 +131,8 @@ class RecurrentEncoder(SequenceModel):
     layers: int
     state_size: int  # S, the width of the whole state, all layers of it
     bidirectional: bool = False
+    truncates: bool = False  # whether `outputs` heeds `truncate`
+    truncate: int | None = None  # steps after which training cuts the state from its past
 
     @abstractmethod
     def outputs(

@@ -67,7 +67,6 @@ class RecurrentModel(RecurrentEncoder):
 
     parts: ClassVar[tuple[str, ...]] = ("hidden",)  # names of one layer's state
     fused: Kernel | None = None  # of the same equations; None: there is none
-    truncate: int | None = None  # steps after which training cuts the state from its past
 
     def __init__(
         self,
@@ -99,6 +98,11 @@ class RecurrentModel(RecurrentEncoder):
         self.output_size = self.directions * hidden_size
         self.layers = layers
         self.state_size = layers * len(self.parts) * self.output_size
+
+    @property
+    def truncates(self) -> bool:  # type: ignore[override]
+        """Whether `outputs` heeds `truncate`: in one direction, by a kernel that takes a state."""
+        return self.fused is not None and not self.bidirectional
 
     @abstractmethod
     def cell(

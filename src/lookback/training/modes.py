@@ -10,7 +10,6 @@ import torch
 from lookback.errors import Mistake
 from lookback.models.base import RecurrentEncoder
 from lookback.models.network import Network
-from lookback.models.recurrent import RecurrentModel
 
 
 def set_modes(network: Network, trainer: Mapping[str, Any], device: str) -> None:
@@ -27,8 +26,8 @@ def set_modes(network: Network, trainer: Mapping[str, Any], device: str) -> None
 
 
 def _truncate(network: Network, steps: int) -> None:
-    carriers = [it for it in network.modules() if isinstance(it, RecurrentModel)]
-    if not carriers or any(it.bidirectional for it in carriers):
+    carriers = [it for it in network.modules() if isinstance(it, RecurrentEncoder)]
+    if not carriers or not all(it.truncates for it in carriers):
         raise Mistake(
             f"The trainer's `tbptt` is {steps}, but the model has no state to carry on: rnn, lstm "
             "and gru in one direction have. Set trainer.tbptt=null."
