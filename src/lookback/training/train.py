@@ -9,8 +9,9 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from lookback.files import read_json, whole, write_json, write_text
 from lookback.models.network import Network, build_network
 from lookback.tables import read_parquet, write_parquet
 from lookback.training import journal as journals
-from lookback.training import store
+from lookback.training import store, together
 from lookback.training.batches import Batches
 from lookback.training.budget import measured, steps_of, with_steps
 from lookback.training.callbacks import Diverged, Log, Resume, Validate
@@ -73,12 +74,15 @@ def main(plan: Path, task: Path, seeds: list[int], out: Path) -> None:
     missing = [seed for seed in seeds if not store.done(store.seed_folder(runs, seed))]
     if missing:
         with leased(settings["trainer"]["devices"]) as device:
-            cell = open_cell(settings, plan, task, out, runs, device)
-            for seed in missing:
-                folder = store.seed_folder(runs, seed)
-                with store.locked(folder):
-                    if not store.done(folder):
-                        train_seed(cell, seed, folder)
+            opened = partial(open_cell, settings, plan, task, out, runs, device)
+            count = together.at_once(settings["trainer"]["seeds_at_once"], device, len(missing))
+            if count == 1:
+                cell = opened()
+                for seed in missing:
+                    _train_missing(cell, runs, seed)
+            else:
+                with together.sharing(device):
+                    together.each(partial(_train_alone, opened, runs), missing, count)
     lost = {s: said for s in seeds if (said := store.failure(store.seed_folder(runs, s)))}
     if len(lost) == len(seeds):
         raise Diverged("; ".join(f"seed {seed}: {reason}" for seed, reason in lost.items()))
@@ -87,6 +91,19 @@ def main(plan: Path, task: Path, seeds: list[int], out: Path) -> None:
         if not store.is_wanted(out, plan.stem):
             raise Mistake(f"{out} was started under another plan since; these seeds are kept.")
         assemble(settings, plan, task, runs, seeds, out)
+
+
+def _train_alone(opened: Callable[[], Cell], runs: Path, seed: int) -> None:
+    """One seed in a process of its own, which must be the one to open the device."""
+    _train_missing(opened(), runs, seed)
+
+
+def _train_missing(cell: Cell, runs: Path, seed: int) -> None:
+    """Train one seed, unless another process has done so meanwhile."""
+    folder = store.seed_folder(runs, seed)
+    with store.locked(folder):
+        if not store.done(folder):
+            train_seed(cell, seed, folder)
 
 
 def settled(settings: Mapping[str, Any], facts: Facts, runs: Path) -> dict[str, Any]:
