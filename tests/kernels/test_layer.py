@@ -227,5 +227,13 @@ def test_other_types_are_left_to_torch():
     assert applies(inputs, weights(made))
     assert not applies(inputs.double(), weights(made.double()))
     assert not applies(inputs[:0], weights(module("gru", 2, 8)))
+
+
+@kernels
+def test_under_autocast_a_layer_computes_in_float32(name):
+    made, inputs = module(name, 2, 8), sequences((4, 5, 2))
+    wanted, _ = run_layer(KERNELS[name], inputs.bfloat16().float(), weights(made))
     with torch.autocast("cpu", torch.bfloat16):
-        assert not applies(inputs, weights(module("gru", 2, 8)))
+        assert applies(inputs.bfloat16(), weights(made))
+        found, _ = run_layer(KERNELS[name], inputs.bfloat16(), weights(made))
+    assert torch.equal(found, wanted)

@@ -205,11 +205,7 @@ def test_dropout_acts_in_training_alone_and_alike_in_forward_and_trace(name):
     assert ((fast.mean(dim=0) - slow.mean(dim=0)).abs() <= 5 * standard_error).all()
 
 
-# Over torch's LSTM, which oneDNN has not in bfloat16 on every CPU.
-LSTMS = ("lstm", "attention", "lstm_transformer")
-
-
-@pytest.mark.parametrize("name", [name for name in CASES if name not in LSTMS])
+@every_model
 def test_mixed_precision_stays_near_single_and_its_gradients_finite(name):
     """Products in bfloat16, 8 bits: a few percent over two layers and 40 steps."""
     network = build_network(CASES[name][0], RECIPE, facts(), seed=0).eval()

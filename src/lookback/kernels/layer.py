@@ -78,16 +78,21 @@ class Pass:
 
 
 def applies(inputs: Tensor, weights: Weights) -> bool:
-    """Whether the kernels take a layer: float32 on a CPU, outside autocast, and not empty."""
-    here = all(t.device.type == "cpu" and t.dtype == torch.float32 for t in (inputs, *weights))
-    return here and inputs.numel() > 0 and not torch.is_autocast_enabled("cpu")
+    """Whether the kernels take a layer: on a CPU, its weights in float32, and not empty.
+
+    Under autocast too: they compute in float32, which torch's own LSTM on a CPU cannot do then.
+    """
+    on_cpu = all(tensor.device.type == "cpu" for tensor in (inputs, *weights))
+    single = all(weight.dtype == torch.float32 for weight in weights)
+    fits = inputs.dtype == torch.float32 or torch.is_autocast_enabled("cpu")
+    return on_cpu and single and fits and inputs.numel() > 0
 
 
 def open_layer(
     kernel: Kernel, inputs: Float[Tensor, "batch time feature"], weights: Weights
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """States and gates of a layer by name, each (B, T, H), without a graph."""
-    return _forward(kernel, (), inputs, weights, keep=True).opened()
+    return _forward(kernel, (), inputs.float(), weights, keep=True).opened()
 
 
 def run_layer(
@@ -100,6 +105,7 @@ def run_layer(
 
     No gradient flows through either state: the graph is cut there.
     """
+    inputs = inputs.float()
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (inputs, *weights)):
         outputs, *last = _Layer.apply(kernel, state, inputs, *weights)  # type: ignore[no-untyped-call]
         return outputs, tuple(last)
