@@ -38,8 +38,9 @@ soak: setup  ## two hundred kills, each followed by one plain command, ending in
 ui: setup  ## open MLflow's pages on what was tracked
 	$(BIN)/lookback ui
 
-bench: setup  ## what Lightning and the journal add to a bare step; a table, and bench/results/
+bench: setup  ## a training step here beside bare torch and the floor, and what the loop adds; bench/results/
 	$(BIN)/python bench/step.py
+	$(BIN)/python bench/train.py
 
 lock:  ## resolve requirements.lock anew; what torch's CUDA build brings along stays out
 	printf 'torch==$(TORCH)\n' > .venv/torch.txt

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lookback.kernels.compiled import HERE, compiled
+from lookback.kernels.compiled import HERE, Backward, Kept, Strided, compiled
 from lookback.kernels.functions import logistic, tanh
 from lookback.kernels.product import add_weights, multiply, pack
 
@@ -32,16 +32,23 @@ def test_a_product_is_numpys(depth, columns):
 
 
 def test_weights_gather_over_steps_latest_first():
+    """Three steps of eight rows, from step 1 on; 20 columns of sums, of which h met the last 12."""
     generator = np.random.default_rng(0)
-    line = generator.normal(size=(5, 12, 30)).astype(np.float32)
-    sums = generator.normal(size=(3 * 8, 20)).astype(np.float32)  # three steps of eight rows
-    weight = np.ones((12, 16), np.float32)
-    add_weights(sums, 4, 8, line, 3, 4, 12, 6, np.empty(3 * 8 * 16, np.float32), weight)
-    exact = np.ones((12, 16))
-    for place, step in enumerate((2, 1, 0)):
-        own = sums[place * 8 : (place + 1) * 8, 4:12].astype(np.float64)
-        exact[4:12] += own.T @ line[step, 4:12, 6:22]
-    np.testing.assert_allclose(weight, exact, atol=1e-4)
+    line = generator.normal(size=(5, 12, 6 + 16)).astype(np.float32)
+    sums = generator.normal(size=(3 * 8, 20)).astype(np.float32)
+    of_input, of_state = np.ones((20, 8), np.float32), np.ones((20, 16), np.float32)
+    nothing = np.empty((0, 12, 8), np.float32)
+    kept = Kept(line, 6, 16, nothing, nothing)
+    flat = np.empty(0, np.float32)
+    back = Backward(Strided(flat, 0, 0), flat, flat, 3, of_input, of_state, nothing)
+    add_weights(kept, back, sums, 3, 8, 1, 4, 12)
+    inputs, states = np.ones((20, 8)), np.ones((20, 16))
+    for place, step in enumerate((3, 2, 1)):
+        own = sums[place * 8 : (place + 1) * 8].astype(np.float64)
+        inputs += own.T @ line[step, 4:12, :8]
+        states[8:] += own[:, 8:].T @ line[step, 4:12, 6:22]
+    np.testing.assert_allclose(of_input, inputs, atol=1e-4)
+    np.testing.assert_allclose(of_state, states, atol=1e-4)
 
 
 def test_tanh_and_the_logistic_function_are_right_to_three_parts_in_ten_million():

@@ -48,6 +48,32 @@ class Strided(NamedTuple):
     step: int
 
 
+class Kept(NamedTuple):
+    """What a forward pass fills and its backward pass reads: T steps of R rows.
+
+    A row of `line` at step t is [x_t, 1, h_{t-1}]; `before` are its columns before h, and `size` is
+    H before it was filled up to a multiple of 8.
+    """
+
+    line: Array
+    before: int
+    size: int
+    gates: Array
+    cells: Array
+
+
+class Backward(NamedTuple):
+    """What a backward pass reads besides, and what it adds to or fills."""
+
+    grad: Strided  # of the outputs
+    to_state: Array  # packed weights, from the gates back to h
+    to_input: Array  # ... and back to x
+    chunk: int  # steps gathered for one product of the weights' gradient
+    of_input: Array  # gradient of the weights that meet [x, 1]; added to
+    of_state: Array  # ... and of those that meet h
+    inputs: Array  # gradient of the inputs (T, R, F); empty where nobody asks
+
+
 @cache
 def _folder() -> Path:
     said = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

@@ -11,31 +11,22 @@ pre-activations:
 
 import numpy as np
 
-from lookback.kernels.compiled import Array, Strided, compiled
+from lookback.kernels.compiled import Array, Backward, Kept, Strided, compiled
 from lookback.kernels.functions import ONE, logistic, tanh
 from lookback.kernels.kernel import Kernel, Product
-from lookback.kernels.product import add_weights, enter, multiply
+from lookback.kernels.product import add_weights, enter, multiply, pass_back
 
 
 @compiled
-def forward(
-    inputs: Strided,
-    line: Array,
-    before: int,
-    size: int,
-    packed: tuple[Array, ...],
-    gates: Array,
-    cells: Array,
-    first: int,
-    last: int,
-) -> None:
+def forward(kept: Kept, inputs: Strided, packed: tuple[Array, ...], first: int, last: int) -> None:
     """Rows first to last: fills line[1:] and gates (T, R, 4H)."""
-    rows, hidden = last - first, gates.shape[2] // 4
+    line, before, size, gates, _ = kept
+    rows, hidden, whole = last - first, gates.shape[2] // 4, before + size
     for t in range(line.shape[0] - 1):
-        enter(inputs, t, line, before, first, last)
+        enter(inputs, kept, t, first, last)
         now, gate_t = line[t], gates[t % len(gates)]
         multiply(rows, hidden, before, now, first, 0, packed[0], gate_t, first, 0)
-        multiply(rows, 2 * hidden, before + size, now, first, 0, packed[1], gate_t, first, hidden)
+        multiply(rows, 2 * hidden, whole, now, first, 0, packed[1], gate_t, first, hidden)
         multiply(
             rows, hidden, 1 + size, now, first, before - 1, packed[2], gate_t, first, 3 * hidden
         )
@@ -49,39 +40,21 @@ def forward(
 
 
 @compiled
-def backward(
-    line: Array,
-    before: int,
-    size: int,
-    packed: tuple[Array, Array],
-    gates: Array,
-    cells: Array,
-    first: int,
-    last: int,
-    grad: Strided,
-    chunk: int,
-    of_input: Array,
-    of_state: Array,
-    inputs: Array,
-) -> None:
+def backward(kept: Kept, back: Backward, first: int, last: int) -> None:
     """Rows first to last: adds to of_input and of_state (4H, ·), fills inputs (T, R, F)."""
-    wide, rows, hidden = gates.shape[2], last - first, gates.shape[2] // 4
-    sums = np.zeros((chunk * rows, wide), np.float32)
-    room = np.empty(chunk * rows * max(of_input.shape[1], of_state.shape[1]), np.float32)
+    line, before, size, gates, _ = kept
+    wide, rows, hidden, grad = gates.shape[2], last - first, gates.shape[2] // 4, back.grad
+    sums = np.zeros((back.chunk * rows, wide), np.float32)
     dh, direct = np.zeros((rows, hidden), np.float32), np.zeros((rows, hidden), np.float32)
     held = 0
-    for t in range(gates.shape[0] - 1, -1, -1):
+    for t in range(len(gates) - 1, -1, -1):
         for r in range(rows):
             gate, old = gates[t, first + r], line[t, first + r, before:]
             a, dh_r, direct_r = sums[held * rows + r], dh[r], direct[r]
             given = grad.flat[(first + r) * grad.row + t * grad.step :]
             for j in range(size):
-                n, reset, z, s = (
-                    gate[j],
-                    gate[hidden + j],
-                    gate[2 * hidden + j],
-                    gate[3 * hidden + j],
-                )
+                n, reset = gate[j], gate[hidden + j]
+                z, s = gate[2 * hidden + j], gate[3 * hidden + j]
                 d = dh_r[j] + direct_r[j] + given[j]
                 dn = d * (ONE - z) * (ONE - n * n)
                 a[j] = dn
@@ -89,26 +62,11 @@ def backward(
                 a[2 * hidden + j] = d * (old[j] - n) * z * (ONE - z)
                 a[3 * hidden + j] = dn * reset
                 direct_r[j] = d * z
-        multiply(rows, hidden, 3 * hidden, sums, held * rows, hidden, packed[0], dh, 0, 0)
-        if inputs.size:
-            multiply(
-                rows,
-                inputs.shape[2],
-                3 * hidden,
-                sums,
-                held * rows,
-                0,
-                packed[1],
-                inputs[t],
-                first,
-                0,
-            )
+        multiply(rows, hidden, 3 * hidden, sums, held * rows, hidden, back.to_state, dh, 0, 0)
+        pass_back(back, sums, held, 0, 3 * hidden, t, first)
         held += 1
-        if held == chunk or t == 0:
-            add_weights(sums, 0, wide, line[t:], held, first, last, 0, room, of_input)
-            add_weights(
-                sums, hidden, 3 * hidden, line[t:], held, first, last, before, room, of_state
-            )
+        if held == back.chunk or t == 0:
+            add_weights(kept, back, sums, held, hidden, t, first, last)
             held = 0
 
 

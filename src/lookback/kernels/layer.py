@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from lookback.kernels.compiled import Strided
+from lookback.kernels.compiled import Backward, Kept, Strided
 from lookback.kernels.kernel import Kernel
 from lookback.kernels.product import ROWS, pack, padded
 from lookback.kernels.room import room
@@ -45,6 +45,10 @@ class Pass:
     def hidden(self) -> int:
         """H, filled up."""
         return int(self.weights.shape[1])
+
+    def kept(self) -> Kept:
+        """The same as the kernels take it."""
+        return Kept(self.line, self.before, self.size, self.gates, self.cells)
 
     @property
     def before(self) -> int:
@@ -166,9 +170,7 @@ def _forward(
     given = _flat(inputs, rows)
     _share(
         rows,
-        lambda first, last: kernel.forward(
-            given, line, before, size, packed, made.gates, made.cells, first, last
-        ),
+        lambda first, last: kernel.forward(made.kept(), given, packed, first, last),
     )
     return made
 
@@ -184,7 +186,7 @@ def _backward(
     to_input[:, :features] = made.weights[: len(kernel.of_input), :, :features].reshape(
         -1, features
     )
-    packed = (_packed(to_state), _packed(to_input))
+    to_state, to_input = _packed(to_state), _packed(to_input)
     inputs = room((steps if of_inputs else 0, rows, padded(features)))
     given = _flat(grad, rows)
     parts = []
@@ -195,21 +197,9 @@ def _backward(
         parts.append((first, of_input, of_state))
         for start in range(first, last, BLOCK):
             end = min(start + BLOCK, last)
-            kernel.backward(
-                made.line,
-                before,
-                made.size,
-                packed,
-                made.gates,
-                made.cells,
-                start,
-                end,
-                given,
-                max(1, DEPTH // (end - start)),
-                of_input,
-                of_state,
-                inputs,
-            )
+            chunk = max(1, DEPTH // (end - start))
+            back = Backward(given, to_state, to_input, chunk, of_input, of_state, inputs)
+            kernel.backward(made.kept(), back, start, end)
 
     _share(rows, through)
     parts.sort(key=lambda part: part[0])  # the same sum whichever thread was first

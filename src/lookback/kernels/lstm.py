@@ -11,33 +11,21 @@ pre-activations. Backward, with ∂ for ∂loss/∂ and a for the pre-activation
 
 import numpy as np
 
-from lookback.kernels.compiled import Array, Strided, compiled
+from lookback.kernels.compiled import Array, Backward, Kept, Strided, compiled
 from lookback.kernels.functions import ONE, logistic, tanh
 from lookback.kernels.kernel import Kernel, Product
-from lookback.kernels.product import add_weights, enter, multiply
+from lookback.kernels.product import add_weights, enter, multiply, pass_back
 
 
 @compiled
-def forward(
-    inputs: Strided,
-    line: Array,
-    before: int,
-    size: int,
-    packed: tuple[Array, ...],
-    gates: Array,
-    cells: Array,
-    first: int,
-    last: int,
-) -> None:
+def forward(kept: Kept, inputs: Strided, packed: tuple[Array, ...], first: int, last: int) -> None:
     """Rows first to last: fills line[1:], gates (T, R, 4H) and cells[1:] (T + 1, R, H)."""
+    line, before, size, gates, cells = kept
     rows, hidden = last - first, cells.shape[2]
     for t in range(line.shape[0] - 1):
-        enter(inputs, t, line, before, first, last)
-        gate_t, old_t, new_t = (
-            gates[t % len(gates)],
-            cells[t % len(cells)],
-            cells[(t + 1) % len(cells)],
-        )
+        enter(inputs, kept, t, first, last)
+        gate_t, old_t = gates[t % len(gates)], cells[t % len(cells)]
+        new_t = cells[(t + 1) % len(cells)]
         multiply(rows, 4 * hidden, before + size, line[t], first, 0, packed[0], gate_t, first, 0)
         for r in range(first, last):
             gate, old, new, h = gate_t[r], old_t[r], new_t[r], line[t + 1, r, before:]
@@ -51,28 +39,14 @@ def forward(
 
 
 @compiled
-def backward(
-    line: Array,
-    before: int,
-    size: int,
-    packed: tuple[Array, Array],
-    gates: Array,
-    cells: Array,
-    first: int,
-    last: int,
-    grad: Strided,
-    chunk: int,
-    of_input: Array,
-    of_state: Array,
-    inputs: Array,
-) -> None:
+def backward(kept: Kept, back: Backward, first: int, last: int) -> None:
     """Rows first to last: adds to of_input and of_state (4H, ·), fills inputs (T, R, F)."""
-    wide, rows, hidden = gates.shape[2], last - first, cells.shape[2]
-    sums = np.zeros((chunk * rows, wide), np.float32)
-    room = np.empty(chunk * rows * max(of_input.shape[1], of_state.shape[1]), np.float32)
+    _, _, size, gates, cells = kept
+    wide, rows, hidden, grad = gates.shape[2], last - first, cells.shape[2], back.grad
+    sums = np.zeros((back.chunk * rows, wide), np.float32)
     dh, dc = np.zeros((rows, hidden), np.float32), np.zeros((rows, hidden), np.float32)
     held = 0
-    for t in range(gates.shape[0] - 1, -1, -1):
+    for t in range(len(gates) - 1, -1, -1):
         for r in range(rows):
             gate, old, new = gates[t, first + r], cells[t, first + r], cells[t + 1, first + r]
             a, dh_r, dc_r = sums[held * rows + r], dh[r], dc[r]
@@ -87,15 +61,11 @@ def backward(
                 a[2 * hidden + j] = c * i * (ONE - g * g)
                 a[3 * hidden + j] = d * s * o * (ONE - o)
                 dc_r[j] = c * f
-        multiply(rows, hidden, wide, sums, held * rows, 0, packed[0], dh, 0, 0)
-        if inputs.size:
-            multiply(
-                rows, inputs.shape[2], wide, sums, held * rows, 0, packed[1], inputs[t], first, 0
-            )
+        multiply(rows, hidden, wide, sums, held * rows, 0, back.to_state, dh, 0, 0)
+        pass_back(back, sums, held, 0, wide, t, first)
         held += 1
-        if held == chunk or t == 0:
-            add_weights(sums, 0, wide, line[t:], held, first, last, 0, room, of_input)
-            add_weights(sums, 0, wide, line[t:], held, first, last, before, room, of_state)
+        if held == back.chunk or t == 0:
+            add_weights(kept, back, sums, held, 0, t, first, last)
             held = 0
 
 

@@ -10,11 +10,12 @@ anew at each call, which costs as much as the product; here they are packed once
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from lookback.kernels.compiled import Array, Strided, compiled, inlined
+from lookback.kernels.compiled import Array, Backward, Kept, Strided, compiled, inlined
 
 LANES = 8  # floats a vector: one AVX register; LLVM splits or joins them on other machines
 ROWS = 4  # of a tile; every row count below is a multiple of it
@@ -157,13 +158,13 @@ def _product(
 
 
 @compiled
-def enter(inputs: Strided, t: int, line: Array, before: int, first: int, last: int) -> None:
+def enter(inputs: Strided, kept: Kept, t: int, first: int, last: int) -> None:
     """Put x_t and the 1 into the rows first to last of a layer's line at step t."""
     for r in range(first, last):
         start = r * inputs.row + t * inputs.step
-        for j in range(before - 1):
-            line[t, r, j] = inputs.flat[start + j]
-        line[t, r, before - 1] = 1
+        for j in range(kept.before - 1):
+            kept.line[t, r, j] = inputs.flat[start + j]
+        kept.line[t, r, kept.before - 1] = 1
 
 
 @compiled
@@ -195,27 +196,40 @@ def multiply(
 
 
 @compiled
-def add_weights(
-    sums: Array,
-    start: int,
-    count: int,
-    line: Array,
-    steps: int,
-    first: int,
-    last: int,
-    column: int,
-    room: Array,
-    weight: Array,
+def pass_back(
+    back: Backward, sums: Array, held: int, start: int, count: int, t: int, first: int
 ) -> None:
-    """Add to weight[start : start + count] sums[:, start : …]ᵀ · line[:, first : last, column : …].
+    """Fill the gradient of x_t, where it is asked for, from `count` of the gates' sums."""
+    if back.inputs.size:
+        columns, rows = back.inputs.shape[2], sums.shape[0] // back.chunk
+        into = back.inputs[t]
+        multiply(rows, columns, count, sums, held * rows, start, back.to_input, into, first, 0)
 
-    `sums` holds the steps latest first; `room` is where the lines are packed.
+
+@compiled
+def add_weights(
+    kept: Kept, back: Backward, sums: Array, held: int, start: int, t: int, first: int, last: int
+) -> None:
+    """Add what the steps from t on, `held` of them, give to the gradient of the weights.
+
+    `sums` holds the steps latest first; from column `start` on they come from products with h.
     """
-    columns = weight.shape[1]
+    steps = kept.line[t : t + held]
+    _gather(sums, 0, steps, first, last, 0, back.of_input)
+    _gather(sums, start, steps, first, last, kept.before, back.of_state[start:])
+
+
+@compiled
+def _gather(
+    sums: Array, start: int, line: Array, first: int, last: int, column: int, weight: Array
+) -> None:
+    """Add sums[:, start : …]ᵀ · line[:, first : last, column : …], the steps latest first."""
+    count, columns = weight.shape
+    room = np.empty(line.shape[0] * (last - first) * columns, np.float32)
     place = panel = 0
     while panel < columns:
         vectors = _vectors(columns - panel)
-        for t in range(steps - 1, -1, -1):
+        for t in range(line.shape[0] - 1, -1, -1):
             for r in range(first, last):
                 source = line[t, r, column + panel :]
                 for j in range(vectors):
@@ -226,12 +240,12 @@ def add_weights(
     _product(
         count,
         columns,
-        steps * (last - first),
+        line.shape[0] * (last - first),
         sums[:, start:].ctypes.data,
         1,
         sums.shape[1],
         room.ctypes.data,
-        weight[start:].ctypes.data,
+        weight.ctypes.data,
         columns,
         True,
     )

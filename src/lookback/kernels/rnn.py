@@ -9,31 +9,23 @@ takes its place. Backward, with ∂ for ∂loss/∂:
 
 import numpy as np
 
-from lookback.kernels.compiled import Array, Strided, compiled
+from lookback.kernels.compiled import Array, Backward, Kept, Strided, compiled
 from lookback.kernels.functions import ONE, tanh
 from lookback.kernels.kernel import Kernel, Product
-from lookback.kernels.product import add_weights, enter, multiply
+from lookback.kernels.product import add_weights, enter, multiply, pass_back
 
 ZERO = np.float32(0.0)
 
 
 @compiled
 def _forward(
-    inputs: Strided,
-    line: Array,
-    before: int,
-    size: int,
-    weights: Array,
-    relu: bool,
-    first: int,
-    last: int,
+    kept: Kept, inputs: Strided, weights: Array, relu: bool, first: int, last: int
 ) -> None:
-    rows, hidden = last - first, line.shape[2] - before
+    line, before, size, _, _ = kept
+    rows, hidden, whole = last - first, line.shape[2] - before, before + size
     for t in range(line.shape[0] - 1):
-        enter(inputs, t, line, before, first, last)
-        multiply(
-            rows, hidden, before + size, line[t], first, 0, weights, line[t + 1], first, before
-        )
+        enter(inputs, kept, t, first, last)
+        multiply(rows, hidden, whole, line[t], first, 0, weights, line[t + 1], first, before)
         for r in range(first, last):
             h = line[t + 1, r, before:]
             if relu:
@@ -45,23 +37,10 @@ def _forward(
 
 
 @compiled
-def _backward(
-    line: Array,
-    before: int,
-    size: int,
-    packed: tuple[Array, Array],
-    relu: bool,
-    first: int,
-    last: int,
-    grad: Strided,
-    chunk: int,
-    of_input: Array,
-    of_state: Array,
-    inputs: Array,
-) -> None:
-    rows, hidden = last - first, line.shape[2] - before
-    sums = np.zeros((chunk * rows, hidden), np.float32)
-    room = np.empty(chunk * rows * max(of_input.shape[1], of_state.shape[1]), np.float32)
+def _backward(kept: Kept, back: Backward, relu: bool, first: int, last: int) -> None:
+    line, before, size, _, _ = kept
+    rows, hidden, grad = last - first, line.shape[2] - before, back.grad
+    sums = np.zeros((back.chunk * rows, hidden), np.float32)
     dh = np.zeros((rows, hidden), np.float32)
     held = 0
     for t in range(line.shape[0] - 2, -1, -1):
@@ -75,92 +54,40 @@ def _backward(
             else:
                 for j in range(size):
                     a[j] = (dh_r[j] + given[j]) * (ONE - h[j] * h[j])
-        multiply(rows, hidden, hidden, sums, held * rows, 0, packed[0], dh, 0, 0)
-        if inputs.size:
-            multiply(
-                rows, inputs.shape[2], hidden, sums, held * rows, 0, packed[1], inputs[t], first, 0
-            )
+        multiply(rows, hidden, hidden, sums, held * rows, 0, back.to_state, dh, 0, 0)
+        pass_back(back, sums, held, 0, hidden, t, first)
         held += 1
-        if held == chunk or t == 0:
-            add_weights(sums, 0, hidden, line[t:], held, first, last, 0, room, of_input)
-            add_weights(sums, 0, hidden, line[t:], held, first, last, before, room, of_state)
+        if held == back.chunk or t == 0:
+            add_weights(kept, back, sums, held, 0, t, first, last)
             held = 0
 
 
 @compiled
 def forward_tanh(
-    inputs: Strided,
-    line: Array,
-    before: int,
-    size: int,
-    packed: tuple[Array, ...],
-    gates: Array,
-    cells: Array,
-    first: int,
-    last: int,
+    kept: Kept, inputs: Strided, packed: tuple[Array, ...], first: int, last: int
 ) -> None:
     """Rows first to last: fills line[1:] with f = tanh."""
-    _forward(inputs, line, before, size, packed[0], False, first, last)
+    _forward(kept, inputs, packed[0], False, first, last)
 
 
 @compiled
 def forward_relu(
-    inputs: Strided,
-    line: Array,
-    before: int,
-    size: int,
-    packed: tuple[Array, ...],
-    gates: Array,
-    cells: Array,
-    first: int,
-    last: int,
+    kept: Kept, inputs: Strided, packed: tuple[Array, ...], first: int, last: int
 ) -> None:
     """Rows first to last: fills line[1:] with f = ReLU."""
-    _forward(inputs, line, before, size, packed[0], True, first, last)
+    _forward(kept, inputs, packed[0], True, first, last)
 
 
 @compiled
-def backward_tanh(
-    line: Array,
-    before: int,
-    size: int,
-    packed: tuple[Array, Array],
-    gates: Array,
-    cells: Array,
-    first: int,
-    last: int,
-    grad: Strided,
-    chunk: int,
-    of_input: Array,
-    of_state: Array,
-    inputs: Array,
-) -> None:
+def backward_tanh(kept: Kept, back: Backward, first: int, last: int) -> None:
     """Rows first to last: adds to of_input and of_state (H, ·), fills inputs (T, R, F)."""
-    _backward(
-        line, before, size, packed, False, first, last, grad, chunk, of_input, of_state, inputs
-    )
+    _backward(kept, back, False, first, last)
 
 
 @compiled
-def backward_relu(
-    line: Array,
-    before: int,
-    size: int,
-    packed: tuple[Array, Array],
-    gates: Array,
-    cells: Array,
-    first: int,
-    last: int,
-    grad: Strided,
-    chunk: int,
-    of_input: Array,
-    of_state: Array,
-    inputs: Array,
-) -> None:
+def backward_relu(kept: Kept, back: Backward, first: int, last: int) -> None:
     """Rows first to last: adds to of_input and of_state (H, ·), fills inputs (T, R, F)."""
-    _backward(
-        line, before, size, packed, True, first, last, grad, chunk, of_input, of_state, inputs
-    )
+    _backward(kept, back, True, first, last)
 
 
 TANH = Kernel(forward_tanh, backward_tanh, (0,), (0,), (Product(0, 1),))

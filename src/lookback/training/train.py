@@ -5,7 +5,6 @@ import logging
 import math
 import platform
 import resource
-import shutil
 import sys
 import time
 import warnings
@@ -16,10 +15,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytorch_lightning as pl
 import torch
-import yaml
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
 from lookback import usage
@@ -29,11 +26,11 @@ from lookback.data.batch import SequenceDataset
 from lookback.data.content import as_prepared
 from lookback.data.task import SPLITS, Facts, Split, Task
 from lookback.errors import Mistake
-from lookback.files import read_json, whole, write_json, write_text
+from lookback.files import read_json, write_json
 from lookback.models.network import Network, build_network
-from lookback.tables import read_parquet, write_parquet
-from lookback.training import journal as journals
+from lookback.tables import write_parquet
 from lookback.training import store, together
+from lookback.training.assemble import assemble
 from lookback.training.batches import Batches
 from lookback.training.budget import measured, steps_of, with_steps
 from lookback.training.callbacks import Diverged, Log, Resume, Validate
@@ -90,7 +87,8 @@ def main(plan: Path, task: Path, seeds: list[int], out: Path) -> None:
         # An orphan of an older plan must not write over the files of a newer one.
         if not store.is_wanted(out, plan.stem):
             raise Mistake(f"{out} was started under another plan since; these seeds are kept.")
-        assemble(settings, plan, task, runs, seeds, out)
+        facts = Facts.from_dict(read_json(task))
+        assemble(settled(settings, facts, runs), plan, task, runs, seeds, out)
 
 
 def _train_alone(opened: Callable[[], Cell], runs: Path, seed: int) -> None:
@@ -298,55 +296,3 @@ def _peak_memory(device: str) -> float:
         return torch.cuda.max_memory_allocated() / 2**20
     unit = 1 if sys.platform == "darwin" else 2**10  # bytes of ru_maxrss
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
-
-
-def assemble(
-    settings: Mapping[str, Any], plan: Path, task: Path, runs: Path, seeds: list[int], out: Path
-) -> None:
-    """Make a cell's declared files from its finished seeds; those that failed are named."""
-    facts = Facts.from_dict(read_json(task))
-    config = settled(settings, facts, runs)
-    plans = {**read_json(task)["plans"], "train": plan.stem}
-    if tuned_by := read_json(plan).get("tuned_by"):
-        plans["tune"] = tuned_by
-    folders = {seed: store.seed_folder(runs, seed) for seed in sorted(seeds)}
-    failed = {seed: said for seed, it in folders.items() if (said := store.failure(it))}
-    folders = {seed: folder for seed, folder in folders.items() if seed not in failed}
-    results = {seed: read_json(folder / "result.json") for seed, folder in folders.items()}
-
-    kept = {out / "checkpoints" / f"seed={seed}.ckpt": it for seed, it in folders.items()}
-    for path, folder in kept.items():
-        with whole(path) as temporary:
-            shutil.copyfile(folder / "best.ckpt", temporary)
-    for stale in set((out / "checkpoints").glob("seed=*.ckpt")) - set(kept):
-        stale.unlink(missing_ok=True)
-    history = pd.concat([_history(seed, folder) for seed, folder in folders.items()])
-    write_parquet(out / "history.parquet", history, plans)
-    predictions = [read_parquet(folder / "predictions.parquet") for folder in folders.values()]
-    write_parquet(out / "predictions.parquet", pd.concat(predictions), plans)
-    costs = {str(seed): read_json(folder / "cost.json") for seed, folder in folders.items()}
-    write_json(out / "cost.json", {"plans": plans, "seeds": costs})
-    parts = ("task", "model", "recipe", "trainer", "match")
-    trained = {name: config[name] for name in parts if config.get(name)}
-    names = {"study": out.parents[1].name, "task_name": out.parent.name, "model_name": out.name}
-    write_text(out / "config.yaml", yaml.safe_dump({"plans": plans, **names, **trained}))
-    metrics = {
-        "plans": plans,
-        "metric": facts.metric,
-        "parameters": results[min(results)]["parameters"],
-        "hidden_size": config["model"].get("hidden_size"),
-        "seeds": {str(seed): result["scores"] for seed, result in results.items()},
-        "failed": {str(seed): reason for seed, reason in failed.items()},
-    }
-    write_json(out / "metrics.json", metrics)
-
-
-def _history(seed: int, folder: Path) -> pd.DataFrame:
-    """The journal without its times: the same for the same seed, however often it was killed."""
-    rows = [
-        (seed, entry["step"], entry["split"], metric, value)
-        for entry in journals.read(store.journal(folder))
-        if "values" in entry
-        for metric, value in entry["values"].items()
-    ]
-    return pd.DataFrame(rows, columns=["seed", "step", "split", "metric", "value"])
