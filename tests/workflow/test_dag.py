@@ -298,9 +298,9 @@ def test_an_edit_while_a_study_runs_touches_no_job_and_is_not_missed_afterwards(
     process = fresh.start(cores=1)
     fresh.wait_for_training()
     fresh.edit(
-        "src/lookback/models/gru.py",
-        "r = torch.sigmoid(x_r + h_r)",
-        "r = torch.sigmoid(x_r + h_r) ** 2",
+        "src/lookback/kernels/gru.py",
+        "n = tanh(gate[j] + reset *",
+        "n = tanh(gate[j] + reset * reset *",
     )
     fresh.edit("conf/model/rnn.yaml", "hidden_size: 64", "hidden_size: 65")
     said, _ = process.communicate(timeout=300)
