@@ -237,7 +237,7 @@ def _steps_a_second(kind: str, shape: tuple, who: str, *, processes: int, thread
     return sum(float(process.communicate()[0]) for process in running)
 
 
-def rate(kind: str, shape: tuple[int, ...], who: str, lasting: float = 6.0) -> float:
+def rate(kind: str, shape: tuple[int, ...], who: str, lasting: float = 4.0) -> float:
     """Steps a second over a while; several processes overlap in it."""
     batch, steps, features, hidden, layers = shape
     make = Bare if who == "bare" else model_of
