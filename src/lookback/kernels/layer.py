@@ -104,32 +104,37 @@ def run_layer(
     inputs: Float[Tensor, "batch time feature"],
     weights: Weights,
     state: tuple[Tensor, ...] = (),
+    *,
+    carries: bool = True,
 ) -> tuple[Float[Tensor, "batch time hidden"], tuple[Tensor, ...]]:
     """The hidden states of a layer that starts at `state`, else at zero, and its last state.
 
-    No gradient flows through either state: the graph is cut there.
+    No gradient flows through either state: the graph is cut there. Where it does not `carry` on,
+    the last state is left out.
     """
     inputs = inputs.float()
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (inputs, *weights)):
-        outputs, *last = _Layer.apply(kernel, state, inputs, *weights)  # type: ignore[no-untyped-call]
+        outputs, *last = _Layer.apply(kernel, carries, state, inputs, *weights)  # type: ignore[no-untyped-call]
         return outputs, tuple(last)
     made = _forward(kernel, state, inputs, weights, keep=False)
-    return made.outputs(), made.last()
+    return made.outputs(), made.last() if carries else ()
 
 
 class _Layer(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, kernel: Kernel, state: Any, inputs: Tensor, *weights: Tensor) -> Any:
+    def forward(
+        ctx: Any, kernel: Kernel, carries: bool, state: Any, inputs: Tensor, *weights: Tensor
+    ) -> Any:
         ctx.made = _forward(kernel, state, inputs, weights, keep=True)
-        last = ctx.made.last()
+        last = ctx.made.last() if carries else ()
         ctx.mark_non_differentiable(*last)
         return ctx.made.outputs(), *last
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> Any:
-        of_inputs, of_weights = _backward(ctx.made, grad, of_inputs=ctx.needs_input_grad[2])
-        return None, None, of_inputs, *of_weights
+        of_inputs, of_weights = _backward(ctx.made, grad, of_inputs=ctx.needs_input_grad[3])
+        return None, None, None, of_inputs, *of_weights
 
 
 def _forward(

@@ -150,19 +150,23 @@ class RecurrentModel(RecurrentEncoder):
             weights = self._weights(layer)
             found = [self._cut(partial(self._fused, weights[0]), inputs)]
             if self.bidirectional:
-                back, _ = self._fused(weights[1], reversed_within(inputs, lengths), None)
+                back = self._cut(partial(self._fused, weights[1]), reversed_within(inputs, lengths))
                 found.append(reversed_within(back, lengths))
             inputs = self._between_layers(_side_by_side(found), layer)
         return inputs
 
+    @property
+    def _truncates_now(self) -> bool:
+        return self.truncate is not None and self.training
+
     def _fused(self, weights: Any, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
         assert self.fused is not None
-        return run_layer(self.fused, inputs, weights, state or ())
+        return run_layer(self.fused, inputs, weights, state or (), carries=self._truncates_now)
 
     def _cut(self, kernel: Callable[..., tuple[Tensor, Any]], inputs: Tensor) -> Tensor:
         """The outputs of a kernel in one direction, its state cut where training asks for it."""
-        truncate = self.truncate if self.training else None
-        return truncated(kernel, inputs, truncate or inputs.shape[1])
+        steps = self.truncate if self._truncates_now else None
+        return truncated(kernel, inputs, steps or inputs.shape[1])
 
     def _by_torch(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         if not self.bidirectional:
