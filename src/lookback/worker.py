@@ -30,6 +30,7 @@ IMPORTS = (
     "lookback.explain.explain",
     "lookback.summarise.summarise",
     "lookback.report.report",
+    "lookback.kernels.layer",
 )
 
 
@@ -103,8 +104,14 @@ def _fork_for(server: socket.socket) -> None:
 def _import_all() -> None:
     from importlib import import_module
 
+    import numpy as np
+
     for module in IMPORTS:
         import_module(module)
+    # numba's first call sets up LLVM, half a second: once here, and not in each job.
+    from lookback.kernels.product import pack
+
+    pack(np.zeros((1, 8), np.float32), np.empty(8, np.float32))
 
 
 def _child(connection: socket.socket) -> None:
