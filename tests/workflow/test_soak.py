@@ -126,7 +126,7 @@ def soak_one(root: Path, draw: random.Random, kills: int) -> list[str]:
         start_over(project)
         hits.append(kill_once(project, draw, seconds))
         print(f"{root.name}: kill {number}, {hits[-1]}", flush=True)
-        if draw.random() < 0.25:
+        if draw.random() < 0.1:
             project.edit(*EDIT)
             print(f"  edited, {kill_once(project, draw, seconds)}", flush=True)
             project.edit(EDIT[0], *EDIT[:0:-1])
