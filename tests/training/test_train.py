@@ -54,6 +54,20 @@ def fresh(tmp_path, monkeypatch):
     return enter
 
 
+def stop_in_the_third_epoch(monkeypatch, plan: Path, task: Path, seed: int, cell: Path) -> None:
+    """Train a seed until it is interrupted there; a resume state of every epoch is left."""
+
+    def stop(self, *_):
+        if self.epoch == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(callbacks, "RESUME_EVERY", 0.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(train.TrainingModule, "on_train_batch_start", stop, raising=False)
+        with pytest.raises(KeyboardInterrupt):
+            train.main(plan, task, [seed], cell)
+
+
 def test_an_added_seed_is_the_only_one_trained(fresh):
     plan, task, cell = fresh("one", "gru")
     train.main(plan, task, [0, 1], cell)
@@ -252,17 +266,8 @@ def test_a_seed_that_diverges_after_a_kill_says_the_same(fresh, poison, monkeypa
     plan, task, cell = fresh("straight", "gru")
     with pytest.raises(callbacks.Diverged, match="became nan at step 21, after") as wanted:
         train.main(plan, task, [1], cell)
-    monkeypatch.setattr(callbacks, "RESUME_EVERY", 0.0)
-
-    def stop(self, *_):
-        if self.epoch == 2:
-            raise KeyboardInterrupt
-
     plan, task, cell = fresh("killed", "gru")
-    with monkeypatch.context() as patched:
-        patched.setattr(train.TrainingModule, "on_train_batch_start", stop, raising=False)
-        with pytest.raises(KeyboardInterrupt):
-            train.main(plan, task, [1], cell)
+    stop_in_the_third_epoch(monkeypatch, plan, task, 1, cell)
     with pytest.raises(callbacks.Diverged) as found:
         train.main(plan, task, [1], cell)
     assert str(found.value) == str(wanted.value)
@@ -305,17 +310,8 @@ def test_a_resume_state_that_cannot_be_read_starts_that_seed_anew(fresh, monkeyp
     plan, task, cell = fresh("whole", "gru")
     train.main(plan, task, [0], cell)
     wanted = contents(cell)
-    monkeypatch.setattr(callbacks, "RESUME_EVERY", 0.0)
-
-    def stop(self, *_):
-        if self.epoch == 2:
-            raise KeyboardInterrupt
-
     plan, task, cell = fresh("cut", "gru")
-    with monkeypatch.context() as patched:
-        patched.setattr(train.TrainingModule, "on_train_batch_start", stop, raising=False)
-        with pytest.raises(KeyboardInterrupt):
-            train.main(plan, task, [0], cell)
+    stop_in_the_third_epoch(monkeypatch, plan, task, 0, cell)
     state = store.seed_folder(store.runs_folder(plan, task), 0) / "resume.ckpt"
     for size in (state.stat().st_size // 2, 0):
         state.write_bytes(state.read_bytes()[:size])

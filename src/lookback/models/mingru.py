@@ -22,16 +22,6 @@ class MinGRU(MinimalModel):
 
     gates = ("update", "candidate")
 
-    def __init__(
-        self,
-        features: int,
-        hidden_size: int,
-        layers: int = 1,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-    ) -> None:
-        super().__init__(features, hidden_size, layers, dropout, bidirectional)
-
     def cell(self, *blocks: Float[Tensor, "*shape hidden"]) -> Opened:
         """1 - z, z ⊙ h̃, and the gates."""
         k, candidate = blocks

@@ -40,7 +40,12 @@ class MinimalModel(RecurrentEncoder):
     gates: ClassVar[tuple[str, ...]]  # what W x + b holds, block after block
 
     def __init__(
-        self, features: int, hidden_size: int, layers: int, dropout: float, bidirectional: bool
+        self,
+        features: int,
+        hidden_size: int,
+        layers: int = 1,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
     ) -> None:
         super().__init__()
         require_positive(hidden_size=hidden_size, layers=layers)

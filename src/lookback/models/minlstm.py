@@ -24,16 +24,6 @@ class MinLSTM(MinimalModel):
 
     gates = ("forget", "input", "candidate")
 
-    def __init__(
-        self,
-        features: int,
-        hidden_size: int,
-        layers: int = 1,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-    ) -> None:
-        super().__init__(features, hidden_size, layers, dropout, bidirectional)
-
     def cell(self, *blocks: Float[Tensor, "*shape hidden"]) -> Opened:
         """f', i' ⊙ h̃, and the gates; f' = σ(log f - log i), so that no quotient is 0 / 0."""
         f, i, candidate = blocks
