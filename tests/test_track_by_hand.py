@@ -16,8 +16,11 @@ def index(in_tmp: Path) -> dict:
     task = Path("results/small/adding/task.json")
     task.parent.mkdir(parents=True)
     task.write_text(json.dumps({"plans": {}, "features": 2}))
-    plan = {"plan": "results/.plan/train/0123.yaml"}
-    return {"study": {"name": "small", "seeds": [0, 1]}, "cells": {"adding/gru": {"train": plan}}}
+    plan = Path("results/.plan/train/0123.yaml")
+    plan.parent.mkdir(parents=True)
+    plan.write_text(json.dumps({"model": {"name": "gru"}}))
+    train = {"plan": str(plan)}
+    return {"study": {"name": "small", "seeds": [0, 1]}, "cells": {"adding/gru": {"train": train}}}
 
 
 def finish(index: dict, seed: int) -> None:
