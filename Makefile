@@ -29,8 +29,8 @@ check: setup  ## lint and types, in seconds
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/mypy
 
-test: check  ## lint, types, and all tests, the real DAG included
-	$(BIN)/python -m pytest
+test: check  ## lint, types, and all tests, the real DAG included; files side by side on all cores
+	$(BIN)/python -m pytest -n $(CORES) --dist loadfile
 
 soak: setup  ## two hundred kills, each followed by one plain command, ending in the same bytes
 	$(BIN)/python -m pytest -m soak tests/workflow

@@ -1,7 +1,8 @@
 """How every figure looks, one colour a model throughout, and how it becomes SVG.
 
-Colours: Okabe & Ito 2008, "Color universal design", told apart by colour-blind readers. A frame's
-column `model` is categorical, over all models of the study: that fixes the colours.
+Colours: Okabe & Ito 2008, "Color universal design", told apart by colour-blind readers; past
+eight models, the muted ones of Tol 2021. A frame's column `model` is categorical, over all models
+of the study: that fixes the colours.
 """
 
 import io
@@ -17,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7A7A7A")
+PALETTE += ("#882255", "#117733", "#999933", "#332288")
 WIDE = 16  # letters of a label of which three no longer stand side by side
 WIDTH = 4.4  # inches: a phone shows it nearly in full size
 STYLE = {
