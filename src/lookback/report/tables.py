@@ -94,12 +94,18 @@ def references(material: Material, task: str, own: pd.DataFrame) -> pd.DataFrame
     if pd.notna(first["chance"]):
         rows.append(("chance", metric, first["chance"], "a class at random"))
     rows += [
-        (f"{said['model']}, published", said["metric"], said["value"], said["source"])
+        (f"{said['model']}, published", said["metric"], said["value"], _source(said))
         for said in material.study["published"]
         if said["task"] == task
     ]
     frame = pd.DataFrame(rows, columns=["model", "metric", "mean", "source"])
     return frame.assign(row="reference", task=task)
+
+
+def _source(said: Mapping[str, Any]) -> str:
+    """Where a published figure is from, with its unit where that is not the task's own."""
+    unit = f"{said['metric']}, {said['unit']}: " if "unit" in said else ""
+    return f"{unit}{said['source']}"
 
 
 def over_seeds(there: float, material: Material) -> str:

@@ -1,0 +1,124 @@
+"""What each probe costs beside one epoch of training, and how it grows with T, H and sequences.
+
+Untrained networks, since what a probe costs hangs on shapes; one thread; the epoch is a bare loop
+over the training split, forward, backward and step. Every probe of conf/probe/ is measured.
+
+    python bench/probes.py [model …]      (rnn lstm gru attention transformer lru)
+
+Prints seconds and the share of an epoch; writes bench/results/probes.json with machine, versions
+and commit.
+"""
+
+import json
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from lookback.applies import DoesNotApply
+from lookback.build import build
+from lookback.data.task import Task
+from lookback.models.network import Network, build_network
+from lookback.probes.base import Probe
+from lookback.study import CellConfig, compose_by_hand
+from lookback.training.loss import answer_loss
+from lookback.training.recipe import optimizer_of
+from lookback.training.run import Run
+
+ROOT = Path(__file__).parents[1]
+TASK = "delayed_recall"
+MODELS = ("rnn", "lstm", "gru", "attention", "transformer", "lru")
+USUAL = {"task.length": 256, "task.longest_lag": 100, "model.hidden_size": 64}
+GROWTH = {
+    "T": ("task.length", (128, 256, 512, 1024)),
+    "H": ("model.hidden_size", (32, 64, 128)),
+    "sequences": ("sequences", (64, 128, 256)),
+}
+SIZES = ("task.train=1024", "task.validation=64", "task.test=1024")
+
+
+def probes(sequences: int | None) -> Mapping[str, Probe]:
+    """Every probe as its YAML says, but for the number of sequences where one is given."""
+    found = {}
+    for path in sorted((ROOT / "conf/probe").glob("*.yaml")):
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if sequences is not None and "sequences" in config:
+            config["sequences"] = sequences
+        found[path.stem] = build(config)
+    return found
+
+
+def epoch(network: Network, task: Task, cell: CellConfig) -> float:
+    """Seconds of one pass over the training split."""
+    data, size = task.dataset("train"), cell.trainer["batch_size"]
+    optimizer = optimizer_of(cell.recipe, network)
+    network.train()
+    start = time.perf_counter()
+    for first in range(0, len(data), size):
+        batch = data.batch(slice(first, first + size))
+        answers = network(batch.inputs, batch.lengths, batch.query)
+        loss = answer_loss(answers, batch.query, batch.target, task.facts().kind)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    network.eval()
+    return time.perf_counter() - start
+
+
+def seconds_of(probe: Probe, run: Run) -> float | None:
+    """Seconds of one measurement; None where the probe does not apply."""
+    start = time.perf_counter()
+    try:
+        probe.measure(run, generator=torch.Generator().manual_seed(0))
+    except DoesNotApply:
+        return None
+    return time.perf_counter() - start
+
+
+def measured(model: str, changes: Mapping[str, int]) -> list[dict[str, Any]]:
+    """One row a probe: its seconds beside an epoch's, on a network of these sizes."""
+    settings = {**USUAL, **changes}
+    sequences = settings.pop("sequences", None)
+    overrides = [*SIZES, *(f"{name}={value}" for name, value in settings.items())]
+    cell = compose_by_hand(ROOT / "conf", TASK, model, 0, overrides).cells[TASK, model]
+    task: Task = build(cell.task)
+    start = cell.recipe["initialisation"]
+    network = build_network(cell.model, start, task.facts(), seed=0).eval()
+    config = {"task": cell.task, "model": cell.model, "recipe": cell.recipe}
+    run = Run(0, {}, config, task.facts(), network)
+    epoch(network, task, cell)  # compiles what is compiled once
+    trained = epoch(network, task, cell)
+    rows = []
+    for name, probe in probes(sequences).items():
+        seconds = seconds_of(probe, run)
+        share = None if seconds is None else seconds / trained
+        row = {"model": model, **changes, "probe": name, "seconds": seconds, "epochs": share}
+        rows.append(row)
+        said = "does not apply" if seconds is None else f"{seconds:8.2f} s {share:8.2f} epochs"
+        print(f"{model:<12} {changes or 'usual sizes'!s:<28} {name:<22} {said}", flush=True)
+    return rows
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    rows = [row for model in sys.argv[1:] or MODELS for row in measured(model, {})]
+    for setting, values in GROWTH.values():
+        rows += [row for value in values for row in measured("gru", {setting: value})]
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+    )
+    about = {"machine": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"}
+    about |= {"torch": torch.__version__, "commit": commit.stdout.strip()}
+    said = {"command": "python bench/probes.py", **about, "rows": rows}
+    (ROOT / "bench/results/probes.json").write_text(json.dumps(said, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
