@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from lookback.data.content import digest_of
 from lookback.data.copy import Copy
 from lookback.data.delayed_recall import DelayedRecall
 from lookback.data.generated import GeneratedTask, distinct, shuffled
+from lookback.data.listops import ListOps
 from lookback.data.parity import Parity
 from lookback.data.selective_copy import SelectiveCopy
 from lookback.data.task import SPLITS
@@ -135,6 +137,35 @@ def redraw_parity(sequence, step, settings):
     yield [*sequence[:step], 1 - sequence[step], *sequence[step + 1 :]]
 
 
+def walk_listops(sequence, settings):
+    assert settings["shortest"] <= len(sequence) <= settings["length"]
+
+    def value(at, depth):
+        """The value of the node at a step, and the step after its end."""
+        if 1 <= sequence[at] <= 10:
+            return sequence[at] - 1, at + 1
+        assert depth < settings["depth"]
+        operator, arguments, at = sequence[at] - 11, [], at + 1
+        while sequence[at] != 15:
+            argument, at = value(at, depth + 1)
+            arguments.append(argument)
+        assert 2 <= len(arguments) <= settings["arguments"]
+        median = int(statistics.median(arguments))
+        found = [min(arguments), max(arguments), median, sum(arguments) % 10]
+        return found[operator], at + 1
+
+    target, end = value(0, 1)
+    assert end == len(sequence)
+    return [(end - 1, target, set(range(end)))]
+
+
+def redraw_listops(sequence, step, settings):
+    for kin in (range(1, 11), range(11, 15)):
+        if sequence[step] in kin:
+            for token in kin:
+                yield [*sequence[:step], token, *sequence[step + 1 :]]
+
+
 CASES = {
     "delayed_recall": Case(
         DelayedRecall,
@@ -177,6 +208,13 @@ CASES = {
         walk_temporal_order,
         redraw_temporal_order,
         "77885972b4b25dda",
+    ),
+    "listops": Case(
+        ListOps,
+        {"length": 40, "shortest": 10, "depth": 4, "arguments": 5},
+        walk_listops,
+        redraw_listops,
+        "cb8e262bff08085b",
     ),
     "parity": Case(
         Parity,
@@ -333,6 +371,36 @@ def test_temporal_order_has_the_ranges_of_the_paper():
         assert batch.target.unique().tolist() == list(range(2**marks))
 
 
+def listops(depth, arguments):
+    """20,000 expressions of all lengths that there are: of no more than 1,000 tokens."""
+    settings = {"length": 1000, "shortest": 4, "depth": depth, "arguments": arguments}
+    task = ListOps(**settings, train=1, validation=0, test=1, seed=0)
+    return task.draw(20_000, np.random.default_rng(0))
+
+
+def test_operators_digits_and_numbers_of_arguments_are_all_alike():
+    data = listops(depth=2, arguments=5)
+    assert (data.lengths.bincount()[4:] / 20_000 - 1 / 4).abs().max() < 0.015
+    assert (data.inputs[:, 0].bincount()[11:] / 20_000 - 1 / 4).abs().max() < 0.015
+    digits = data.inputs[(data.inputs >= 1) & (data.inputs <= 10)].bincount()[1:]
+    assert (digits / digits.sum() - 1 / 10).abs().max() < 0.01
+
+
+def test_a_quarter_of_the_nodes_above_the_greatest_depth_are_operators():
+    data = listops(depth=3, arguments=4)
+    opens = (data.inputs >= 11) & (data.inputs <= 14)
+    depth = (opens.long() - (data.inputs == 15).long()).cumsum(1)
+    second = (depth == 2) & opens
+    digits = (depth == 1) & (data.inputs >= 1) & (data.inputs <= 10)
+    assert second.sum() / (second.sum() + digits.sum()) == pytest.approx(0.25, abs=0.01)
+
+
+def test_listops_lengths_reach_both_bounds():
+    settings = CASES["listops"].settings | {"length": 30, "shortest": 28}
+    lengths = ListOps(**settings | SIZES).dataset("train").lengths
+    assert lengths.unique().tolist() == [28, 29, 30]
+
+
 @pytest.mark.parametrize(("count", "size"), [(0, 3), (1, 1), (2, 5), (3, 3)])
 def test_distinct_integers_are_every_set_alike(count, size):
     drawn = distinct(np.random.default_rng(0), 6000, count, size)
@@ -370,6 +438,10 @@ def test_shuffled_rows_are_every_order_alike():
         ("copy", {"symbols": 1}, "symbols: 1 .* make it 2 or more"),
         ("temporal_order", {"marks": 4}, "marks: 4; .* have 2 and 3"),
         ("temporal_order", {"length": 10}, "length: 10 .* make it 11 or more"),
+        ("listops", {"depth": 1}, "depth: 1 .* make it 2 or more"),
+        ("listops", {"arguments": 1}, "arguments: 1; make it 2 or more"),
+        ("listops", {"shortest": 3}, "shortest: 3; .* Make `shortest` 4 to 40"),
+        ("listops", {"shortest": 41}, "shortest: 41; .* or `length` larger"),
         ("parity", {"length": 0}, "length: 0 .* make it 1 or more"),
         ("delayed_recall", {"train": 0}, "train: 0 sequences; make it 1 or more"),
         ("selective_copy", {"test": 0}, "test: 0 sequences; make it 1 or more"),
@@ -379,3 +451,9 @@ def test_shuffled_rows_are_every_order_alike():
 def test_a_wrong_setting_is_a_mistake_that_says_the_cure(name, changes, message):
     with pytest.raises(Mistake, match=message):
         CASES[name].task(**changes)
+
+
+def test_expressions_that_are_too_rare_are_a_mistake():
+    task = CASES["listops"].task(depth=2, arguments=10, shortest=30)
+    with pytest.raises(Mistake, match="`arguments`, 0 have 30 to 40 tokens"):
+        task.dataset("test")
