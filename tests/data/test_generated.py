@@ -12,6 +12,7 @@ import pytest
 import torch
 from hydra.utils import instantiate
 
+from lookback.data.adding import Adding
 from lookback.data.associative_recall import AssociativeRecall
 from lookback.data.content import digest_of
 from lookback.data.copy import Copy
@@ -40,6 +41,18 @@ class Case:
 
     def task(self, **changes: Any) -> GeneratedTask:
         return self.make(**self.settings | SIZES | changes)
+
+
+def walk_adding(sequence, settings):
+    steps = [step for step, (_, marker) in enumerate(sequence) if marker == 1]
+    assert sum(step < settings["length"] // 2 for step in steps) == 1
+    assert len(steps) == 2
+    return [(len(sequence) - 1, sum(sequence[step][0] for step in steps), set(steps))]
+
+
+def redraw_adding(sequence, step, settings):
+    for value in (0.0, 0.25, 0.75):
+        yield [*sequence[:step], [value, sequence[step][1]], *sequence[step + 1 :]]
 
 
 def walk_delayed_recall(sequence, settings):
@@ -167,6 +180,13 @@ def redraw_listops(sequence, step, settings):
 
 
 CASES = {
+    "adding": Case(
+        Adding,
+        {"length": 11},
+        walk_adding,
+        redraw_adding,
+        "52f1ff1984e1e61a",
+    ),
     "delayed_recall": Case(
         DelayedRecall,
         {"length": 13, "symbols": 5, "longest_lag": 9},
@@ -238,9 +258,8 @@ def test_target_query_evidence_and_lag_are_those_of_a_walk_along_the_sequence(ca
         for row, (inputs, length) in enumerate(zip(batch.inputs, batch.lengths, strict=True)):
             answers = case.walk(inputs[:length].tolist(), case.settings)
             assert batch.query[row].tolist() == [query for query, _, _ in answers]
-            torch.testing.assert_close(
-                batch.target[row].flatten().tolist(), [target for _, target, _ in answers]
-            )
+            targets = [target for _, target, _ in answers]
+            assert batch.target[row].flatten().tolist() == pytest.approx(targets, abs=1e-6)
             for answer, (query, _, evidence) in enumerate(answers):
                 assert set(batch.evidence[row, answer].nonzero().flatten().tolist()) == evidence
                 assert batch.lag[row, answer] == query - min(evidence)
@@ -433,6 +452,7 @@ def test_shuffled_rows_are_every_order_alike():
         ("associative_recall", {"pairs": 5}, "pairs: 5, .* room for 4"),
         ("associative_recall", {"vocabulary": 7}, "vocabulary: of 7 tokens 2 .* Make it 8 or"),
         ("associative_recall", {"power": -1.0}, "power: -1.0; make it 0 or more"),
+        ("adding", {"length": 1}, "length 1 is too short; make it 2 or more"),
         ("copy", {"items": 0}, "items: 0 .* Make `items` 1 to that"),
         ("copy", {"items": 9}, "items: 9 .* room for 8"),
         ("copy", {"symbols": 1}, "symbols: 1 .* make it 2 or more"),
