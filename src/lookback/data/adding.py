@@ -15,25 +15,27 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lookback.data.batch import SequenceDataset
-from lookback.data.task import SPLITS, Facts, Split, Task
+from lookback.data.generated import GeneratedTask
 from lookback.errors import Mistake
 
 
-class Adding(Task):
+class Adding(GeneratedTask):
     """What do the two marked values add up to?"""
 
-    def __init__(self, length: int, train: int, validation: int, test: int, seed: int):
-        if length < 2:
-            raise Mistake(f"the adding problem marks two steps: length {length} is too short.")
-        self.length = length
-        self.sizes = {"train": train, "validation": validation, "test": test}
-        self.seed = seed
+    kind = "value"
+    features, outputs = 2, 1
 
-    def dataset(self, split: Split) -> SequenceDataset:
-        """One split, from random numbers of its own; target (N, 1, 1)."""
-        count, half = self.sizes[split], self.length // 2
-        seeds = dict(zip(SPLITS, np.random.SeedSequence(self.seed).spawn(len(SPLITS)), strict=True))
-        generator = np.random.default_rng(seeds[split])
+    def __init__(self, length: int, train: int, validation: int, test: int, seed: int):
+        super().__init__(length, train, validation, test, seed)
+        if length < 2:
+            raise Mistake(
+                f"the adding problem marks two steps: length {length} is too short; make it 2 or "
+                "more."
+            )
+
+    def draw(self, count: int, generator: np.random.Generator) -> SequenceDataset:
+        """Inputs (N, T, 2): values and markers; target (N, 1, 1)."""
+        half = self.length // 2
         values = generator.random((count, self.length), dtype=np.float32)
         first = generator.integers(0, half, count)
         second = generator.integers(half, self.length, count)
@@ -51,21 +53,6 @@ class Adding(Task):
             target=torch.from_numpy(target).view(count, 1, 1),
             lag=torch.from_numpy(last - first).unsqueeze(1),
             evidence=marked,
-        )
-
-    def facts(self) -> Facts:
-        """Shapes, and the error of always answering the mean."""
-        train, test = (self.dataset(split).target.double() for split in ("train", "test"))
-        return Facts(
-            kind="value",
-            tokens=False,
-            features=2,
-            length=self.length,
-            outputs=1,
-            metric="mse",
-            baseline=float((test - train.mean()).square().mean()),
-            baseline_name="mean of the targets",
-            sizes=dict(self.sizes),
         )
 
 

@@ -26,6 +26,7 @@ class Facts:
     sizes: Mapping[str, int]  # sequences a split
     mean: tuple[float, ...] = ()  # input = (raw − mean) / scale, a feature each; empty: none
     scale: tuple[float, ...] = ()
+    optimum: float | None = None  # the metric of the best possible answer, where it is known
 
     @property
     def higher_is_better(self) -> bool:

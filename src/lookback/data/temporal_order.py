@@ -1,0 +1,73 @@
+"""Temporal order (Hochreiter and Schmidhuber 1997, section 5.6): in which order came X and Y?
+
+A sequence of one-hot symbols starts with E and ends with B; between them are distractors a, b, c, d
+at random, but for two or three marks, each X or Y. Which they were, in order, is asked for at B.
+
+    E b X a d c Y b B      class XY = 1 of XX, XY, YX, YY
+
+The paper's sequences have 100 to 110 symbols, the marks at 10–20 and 50–60, or at 10–20, 33–43 and
+66–76 (problems 6a and 6b). `length` is the longest; all bounds are in proportion to it.
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from lookback.data.batch import SequenceDataset
+from lookback.data.generated import GeneratedTask
+from lookback.errors import Mistake
+
+DISTRACTORS, START, END, X, Y = 4, 4, 5, 6, 7  # the features: a, b, c, d, E, B, X, Y
+LONGEST, SHORTEST = 110, 100
+BOUNDS = {2: ((10, 20), (50, 60)), 3: ((10, 20), (33, 43), (66, 76))}
+
+
+class TemporalOrder(GeneratedTask):
+    """Which marks were there, in which order?"""
+
+    features = Y + 1
+
+    def __init__(self, length: int, marks: int, train: int, validation: int, test: int, seed: int):
+        super().__init__(length, train, validation, test, seed)
+        if marks not in BOUNDS:
+            raise Mistake(f"marks: {marks}; the paper's problems have 2 and 3 of them.")
+        if length < LONGEST // 10:
+            raise Mistake(
+                f"length: {length} is too short for marks where the paper has them; make it "
+                f"{LONGEST // 10} or more."
+            )
+        self.bounds = BOUNDS[marks]
+        self.outputs = 2**marks
+
+    def draw(self, count: int, generator: np.random.Generator) -> SequenceDataset:
+        """Inputs (N, T, 8), one-hot, zeros past a sequence's length."""
+        rows = np.arange(count)
+        lengths = self._between(SHORTEST, LONGEST, count, generator)
+        symbols = generator.integers(0, DISTRACTORS, (count, self.length))
+        steps = np.stack([self._between(*bound, count, generator) for bound in self.bounds], axis=1)
+        is_y = generator.integers(0, 2, steps.shape)
+        symbols[:, 0], symbols[rows, lengths - 1] = START, END
+        np.put_along_axis(symbols, steps, X + is_y, axis=1)
+        inputs = np.eye(self.features, dtype=np.float32)[symbols]
+        inputs[np.arange(self.length) >= lengths[:, None]] = 0
+        return SequenceDataset(
+            inputs=torch.from_numpy(inputs),
+            lengths=torch.from_numpy(lengths),
+            query=torch.from_numpy(lengths - 1).unsqueeze(1),
+            target=torch.from_numpy(is_y @ 2 ** np.arange(steps.shape[1])[::-1]).unsqueeze(1),
+            lag=torch.from_numpy(lengths - 1 - steps[:, 0]).unsqueeze(1),
+            evidence=marked,
+        )
+
+    def _between(
+        self, low: int, high: int, count: int, generator: np.random.Generator
+    ) -> np.ndarray:
+        """Integers from `low` to `high` of the paper's 110 steps, in proportion to this length."""
+        least, most = (bound * self.length // LONGEST for bound in (low, high))
+        return generator.integers(least, most, count, endpoint=True)
+
+
+def marked(inputs: Float[Tensor, "batch time 8"]) -> Bool[Tensor, "batch 1 time"]:
+    """The evidence: the steps with a mark."""
+    return (inputs[..., X:] > 0.5).any(dim=-1).unsqueeze(1)
