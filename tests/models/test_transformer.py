@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
+from lookback.applies import DoesNotApply
 from lookback.errors import Mistake
 from lookback.models.base import Initialisation
 from lookback.models.transformer import Transformer, sinusoids
@@ -160,3 +161,71 @@ def test_order_means_something_with_rotary_positions():
 def test_rotary_positions_want_heads_of_an_even_width():
     with pytest.raises(Mistake, match=r"leaves each of 2 heads 3\. Make it 8"):
         rotary(hidden_size=6)
+
+
+def learned(longest=7, **more):
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 8, "layers": 2, "heads": 2, "feedforward": 5, **more}
+    return Transformer(FEATURES, **sizes, positions="learned", longest=longest).double().eval()
+
+
+def test_learned_positions_that_hold_the_sinusoids_answer_as_these_do():
+    model, (inputs, lengths, query) = learned(), questions(dtype=torch.float64)
+    with torch.no_grad():
+        model.table.copy_(sinusoids(torch.zeros(1, 7, 8, dtype=torch.float64)))
+    expected = Transformer(FEATURES, 8, layers=2, heads=2, feedforward=5).double().eval()
+    weights = model.state_dict()
+    del weights["table"]
+    expected.load_state_dict(weights)
+    assert_close(model(inputs, lengths, query), expected(inputs, lengths, query))
+    found = model.trace(inputs, lengths, query).features
+    assert_close(found, expected(inputs, lengths, query))
+
+
+def test_learned_positions_are_learned_where_there_were_steps():
+    model, (inputs, lengths, query) = learned(longest=9), questions(dtype=torch.float64)
+    model(inputs, lengths, query).square().sum().backward()
+    assert (model.table.grad[:7] != 0).any(dim=1).all()
+    assert (model.table.grad[7:] == 0).all()
+
+
+def test_past_its_learned_positions_a_transformer_says_that_it_has_none():
+    model = learned(longest=6)
+    asked = torch.tensor([7]), torch.tensor([[6]])
+    with pytest.raises(DoesNotApply, match="learned 6 positions has none for step 7"):
+        model(torch.zeros(1, 7, FEATURES, dtype=torch.float64), *asked)
+
+
+def test_a_task_longer_than_the_learned_positions_is_a_mistake_before_training():
+    model = learned(longest=6)
+    model.initialise(Initialisation("orthogonal", "uniform", 1.0, length=6))
+    with pytest.raises(Mistake, match="Set its `longest` to 7"):
+        model.initialise(Initialisation("orthogonal", "uniform", 1.0, length=7))
+
+
+def test_learned_positions_start_small_and_the_other_weights_as_without_them():
+    """Radford et al. 2018: N(0, 0.02²)."""
+    with_table = Transformer(FEATURES, 8, 1, 2, 5, positions="learned", longest=500)
+    without = Transformer(FEATURES, 8, 1, 2, 5)
+    for model in (with_table, without):
+        torch.manual_seed(3)
+        model.initialise(Initialisation("orthogonal", "uniform", 1.0))
+    for key, value in without.state_dict().items():
+        assert_close(with_table.state_dict()[key], value, atol=0, rtol=0)
+    assert_close(with_table.table.std(), torch.tensor(0.02), atol=0.001, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["transformer_causal", "transformer_rotary", "lstm_transformer"])
+def test_attention_by_layer_is_that_of_each_layer_opened(name):
+    model, (inputs, lengths, query) = build(name).double(), questions(dtype=torch.float64)
+    seen = []
+    for layer in model.stack.layers:
+        layer.register_forward_hook(lambda layer, given, out: seen.append((layer, given)))
+    found = model.attention_by_layer(inputs, lengths, query)
+    assert len(found) == len(seen) == 2
+    for weights, (layer, (_, z, _, visible)) in zip(found, seen, strict=True):
+        every = layer.opened(z, visible)[1]
+        for row, column in (query >= 0).nonzero().tolist():
+            assert_close(weights[row, :, column], every[row, :, query[row, column]])
+    heads = model.trace(inputs, lengths, query).heads
+    assert_close(found[-1], heads)

@@ -92,6 +92,15 @@ class AttentionModel(SequenceModel):
             heads=weights if self.attention == "multi_head" else None,
         )
 
+    def attention_by_layer(
+        self,
+        inputs: Float[Tensor, "batch time feature"],
+        lengths: Int[Tensor, " batch"],
+        query: Int[Tensor, "batch query"],
+    ) -> list[Float[Tensor, "batch head query time"]]:
+        """The weights at the queries, of the one layer there is."""
+        return [self._look_back(self.encoder.outputs(inputs, lengths), lengths, query)[1]]
+
     def _look_back(
         self,
         states: Float[Tensor, "batch time width"],

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from lookback.applies import DoesNotApply
 from lookback.errors import Mistake
 
 Recurrent = Literal["orthogonal", "uniform", "identity"]
@@ -115,6 +116,18 @@ class SequenceModel(nn.Module, ABC):
 
         `differentiable`: keep the graph, so that `Trace.gradients` works.
         """
+
+    def attention_by_layer(
+        self,
+        inputs: Float[Tensor, "batch time feature"],
+        lengths: Int[Tensor, " batch"],
+        query: Int[Tensor, "batch query"],
+    ) -> list[Float[Tensor, "batch head query time"]]:
+        """The attention of the queries, a tensor a layer, without the rest of a trace.
+
+        Raises DoesNotApply where the model has none.
+        """
+        raise DoesNotApply(f"{type(self).__name__} has no attention")
 
     @abstractmethod
     def initialise(self, initialisation: Initialisation) -> None:

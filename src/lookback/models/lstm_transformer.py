@@ -86,6 +86,16 @@ class LSTMTransformer(SequenceModel):
                 path={**encoded.path, **{name: [state] for name, state in own.items()}},
             )
 
+    def attention_by_layer(
+        self,
+        inputs: Float[Tensor, "batch time feature"],
+        lengths: Int[Tensor, " batch"],
+        query: Int[Tensor, "batch query"],
+    ) -> list[Float[Tensor, "batch head query time"]]:
+        """The weights at the queries, a tensor a layer of the stack."""
+        entered = self.drop(self.enter(self.encoder.outputs(inputs, lengths)))
+        return self.stack.attention_by_layer(entered, lengths, query)
+
     def initialise(self, initialisation: Initialisation) -> None:
         """The encoder by the recipe; all else xavier_uniform, biases zero, LN at the identity."""
         self.encoder.initialise(initialisation)

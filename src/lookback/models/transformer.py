@@ -4,9 +4,11 @@ z_0 = W_e x + b_e + P,  P[t, 2i] = sin(t / 10000^(2i/H)),  P[t, 2i+1] = cos(t / 
 z_{l+1} and the feature: transformer_layer.py
 
 Vaswani et al. 2017, "Attention is all you need". With rotary positions there is no P: each layer
-turns its queries and keys by their steps (transformer_layer.py). A linear map of the input stands
-in the place of the paper's scaled word embedding. Dropout is where the paper (5.4) has it: on z_0
-and on each sublayer.
+turns its queries and keys by their steps (transformer_layer.py). With learned positions P is a
+table of weights, a row a step, and there is no step past its last row; it starts at N(0, 0.02²), as
+in Radford et al. 2018, "Improving language understanding by generative pre-training". A linear map
+of the input stands in the place of the paper's scaled word embedding. Dropout is where the paper
+(5.4) has it: on z_0 and on each sublayer.
 """
 
 from typing import Literal
@@ -15,6 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from lookback.applies import DoesNotApply
 from lookback.errors import Mistake
 from lookback.models.base import Initialisation, SequenceModel, Trace
 from lookback.models.sizes import require_dropout, require_heads, require_positive
@@ -36,11 +39,12 @@ class Transformer(SequenceModel):
         feedforward: int,
         dropout: float = 0.0,
         causal: bool = False,
-        positions: Literal["sinusoidal", "rotary"] = "sinusoidal",
+        positions: Literal["sinusoidal", "rotary", "learned"] = "sinusoidal",
+        longest: int = 1,
     ) -> None:
         super().__init__()
         require_heads(hidden_size, heads)
-        require_positive(layers=layers, feedforward=feedforward)
+        require_positive(layers=layers, feedforward=feedforward, longest=longest)
         require_dropout(dropout)
         if positions == "rotary" and hidden_size // heads % 2:
             raise Mistake(
@@ -60,6 +64,8 @@ class Transformer(SequenceModel):
             rotary=positions == "rotary",
         )
         self.positions = positions
+        if positions == "learned":
+            self.table = nn.Parameter(torch.zeros(longest, hidden_size))
         self.output_size = hidden_size
 
     def forward(
@@ -91,10 +97,30 @@ class Transformer(SequenceModel):
             return Trace(features, states, attention=heads.mean(dim=1), heads=heads, path=path)
 
     def initialise(self, initialisation: Initialisation) -> None:
-        """Matrices xavier_uniform, biases zero, LN at the identity; nothing here is recurrent."""
+        """Matrices xavier_uniform, biases zero, LN at the identity; nothing here is recurrent.
+
+        Raises Mistake where the task is longer than the table of learned positions.
+        """
         nn.init.xavier_uniform_(self.enter.weight)
         nn.init.zeros_(self.enter.bias)
         self.stack.initialise()
+        if self.positions == "learned":
+            nn.init.normal_(self.table, std=0.02)
+            if initialisation.length and initialisation.length > (longest := len(self.table)):
+                raise Mistake(
+                    f"The model's `positions: learned` has {longest} positions, but the task's "
+                    f"sequences have up to {initialisation.length} steps. "
+                    f"Set its `longest` to {initialisation.length}."
+                )
+
+    def attention_by_layer(
+        self,
+        inputs: Float[Tensor, "batch time feature"],
+        lengths: Int[Tensor, " batch"],
+        query: Int[Tensor, "batch query"],
+    ) -> list[Float[Tensor, "batch head query time"]]:
+        """The weights at the queries, a tensor a layer."""
+        return self.stack.attention_by_layer(self._positioned(inputs), lengths, query)
 
     def _positioned(
         self, inputs: Float[Tensor, "batch time feature"]
@@ -102,8 +128,17 @@ class Transformer(SequenceModel):
         entered = self.enter(inputs)
         if self.positions == "sinusoidal":
             entered = entered + sinusoids(entered)
+        if self.positions == "learned":
+            entered = entered + self._learned(entered.shape[1])
         dropped: Tensor = self.drop(entered)
         return dropped
+
+    def _learned(self, time: int) -> Float[Tensor, "time hidden"]:
+        if time > (longest := len(self.table)):
+            raise DoesNotApply(
+                f"a transformer that learned {longest} positions has none for step {time}"
+            )
+        return self.table[:time]
 
 
 def sinusoids(like: Float[Tensor, "batch time hidden"]) -> Float[Tensor, "time hidden"]:

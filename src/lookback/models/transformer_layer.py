@@ -81,6 +81,21 @@ class TransformerStack(nn.Module):
         heads = torch.stack([at_queries(head, query) for head in weights.unbind(1)], dim=1)
         return at_queries(self.norm(z), query), states, heads
 
+    def attention_by_layer(
+        self,
+        z: Float[Tensor, "batch time hidden"],
+        lengths: Int[Tensor, " batch"],
+        query: Int[Tensor, "batch query"],
+    ) -> list[Float[Tensor, "batch head query time"]]:
+        """Each layer's weights at the queries alone: (T, T) a head is never held."""
+        every, rows, time = _steps(z), query.clamp(min=0), z.shape[1]
+        visible, found = self._visible(lengths, every, time), list[Tensor]()
+        asked = self._visible(lengths, rows, time)
+        for layer in cast("list[TransformerLayer]", self.layers):
+            found.append(layer.weights(at_queries(z, query), z, rows, asked))
+            z = layer(z, z, every, visible)
+        return found
+
     def initialise(self) -> None:
         """Matrices xavier_uniform, biases zero, LN at the identity; nothing here is recurrent."""
         for module in self.modules():
@@ -137,9 +152,19 @@ class TransformerLayer(nn.Module):
     ) -> tuple[Float[Tensor, "batch time hidden"], Float[Tensor, "batch head time time"]]:
         """The next z of all steps, and each head's weights."""
         q, k, v = self._projected(steps, steps, _steps(steps))
-        scores = q @ k.mT / q.shape[-1] ** 0.5
-        weights = scores.masked_fill(~visible, -torch.inf).softmax(dim=-1)
+        weights = _weights(q, k, visible)
         return self._added(steps, weights @ v), weights
+
+    def weights(
+        self,
+        rows: Float[Tensor, "batch row hidden"],
+        steps: Float[Tensor, "batch time hidden"],
+        at: Int[Tensor, "_ row"],
+        visible: Bool[Tensor, "batch 1 _ time"],
+    ) -> Float[Tensor, "batch head row time"]:
+        """Each head's weights of some rows, at the steps `at`."""
+        q, k, _ = self._projected(rows, steps, at)
+        return _weights(q, k, visible)
 
     def _projected(
         self, rows: Tensor, steps: Tensor, at: Int[Tensor, "_ row"]
@@ -157,6 +182,11 @@ class TransformerLayer(nn.Module):
         wide = functional.relu(self.widen(self.norm_feedforward(y)))
         added: Tensor = y + self.drop(self.narrow(wide))
         return added
+
+
+def _weights(q: Tensor, k: Tensor, visible: Tensor) -> Tensor:
+    scores = q @ k.mT / q.shape[-1] ** 0.5
+    return scores.masked_fill(~visible, -torch.inf).softmax(dim=-1)
 
 
 def angles(
