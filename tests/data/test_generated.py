@@ -4,7 +4,7 @@ import itertools
 import re
 import statistics
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from hydra.utils import instantiate
 
 from lookback.data.adding import Adding
 from lookback.data.associative_recall import AssociativeRecall
+from lookback.data.batch import SequenceDataset
 from lookback.data.content import digest_of
 from lookback.data.copy import Copy
 from lookback.data.delayed_recall import DelayedRecall
@@ -253,16 +254,38 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 def test_target_query_evidence_and_lag_are_those_of_a_walk_along_the_sequence(case: Case):
     for split in SPLITS:
-        batch = case.task().dataset(split).batch(slice(None), evidence=True)
-        assert len(batch.inputs) == SIZES[split]
-        for row, (inputs, length) in enumerate(zip(batch.inputs, batch.lengths, strict=True)):
-            answers = case.walk(inputs[:length].tolist(), case.settings)
-            assert batch.query[row].tolist() == [query for query, _, _ in answers]
-            targets = [target for _, target, _ in answers]
-            assert batch.target[row].flatten().tolist() == pytest.approx(targets, abs=1e-6)
-            for answer, (query, _, evidence) in enumerate(answers):
-                assert set(batch.evidence[row, answer].nonzero().flatten().tolist()) == evidence
-                assert batch.lag[row, answer] == query - min(evidence)
+        data = case.task().dataset(split)
+        assert len(data) == SIZES[split]
+        hold_against_walk(case, data)
+
+
+def hold_against_walk(case: Case, data: SequenceDataset) -> None:
+    """Assert that all that is said of some sequences is what a walk along each of them finds."""
+    batch = data.batch(slice(None), evidence=True)
+    for row, (inputs, length) in enumerate(zip(batch.inputs, batch.lengths, strict=True)):
+        answers = case.walk(inputs[:length].tolist(), case.settings)
+        assert not inputs[length:].any()
+        assert batch.query[row].tolist() == [query for query, _, _ in answers]
+        targets = [target for _, target, _ in answers]
+        assert batch.target[row].flatten().tolist() == pytest.approx(targets, abs=1e-6)
+        for answer, (query, _, evidence) in enumerate(answers):
+            assert set(batch.evidence[row, answer].nonzero().flatten().tolist()) == evidence
+            assert batch.lag[row, answer] == query - min(evidence)
+
+
+def test_a_walk_finds_what_is_wrong(case: Case):
+    """The test of the test: one answer, one lag, or the evidence a step late."""
+    data = case.task().dataset("test")
+    evidence, target, lag = data.evidence, data.target.clone(), data.lag.clone()
+    target[7, 0] += 1
+    lag[7, 0] += 1
+    for wrong in (
+        {"target": target},
+        {"lag": lag},
+        {"evidence": lambda inputs: evidence(inputs).roll(1, dims=2)},
+    ):
+        with pytest.raises(AssertionError):
+            hold_against_walk(case, replace(data, **wrong))
 
 
 def test_a_step_changes_an_answer_only_as_its_evidence(case: Case):

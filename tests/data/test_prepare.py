@@ -33,6 +33,12 @@ def test_the_file_holds_the_facts_the_name_and_the_plans(project, adding):
     assert written["plans"] == {"prepare": "4567"}
 
 
+def test_a_file_from_before_there_was_an_optimum_is_still_read(project, adding):
+    written = prepared(adding)
+    assert written.pop("optimum") == 0.0
+    assert Facts.from_dict(written).optimum is None
+
+
 def test_a_downloaded_task_names_the_plan_of_its_download_too(project, fetched, config):
     task = config("task=digits_rows")
     with pytest.raises(Mistake, match=r"digits.*start again"):

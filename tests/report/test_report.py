@@ -116,6 +116,12 @@ def test_published_figures_and_chance_stand_beside_the_results(whole: Made):
     assert ["chance", "0.1000", "a class at random"] in rows
 
 
+def test_the_theoretical_optimum_stands_beside_the_results_of_a_task_that_knows_it(whole: Made):
+    known, unknown = whole.table("mse (test)"), whole.table("accuracy (test)", 1)
+    assert ["theoretical optimum", "0.00", "every answer right"] in known
+    assert not [row for row in unknown if row[0] == "theoretical optimum"]
+
+
 def test_every_table_says_that_parameters_are_not_matched(whole: Made):
     scores = len(TASKS) + 1  # deletion on each, and evidence_auc on the adding problem
     assert whole.text.count("Not matched") == len(TASKS) + scores

@@ -58,7 +58,7 @@ def interval(low: float, high: float, metric: str = "") -> str:
 
 
 def results_table(material: Material, task: str, receipts: Sequence[Receipt]) -> Table:
-    """What every model reached on a task, beside the baseline, chance and published figures."""
+    """What every model reached on a task, beside what `references` has."""
     own = material.results[material.results["task"] == task]
     spent = material.cost[material.cost["task"] == task].groupby("model", observed=True)
     frame = own.assign(row="model", train_seconds=own["model"].map(spent["train_seconds"].mean()))
@@ -85,7 +85,7 @@ def results_table(material: Material, task: str, receipts: Sequence[Receipt]) ->
 
 
 def references(material: Material, task: str, own: pd.DataFrame) -> pd.DataFrame:
-    """What stands beside the models: the trivial baseline, chance, and published figures."""
+    """What stands beside the models: trivial baseline, chance, optimum, published figures."""
     first, metric = own.iloc[0], own["metric"].max()
     name = first["baseline_name"] or "unknown: the task is missing"
     if first["baseline_name"] and pd.isna(first["chance"]):
@@ -93,6 +93,8 @@ def references(material: Material, task: str, own: pd.DataFrame) -> pd.DataFrame
     rows = [("trivial baseline", metric, first["baseline"], name)]
     if pd.notna(first["chance"]):
         rows.append(("chance", metric, first["chance"], "a class at random"))
+    if pd.notna(first["optimum"]):
+        rows.append(("theoretical optimum", metric, first["optimum"], "every answer right"))
     rows += [
         (f"{said['model']}, published", said["metric"], said["value"], _source(said))
         for said in material.study["published"]

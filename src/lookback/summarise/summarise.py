@@ -28,7 +28,7 @@ RESULTS: Columns = (
     | {"metric": "str", "better": "str"}
     | SPREAD
     | {"seeds": "int64", "parameters": "Int64", "hidden_size": "Int64"}
-    | {"baseline": "float64", "baseline_name": "str", "chance": "float64"}
+    | {"baseline": "float64", "baseline_name": "str", "chance": "float64", "optimum": "float64"}
     | {"best": "bool", "reason": "str"}
 )
 RUNS: Columns = CELL | {"seed": "int64", "metric": "str", "value": "float64"}
@@ -115,13 +115,14 @@ def result(cell: Cell) -> tuple[Row, list[Hole]]:
 
 
 def task_facts(cell: Cell) -> tuple[Row, list[Hole]]:
-    """What the task itself says: its metric, and what one reaches without looking at the inputs."""
+    """What the task itself says: its metric, and what the least and the best answer reach."""
     expected = cell.expected["train"]
     upstream = {stage: expected[stage] for stage in ("download", "prepare") if stage in expected}
     path = cell.folder.parent / "task.json"
     if reason := lack(path, upstream, path.parent / "log" / "prepare.log"):
-        unknown = {"baseline": math.nan, "baseline_name": "", "chance": math.nan}
-        return {"metric": "", "better": "", **unknown}, [Hole("prepare", reason)]
+        unknown = dict.fromkeys(("baseline", "chance", "optimum"), math.nan)
+        names = dict.fromkeys(("metric", "better", "baseline_name"), "")
+        return {**names, **unknown}, [Hole("prepare", reason)]
     facts = read_json(path)
     return {
         "metric": facts["metric"],
@@ -129,6 +130,7 @@ def task_facts(cell: Cell) -> tuple[Row, list[Hole]]:
         "baseline": facts["baseline"],
         "baseline_name": facts["baseline_name"],
         "chance": 1 / facts["outputs"] if facts["kind"] == "class" else math.nan,
+        "optimum": facts.get("optimum"),
     }, []
 
 
