@@ -13,6 +13,7 @@ from torch import Tensor
 from lookback.data.batch import Batch
 from lookback.models.network import Network
 from lookback.probes.answers import batches, query_parts
+from lookback.probes.settings import require_positive
 from lookback.training.run import Run
 
 NEAREST = 10  # steps, the query's own among them
@@ -22,6 +23,7 @@ class AttentionDistance:
     """Means over all queries of the first `sequences` of the test split."""
 
     def __init__(self, sequences: int):
+        require_positive(sequences=sequences)
         self.sequences = sequences
 
     def measure(self, run: Run, *, generator: torch.Generator) -> pd.DataFrame:

@@ -22,6 +22,7 @@ from torch import Tensor
 from lookback.applies import DoesNotApply
 from lookback.data.batch import Batch
 from lookback.probes.answers import answers_to, batches
+from lookback.probes.settings import require_positive
 from lookback.training.run import Run
 from lookback.training.skill import skill_of
 
@@ -30,6 +31,7 @@ class EffectiveContext:
     """At most `steps` in all: fewer sequences where they are long."""
 
     def __init__(self, sequences: int, steps: int, contexts: int):
+        require_positive(sequences=sequences, steps=steps, contexts=contexts)
         self.sequences, self.steps, self.contexts = sequences, steps, contexts
 
     def measure(self, run: Run, *, generator: torch.Generator) -> pd.DataFrame:

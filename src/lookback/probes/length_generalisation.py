@@ -13,6 +13,7 @@ from lookback.applies import DoesNotApply
 from lookback.data.task import SPLITS, Facts, Task
 from lookback.errors import Mistake
 from lookback.probes.answers import answers_to, batches
+from lookback.probes.settings import require_positive
 from lookback.training.evaluate import scores_of
 from lookback.training.run import Run
 from lookback.training.skill import skill_of
@@ -24,6 +25,7 @@ class LengthGeneralisation:
     """At most `steps` a length in all: fewer test sequences where they are long."""
 
     def __init__(self, factors: list[int], sequences: int, steps: int):
+        require_positive(sequences=sequences, steps=steps, factors=min(factors, default=0))
         self.factors, self.sequences, self.steps = factors, sequences, steps
 
     def measure(self, run: Run, *, generator: torch.Generator) -> pd.DataFrame:

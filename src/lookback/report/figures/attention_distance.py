@@ -16,19 +16,22 @@ ROW = 0.28  # inches
 def draw(frame: pd.DataFrame) -> Figure:
     """Columns of `frame`: task, model, seed, layer, head, distance, nearest."""
     shown = [
-        (model, layer, own)
+        (
+            f"{model}, layer {layer + 1}",
+            colours(frame)[model],
+            own["distance"][own["layer"] == layer],
+        )
         for model in models(frame)
-        for layer, own in frame[frame["model"] == model].groupby("layer")["distance"]
+        for own in [frame[frame["model"] == model]]
+        for layer in range(int(own["layer"].max()) + 1)
     ]
     figure = new_figure(1.1 + ROW * len(shown))
     axes = figure.subplots()
-    for row, (model, _, own) in enumerate(shown):
+    for row, (_, colour, own) in enumerate(shown):
         lifted = row + np.linspace(-0.2, 0.2, len(own) + 2)[1:-1]
-        axes.plot(own, lifted, "o", ms=4, alpha=0.7, mew=0, color=colours(frame)[model])
+        axes.plot(own, lifted, "o", ms=4, alpha=0.7, mew=0, color=colour)
         axes.plot([own.mean()] * 2, [row - 0.32, row + 0.32], color="black", lw=1.2)
-    axes.set_yticks(
-        range(len(shown)), [f"{model}, layer {layer + 1:.0f}" for model, layer, _ in shown]
-    )
+    axes.set_yticks(range(len(shown)), [label for label, *_ in shown])
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_xlim(left=0)
     axes.set(title=frame.iloc[0]["task"], xlabel="steps looked back (bar: the mean)")
