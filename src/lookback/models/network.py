@@ -55,6 +55,16 @@ class Network(nn.Module):
             trace = self.encoder.trace(embedded, lengths, query, differentiable=differentiable)
             return self.head(trace.features), trace
 
+    def attention_by_layer(
+        self,
+        inputs: Float[Tensor, "batch time feature"] | Int[Tensor, "batch time"],
+        lengths: Int[Tensor, " batch"],
+        query: Int[Tensor, "batch query"],
+    ) -> list[Float[Tensor, "batch head query time"]]:
+        """The encoder's attention at the queries. Raises DoesNotApply where it has none."""
+        embedded = _without_padding(self.embed(inputs), lengths)
+        return self.encoder.attention_by_layer(embedded, lengths, query)
+
 
 def _without_padding(
     inputs: Float[Tensor, "batch time feature"], lengths: Int[Tensor, " batch"]

@@ -186,7 +186,8 @@ class TransformerLayer(nn.Module):
 
 def _weights(q: Tensor, k: Tensor, visible: Tensor) -> Tensor:
     scores = q @ k.mT / q.shape[-1] ** 0.5
-    return scores.masked_fill(~visible, -torch.inf).softmax(dim=-1)
+    weights: Tensor = scores.masked_fill(~visible, -torch.inf).softmax(dim=-1)
+    return weights
 
 
 def angles(

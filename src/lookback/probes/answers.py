@@ -16,7 +16,7 @@ PAIRS = 2**21  # sequences × queries × time: additive attention keeps a vector
 
 
 def batches(network: Network, data: SequenceDataset, sequences: int) -> Iterator[Batch]:
-    """The first `sequences` of a split, as many at once as the network can take in little memory."""
+    """The first `sequences` of a split, as many at once as little memory allows."""
     time, end = data.inputs.shape[1], min(sequences, len(data))
     size = STEPS // time
     if not isinstance(network.encoder, RecurrentEncoder):
@@ -36,4 +36,5 @@ def query_parts(network: Network, batch: Batch) -> tuple[Tensor, ...]:
     """The queries (B, Q), cut into as many parts as attention needs."""
     if isinstance(network.encoder, RecurrentEncoder):
         return (batch.query,)
-    return batch.query.split(max(1, PAIRS // (len(batch.query) * batch.inputs.shape[1])), dim=1)
+    size = max(1, PAIRS // (len(batch.query) * batch.inputs.shape[1]))
+    return torch.split(batch.query, size, dim=1)

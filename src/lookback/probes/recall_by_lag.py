@@ -10,6 +10,7 @@ import torch
 
 from lookback.applies import DoesNotApply
 from lookback.probes.answers import answers_to, batches
+from lookback.probes.settings import require_positive
 from lookback.training.run import Run
 from lookback.training.skill import skill_of
 
@@ -18,6 +19,7 @@ class RecallByLag:
     """All answers of a part of the test split."""
 
     def __init__(self, sequences: int):
+        require_positive(sequences=sequences)
         self.sequences = sequences
 
     def measure(self, run: Run, *, generator: torch.Generator) -> pd.DataFrame:

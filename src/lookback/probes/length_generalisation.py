@@ -1,0 +1,75 @@
+"""How well it does on longer sequences than it was trained on.
+
+The task is made anew with its `length` multiplied. Skill is against that length's own baseline: the
+best constant answer, fitted on that length's training split, judged on its test split.
+"""
+
+from typing import Any
+
+import pandas as pd
+import torch
+
+from lookback.applies import DoesNotApply
+from lookback.data.task import SPLITS, Facts, Task
+from lookback.errors import Mistake
+from lookback.probes.answers import answers_to, batches
+from lookback.probes.settings import require_positive
+from lookback.training.evaluate import scores_of
+from lookback.training.run import Run
+from lookback.training.skill import skill_of
+
+BASELINE_STEPS = 1_000_000  # of the training split that the baseline is fitted on: generated only
+
+
+class LengthGeneralisation:
+    """At most `steps` a length in all: fewer test sequences where they are long."""
+
+    def __init__(self, factors: list[int], sequences: int, steps: int):
+        require_positive(sequences=sequences, steps=steps, factors=min(factors, default=0))
+        self.factors, self.sequences, self.steps = factors, sequences, steps
+
+    def measure(self, run: Run, *, generator: torch.Generator) -> pd.DataFrame:
+        """One row a factor. Columns: factor, length, skill, value (the task's metric), reason.
+
+        `reason` says why a length could not be measured, and is None where it was.
+        Raises DoesNotApply where the task has no setting `length`.
+        """
+        length = run.config["task"].get("length")
+        if not isinstance(length, int):
+            raise DoesNotApply("the task's sequences cannot be made longer: it has no `length`")
+        rows = []
+        for factor in self.factors:
+            row: dict[str, Any] = {"factor": factor, "length": factor * length}
+            row |= {"skill": float("nan"), "value": float("nan"), "reason": None}
+            try:
+                row |= self._measured(run, factor * length)
+            except (DoesNotApply, Mistake) as refused:
+                row["reason"] = f"at {factor} × {length} steps: {refused}"
+            rows.append(row)
+        return pd.DataFrame(rows).astype({"reason": "str"})
+
+    def _measured(self, run: Run, length: int) -> dict[str, float]:
+        task = self._task(run, length)
+        facts, dataset = task.facts(), task.dataset("test")
+        check_same_shape(facts, run.facts)
+        answers = torch.cat(
+            [answers_to(run.model, batch) for batch in batches(run.model, dataset, self.sequences)]
+        )
+        skill = skill_of(answers, dataset, facts).nanmean().item()
+        return {"skill": skill, "value": scores_of(answers, dataset, facts).metric}
+
+    def _task(self, run: Run, length: int) -> Task:
+        """The task at this length, with splits as small as time and memory want them."""
+        test = min(self.sequences, max(2, self.steps // length))
+        sizes = dict.fromkeys(SPLITS, test) | {"train": max(test, BASELINE_STEPS // length)}
+        own = run.config["task"]
+        smaller = {split: min(size, own[split]) for split, size in sizes.items() if own.get(split)}
+        return run.task(length=length, **smaller)
+
+
+def check_same_shape(facts: Facts, trained: Facts) -> None:
+    """Raise DoesNotApply where a longer task has inputs or outputs of another shape."""
+    for name in ("features", "outputs"):
+        found, had = getattr(facts, name), getattr(trained, name)
+        if found != had:
+            raise DoesNotApply(f"the task has {found} {name} there, not {had}")

@@ -1,0 +1,40 @@
+"""Skill on longer sequences, beside that on sequences as long as in training (the first point).
+
+Line: the mean over test sequences and seeds; band: the range over seeds. Skill is against each
+length's own trivial baseline, 0; 1 is perfect. A model that cannot take a length has no point
+there.
+"""
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+
+from lookback.report.drawing import legend_below, models, new_figure
+from lookback.report.lines import skill_lines
+
+
+def draw(frame: pd.DataFrame) -> Figure:
+    """Columns of `frame`: task, model, seed, factor, length, skill."""
+    figure = new_figure(3.4)
+    axes = figure.subplots()
+    skill_lines(axes, frame, "length")
+    lengths = sorted(frame["length"].unique())
+    axes.xaxis.set_major_locator(FixedLocator(lengths))
+    axes.xaxis.set_major_formatter(FixedFormatter([f"{length:,}" for length in lengths]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    title = f"{frame.iloc[0]['task']}, trained at {lengths[0]:,} steps"
+    axes.set(title=title, xlabel="length of a sequence, steps")
+    legend_below(figure, axes)
+    return figure
+
+
+def finding(frame: pd.DataFrame) -> str:
+    """The skill of each model at the longest length, beside that at the trained one."""
+    longest = frame["factor"].max()
+    said = []
+    for model in models(frame):
+        mean = frame[frame["model"] == model].groupby("factor")["skill"].mean().dropna()
+        if len(mean):
+            there = f"{mean[longest]:.2f}" if longest in mean else "not possible"
+            said.append(f"{model} {there} (from {mean.iloc[0]:.2f})")
+    return f"Skill at {longest} times the trained length: {', '.join(said)}."
