@@ -54,6 +54,13 @@ def test_chrono_spreads_time_constants_evenly_from_two_steps_to_the_tasks_length
         assert_close(gates["reset"], torch.full((HIDDEN,), 0.5))
 
 
+def test_an_lstm_of_two_directions_has_the_forget_bias_in_both():
+    model = LSTM(3, 5, bidirectional=True)
+    start(model, forget_bias=1.0)
+    for _, _, b_x, _ in model.kernel.all_weights:
+        assert b_x.tolist() == [0.0] * 5 + [1.0] * 5 + [0.0] * 10
+
+
 def test_chrono_knows_the_length_of_the_task():
     facts = Facts("class", False, 3, 50, 2, "accuracy", 0.5, "a coin", {})
     recipe = {"recurrent": "orthogonal", "input": "uniform", "forget_bias": "chrono"}

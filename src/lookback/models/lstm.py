@@ -61,7 +61,7 @@ class LSTM(RecurrentModel):
         """
         super().initialise(initialisation)
         for _, _, b_x, _ in self.kernel.all_weights:
-            bias = initialisation.forget_biases(self.output_size)
+            bias = initialisation.forget_biases(self.hidden_size)
             i, f, _, _ = b_x.chunk(4)
             f.copy_(bias)
             if initialisation.forget_bias == "chrono":

@@ -1,0 +1,159 @@
+"""How long each unit keeps what it holds: τ = -1 / ⟨ln f_t⟩ in steps, f_t the gate that keeps.
+
+A state behind a gate alone, s_t = f_t s_{t-1} + …, keeps Π f_t = e^(-n/τ) of itself over n steps,
+so the mean ⟨⟩, over steps and sequences, is that of the logarithm.
+
+f_t is f of an LSTM and f' of a minLSTM («forget»), z of a GRU and 1 - z of a minGRU («update»),
+|Λ| of an LRU («eigenvalue»), which no input changes. Tallec & Ollivier 2018, "Can recurrent neural
+networks warp time?", whose `chrono` initialisation aims at τ spread up to T, the task's length.
+
+A gate is saturated to the left below 0.1, to the right above 0.9: Karpathy, Johnson & Fei-Fei 2015,
+"Visualizing and understanding recurrent networks", section 4.2.
+"""
+
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lookback.applies import DoesNotApply
+from lookback.data.batch import SequenceDataset
+from lookback.models.gru import GRU
+from lookback.models.lru import LRU, LRUBlock
+from lookback.models.mingru import MinGRU
+from lookback.models.network import Network
+from lookback.training.run import Run
+
+STEPS_AT_ONCE = 16_384  # sequences × time in one batch: bounds the memory of the opened gates
+GATES = ("forget", "input", "output", "update", "reset")  # each of them a σ: a candidate is none
+LEFT, RIGHT = 0.1, 0.9
+
+
+class GateTimescales:
+    """Of each unit of a trained network, over `sequences` of the test split."""
+
+    def __init__(self, sequences: int):
+        self.sequences = sequences
+
+    def measure(self, run: Run, *, generator: torch.Generator) -> pd.DataFrame:
+        """One row per gate, layer and unit.
+
+        Columns: gate (as in `Trace.gates`, or "eigenvalue"), layer, unit, timescale (steps, NaN of
+        a gate that does not keep the state: input, output, reset), left_saturated and
+        right_saturated (shares of steps; NaN of an eigenvalue), aimed (the longest timescale that
+        `chrono` aims at, NaN of other recipes and gates). In float64.
+        """
+        network = deepcopy(run.model).double()
+        encoder = network.encoder
+        inner = getattr(encoder, "encoder", encoder)  # what attention looks back over
+        if isinstance(inner, LRU):
+            return _of_eigenvalues(inner)
+        sums = self._summed(network, run.task().dataset("test"))
+        if not sums:
+            raise DoesNotApply(f"a {type(inner).__name__} has no gates")
+        chrono = run.config["recipe"]["initialisation"]["forget_bias"] == "chrono"
+        aimed = float(run.facts.length) if chrono else torch.nan
+        return pd.concat(
+            [_rows(name, of_gate, inner, aimed) for name, of_gate in sums.items()],
+            ignore_index=True,
+        )
+
+    def _summed(self, network: Network, dataset: SequenceDataset) -> dict[str, "Sums"]:
+        end, whole = min(self.sequences, len(dataset)), dict[str, Sums]()
+        size = max(1, STEPS_AT_ONCE // dataset.inputs.shape[1])
+        for start in range(0, end, size):
+            batch = dataset.batch(slice(start, min(start + size, end))).asked_last()
+            inputs = batch.inputs.double() if batch.inputs.is_floating_point() else batch.inputs
+            _, trace = network.trace(inputs, batch.lengths, batch.query)
+            there = torch.arange(inputs.shape[1]) < batch.lengths.unsqueeze(1)
+            for name, values in _sigmoids(trace.gates):
+                of_batch = Sums.of(values[there])
+                whole[name] = whole[name] + of_batch if name in whole else of_batch
+        return whole
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Of one gate over steps, unit by unit."""
+
+    steps: int
+    kept: Float[Tensor, " unit"]  # of ln f
+    renewed: Float[Tensor, " unit"]  # of ln (1 - f)
+    left: Float[Tensor, " unit"]  # of steps below LEFT
+    right: Float[Tensor, " unit"]  # of steps above RIGHT
+
+    @classmethod
+    def of(cls, gate: Float[Tensor, "step unit"]) -> "Sums":
+        """The sums over the steps of a gate."""
+        return cls(
+            len(gate),
+            gate.log().sum(dim=0),
+            torch.log1p(-gate).sum(dim=0),
+            (gate < LEFT).sum(dim=0).double(),
+            (gate > RIGHT).sum(dim=0).double(),
+        )
+
+    def __add__(self, more: "Sums") -> "Sums":
+        return Sums(
+            self.steps + more.steps,
+            self.kept + more.kept,
+            self.renewed + more.renewed,
+            self.left + more.left,
+            self.right + more.right,
+        )
+
+
+def _sigmoids(gates: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    for name, values in gates.items():
+        if name.split("/")[0].removesuffix("_reverse") in GATES:
+            yield name, values
+
+
+def timescale(log_kept: Float[Tensor, " unit"]) -> Float[Tensor, " unit"]:
+    """-1 / ⟨ln f⟩ in steps: 0 where a gate once shut, ∞ where it never let go."""
+    return 1 / log_kept.abs()  # no logarithm of a gate is above 0
+
+
+def _rows(name: str, sums: Sums, encoder: nn.Module, aimed: float) -> pd.DataFrame:
+    """The rows of one gate of one layer."""
+    gate, layer = name.split("/")
+    logs = _log_kept(gate.removesuffix("_reverse"), sums, encoder)
+    kept = torch.full_like(sums.left, torch.nan) if logs is None else timescale(logs / sums.steps)
+    return pd.DataFrame(
+        {
+            "gate": gate,
+            "layer": int(layer),
+            "unit": range(len(kept)),
+            "timescale": kept.numpy(),
+            "left_saturated": (sums.left / sums.steps).numpy(),
+            "right_saturated": (sums.right / sums.steps).numpy(),
+            "aimed": torch.nan if logs is None else aimed,
+        }
+    )
+
+
+def _log_kept(gate: str, sums: Sums, encoder: nn.Module) -> Tensor | None:
+    """The sum of ln f of the gate that keeps the state; None of another gate."""
+    if gate == "forget" or (gate == "update" and isinstance(encoder, GRU)):
+        return sums.kept
+    if gate == "update" and isinstance(encoder, MinGRU):
+        return sums.renewed
+    return None
+
+
+def _of_eigenvalues(encoder: LRU) -> pd.DataFrame:
+    """A row a mode: its |Λ| is the same at every step, and no gate."""
+    frames = []
+    for layer, block in enumerate(encoder.blocks):
+        assert isinstance(block, LRUBlock)
+        kept = timescale(-block.nu_log.detach().exp())  # ln |Λ|: |Λ| itself may round to 1
+        frames.append(
+            pd.DataFrame({"layer": layer, "unit": range(len(kept)), "timescale": kept.numpy()})
+        )
+    frame = pd.concat(frames, ignore_index=True)
+    frame.insert(0, "gate", "eigenvalue")
+    return frame.assign(left_saturated=torch.nan, right_saturated=torch.nan, aimed=torch.nan)

@@ -1,0 +1,78 @@
+"""How a recurrence carries a small change on: J_t = ∂s_t/∂s_{t-1}, s the whole state.
+
+s_t is all that a step hands to the next: of an LSTM [h; c] of each layer, of an LRU the real and
+the imaginary part of each mode. Nothing less has the chain rule ∂s_T/∂s_t = J_T … J_{t+1}.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lookback.applies import DoesNotApply
+from lookback.models.base import RecurrentEncoder
+from lookback.models.network import Network
+
+NUMBERS_AT_ONCE = 8_388_608  # of float64 in the Jacobians that are held: 64 MiB
+
+
+def recurrence(network: Network) -> RecurrentEncoder:
+    """The recurrent encoder of a network: its encoder, or the one that attention looks back over.
+
+    Raises DoesNotApply where there is none, or one of two directions.
+    """
+    encoder = network.encoder
+    found = encoder if isinstance(encoder, RecurrentEncoder) else getattr(encoder, "encoder", None)
+    if not isinstance(found, RecurrentEncoder):
+        raise DoesNotApply(f"a {type(encoder).__name__} carries no state from step to step")
+    if found.bidirectional:
+        raise DoesNotApply(f"a {type(found).__name__} of two directions has no single step")
+    return found
+
+
+@torch.no_grad()
+def trajectory(
+    encoder: RecurrentEncoder, inputs: Float[Tensor, "time feature"]
+) -> Float[Tensor, "after state"]:
+    """The states of one sequence, by `step`: the initial state, then s_1 to s_T; T + 1 rows."""
+    state = encoder.initial_state(1)
+    states = [state]
+    for input in inputs.unbind(0):
+        _, state = encoder.step(input.unsqueeze(0), state)
+        states.append(state)
+    return torch.cat(states)
+
+
+def step_jacobians(
+    encoder: RecurrentEncoder,
+    inputs: Float[Tensor, "time feature"],
+    before: Float[Tensor, "time state"],
+) -> Float[Tensor, "time state state"]:
+    """J of each step from its input and the state before it; row i is the gradient of s_i.
+
+    Steps stand side by side as a batch, whose rows do not see each other: one backward pass a
+    state unit serves all of them.
+    """
+    before = before.detach().requires_grad_()
+    with torch.enable_grad():
+        _, after = encoder.step(inputs, before)
+        units = after.sum(dim=0).unbind(0)
+    rows = [torch.autograd.grad(unit, before, retain_graph=True)[0] for unit in units]
+    return torch.stack(rows, dim=1)
+
+
+def jacobians(
+    encoder: RecurrentEncoder,
+    inputs: Float[Tensor, "time feature"],
+    states: Float[Tensor, "after state"],
+    *,
+    backwards: bool = False,
+) -> Iterator[Float[Tensor, "state state"]]:
+    """J_1 to J_T along a trajectory, or J_T to J_1; a stretch of them is held at a time."""
+    size = max(1, NUMBERS_AT_ONCE // states.shape[1] ** 2)
+    starts = list(range(0, len(inputs), size))
+    for start in reversed(starts) if backwards else starts:
+        stretch = slice(start, start + size)
+        found = step_jacobians(encoder, inputs[stretch], states[:-1][stretch])
+        yield from reversed(found.unbind(0)) if backwards else found.unbind(0)
