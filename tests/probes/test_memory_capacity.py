@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.decomposition import PCA
+from torch import nn
+
+from lookback.applies import DoesNotApply
+from lookback.models.network import Network
+from lookback.models.rnn import RNN
+from lookback.probes.memory_capacity import MemoryCapacity, direction, driven
+from lookback.training.run import load_runs
+from tests.cells import GRU, MARKED, TOKENS, write_cell
+
+ATTENTION = {
+    "_target_": "lookback.models.attention.AttentionModel",
+    "encoder": {"_target_": "lookback.models.gru.GRU", "_partial_": True},
+    "hidden_size": 6,
+    "attention": "scaled_dot",
+    "embedding_size": 4,
+}
+TCN = {"_target_": "lookback.models.tcn.TCN", "hidden_size": 4, "layers": 1, "kernel_size": 2}
+IRNN = {"_target_": "lookback.models.rnn.RNN", "hidden_size": 6, "nonlinearity": "relu"}
+
+
+def small() -> MemoryCapacity:
+    return MemoryCapacity(max_delay=5, degrees=[1, 2], samples=1000, ridge=1e-8)
+
+
+def measured(tmp_path, task, model, probe=None):
+    run = next(load_runs(write_cell(tmp_path, task, model)))
+    return (probe or small()).measure(run, generator=torch.Generator().manual_seed(0)), run
+
+
+@pytest.mark.parametrize("task", [MARKED, TOKENS])
+@pytest.mark.parametrize("model", [GRU, ATTENTION])
+def test_both_stages_degrees_and_every_delay_have_a_row(tmp_path, task, model):
+    frame, run = measured(tmp_path, task, model)
+    assert len(frame) == 2 * 2 * 6
+    assert frame.groupby(["stage", "degree"]).delay.apply(list).map(len).eq(6).all()
+    assert (frame.bound == 6).all()
+    assert (frame.groupby("stage").capacity.sum() <= 6.1).all()
+    assert all(parameter.grad is None for parameter in run.model.parameters())
+    trained, initial = (frame[frame.stage == stage].capacity for stage in ("trained", "initial"))
+    assert not np.allclose(trained, initial)
+
+
+def test_the_drive_has_the_mean_the_direction_and_the_spread_of_the_inputs(tmp_path):
+    run = next(load_runs(write_cell(tmp_path, MARKED, GRU)))
+    data = run.task().dataset("test")
+    seen = data.inputs[torch.arange(data.inputs.shape[1]) < data.lengths[:, None]].numpy()
+    analysis = PCA(1).fit(seen)
+    mean, swing = direction(run.model, data)
+    np.testing.assert_allclose(mean, seen.mean(0), rtol=1e-5)
+    spread = np.sqrt(3 * analysis.explained_variance_[0] * (len(seen) - 1) / len(seen))
+    p = analysis.components_[0] * np.sign(analysis.components_[0][1])
+    np.testing.assert_allclose(swing, spread * p, rtol=1e-4)
+
+
+def test_the_states_are_those_of_the_trace():
+    torch.manual_seed(0)
+    encoder = RNN(2, 5, layers=2)
+    inputs, lengths = torch.randn(3, 7, 2), torch.full((3,), 7)
+    trace = encoder.trace(inputs, lengths, lengths[:, None] - 1)
+    expected = torch.cat(list(trace.states.values()), dim=-1)
+    torch.testing.assert_close(driven(encoder, inputs), expected)
+
+
+def test_a_model_without_a_recurrence_is_named(tmp_path):
+    with pytest.raises(DoesNotApply, match="TCN carries no state"):
+        measured(tmp_path, MARKED, TCN)
+
+
+def test_a_model_of_two_directions_is_named(tmp_path):
+    with pytest.raises(DoesNotApply, match="GRU of two directions"):
+        measured(tmp_path, MARKED, {**GRU, "bidirectional": True})
+
+
+def test_a_state_that_overflows_is_named(tmp_path):
+    run = next(load_runs(write_cell(tmp_path, MARKED, IRNN)))
+    assert isinstance(run.model, Network)
+    with torch.no_grad():
+        nn.init.eye_(run.model.encoder.kernel.weight_hh_l0).mul_(1e9)
+        run.model.encoder.kernel.bias_ih_l0.fill_(1)
+    with pytest.raises(DoesNotApply, match="the trained state overflows within 37 steps"):
+        small().measure(run, generator=torch.Generator())
