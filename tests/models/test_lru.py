@@ -16,8 +16,8 @@ from .cases import FEATURES, HIDDEN
 RECIPE = Initialisation("orthogonal", "xavier_uniform", 1.0)
 
 
-def initialised(modes=4000, r_min=0.6, r_max=0.95, max_phase=1.5, **more):
-    model = LRU(FEATURES, HIDDEN, 1, modes, r_min, r_max, max_phase, **more)
+def initialised(layers=1, modes=4000, r_min=0.6, r_max=0.95, max_phase=1.5, **more):
+    model = LRU(FEATURES, HIDDEN, layers, modes, r_min, r_max, max_phase, **more)
     torch.manual_seed(0)
     model.initialise(RECIPE)
     return model
@@ -57,24 +57,50 @@ def test_matrices_start_with_the_papers_variances():
         assert math.isclose(float(part.detach().std()), 4000**-0.5, rel_tol=0.05)
 
 
-@pytest.mark.parametrize("bidirectional", [False, True])
-def test_4096_steps_in_float32_are_those_of_float64_one_after_another(bidirectional):
-    model = initialised(modes=8, r_min=0.9, r_max=0.999, bidirectional=bidirectional)
-    inputs = torch.randn(2, 4096, FEATURES, generator=torch.Generator().manual_seed(1))
-    asked = torch.tensor([4096, 3000]), torch.tensor([[4095, 0], [2999, 1500]])
-    names = [name for name, _ in model.named_parameters()]
-    found = []
-    slow = initialised(modes=8, r_min=0.9, r_max=0.999, bidirectional=bidirectional).double()
-    for network, features in (
-        (model, model(inputs, *asked)),
-        (slow, slow.trace(inputs.double(), *asked, differentiable=True).features),
+@pytest.mark.parametrize(
+    ("r_max", "changes"), [(0.9999, {"layers": 2}), (0.999, {"bidirectional": True})]
+)
+def test_4096_steps_in_float32_are_those_of_float64_one_after_another(r_max, changes):
+    """Features and all gradients, to 1e-5 of each tensor's largest."""
+    ring = {"modes": 8, "r_min": 0.9, "r_max": r_max, **changes}
+    fast, slow = initialised(**ring), initialised(**ring).double()
+    names = ["features", "inputs", *(name for name, _ in fast.named_parameters())]
+    found, expected = (
+        of_4096_steps(model, way) for model, way in ((fast, "forward"), (slow, "trace"))
+    )
+    for name, one, other in zip(names, found, expected, strict=True):
+        scale = float(other.abs().max())
+        assert_close(one.double(), other, atol=1e-5 * scale, rtol=0, msg=name)
+
+
+def test_4096_steps_by_step_in_float32_are_those_of_float64():
+    ring = {"modes": 8, "r_min": 0.99, "r_max": 0.9999}
+    single, double = initialised(**ring), initialised(**ring).double()
+    for one, other in zip(
+        of_4096_steps(single, "trace"), of_4096_steps(double, "trace"), strict=True
     ):
-        loss = features.square().sum()
-        found.append((features, torch.autograd.grad(loss, list(network.parameters()))))
-    assert_close(found[0][0].double(), found[1][0], atol=1e-4, rtol=1e-4)
-    for name, fast, expected in zip(names, found[0][1], found[1][1], strict=True):
-        scale = float(expected.detach().abs().max())
-        assert_close(fast.double(), expected, atol=1e-3 * scale, rtol=0, msg=name)
+        assert_close(one.double(), other, atol=1e-5 * float(other.abs().max()), rtol=0)
+
+
+def of_4096_steps(model, way):
+    """Features at four steps, and the gradients of inputs and parameters, detached."""
+    generator, dtype = torch.Generator().manual_seed(1), model.enter.weight.dtype
+    inputs = torch.randn(2, 4096, FEATURES, generator=generator).to(dtype).requires_grad_()
+    asked = inputs, torch.tensor([4096, 3000]), torch.tensor([[4095, 0], [2999, 1500]])
+    if way == "forward":
+        features = model(*asked)
+    else:
+        features = model.trace(*asked, differentiable=True).features
+    gradients = torch.autograd.grad(features.square().sum(), [inputs, *model.parameters()])
+    return [features.detach(), *gradients]
+
+
+def test_powers_of_a_rounded_eigenvalue_would_not_hold_that():
+    """The test of the test: Λ in single precision, to its 1,000th power."""
+    eigenvalues = initialised(modes=64, r_min=0.99, r_max=0.9999).blocks[0].eigenvalues().detach()
+    exact = eigenvalues**1000
+    rounded = eigenvalues.to(torch.complex64).to(exact.dtype) ** 1000
+    assert float((rounded - exact).abs().max() / exact.abs().max()) > 1e-5
 
 
 def test_an_eigenvalue_stays_inside_the_circle_whatever_training_does():

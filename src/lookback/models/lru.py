@@ -167,8 +167,9 @@ class LRUBlock(nn.Module):
         self.drop = nn.Dropout(dropout)
 
     def eigenvalues(self) -> Complex[Tensor, " mode"]:
-        """Λ."""
-        return torch.polar(torch.exp(-torch.exp(self.nu_log)), torch.exp(self.theta_log))
+        """Λ, in double precision: its powers over thousands of steps are what counts."""
+        nu, theta = torch.exp(self.nu_log.double()), torch.exp(self.theta_log.double())
+        return torch.polar(torch.exp(-nu), theta)
 
     def drive(self, u: Float[Tensor, "*shape hidden"]) -> Complex[Tensor, "*shape mode"]:
         """exp(γ_log) ⊙ (B u), by one real product whose rows are Re B and Im B in turn."""
@@ -181,15 +182,16 @@ class LRUBlock(nn.Module):
         self, state: Float[Tensor, "batch state"], drive: Complex[Tensor, "batch mode"]
     ) -> Float[Tensor, "batch state"]:
         """The next state, as real numbers, from this one."""
-        return _as_real(self.eigenvalues() * _as_complex(state) + drive)
+        return _advanced(self.eigenvalues(), state, drive)
 
     def unrolled(
         self, drives: Sequence[Complex[Tensor, "batch mode"]]
     ) -> list[Float[Tensor, "batch state"]]:
         """Each state after the other from zero."""
-        state, found = _as_real(torch.zeros_like(drives[0])), list[Tensor]()
+        eigenvalues, state = self.eigenvalues(), _as_real(torch.zeros_like(drives[0]))
+        found = list[Tensor]()
         for drive in drives:
-            state = self.advance(state, drive)
+            state = _advanced(eigenvalues, state, drive)
             found.append(state)
         return found
 
@@ -223,6 +225,11 @@ class LRUBlock(nn.Module):
             nn.init.normal_(part, std=modes**-0.5)
         nn.init.normal_(self.d)
         fill_linear(self.gate, initialisation.input, blocks=2)
+
+
+def _advanced(eigenvalues: Tensor, state: Tensor, drive: Tensor) -> Tensor:
+    """Λ ⊙ s + drive in Λ's precision, rounded once."""
+    return _as_real((eigenvalues * _as_complex(state) + drive).to(drive.dtype))
 
 
 def _as_complex(parts: Float[Tensor, "*shape parts"]) -> Complex[Tensor, "*shape mode"]:
