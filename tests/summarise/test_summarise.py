@@ -7,6 +7,7 @@ import pytest
 
 from lookback.files import read_json, write_json
 from lookback.summarise import summarise
+from lookback.summarise.card import CARD
 from lookback.tables import read_parquet
 from tests.fake_study import VALUES, lose_seed, write_study
 
@@ -19,6 +20,7 @@ COLUMNS = {
     "cost": "task model seed train_seconds evaluate_seconds device threads commit dirty versions",
     "tuning": "task model trial values metric score parameters steps chosen reason",
     "missing": "task model what reason",
+    "memory_card": " ".join(CARD),
 }
 
 
@@ -166,6 +168,19 @@ def test_all_tables_but_the_cost_are_the_same_bytes_whatever_the_times(plan: Pat
     summary(plan)
     changed = {path.name for path in folder.glob("*") if path.read_bytes() != before[path.name]}
     assert changed == {"cost.parquet"}
+
+
+def test_the_memory_card_is_made_of_what_the_study_s_probes_measured(plan: Path):
+    card = summary(plan)["memory_card"].set_index("model")
+    assert card.loc["gru", "half_distance_trained"] == pytest.approx(np.log(2) / 0.04)
+    assert card.loc["gru", "half_distance_initial"] == pytest.approx(np.log(2) / 0.08)
+    assert card.loc["gru", "skill"] == pytest.approx(1 - 6 * np.mean(VALUES["adding"]["gru"]))
+    assert card["horizon"].isna().all()
+
+
+def test_a_study_without_a_probe_of_memory_has_no_memory_card(tmp_path: Path):
+    plan = write_study(tmp_path, tasks=("adding",), probes={})
+    assert not {"memory_card", "theory", "failing_lag"} & set(summary(plan))
 
 
 def test_the_table_of_a_probe_that_left_the_study_goes(plan: Path):

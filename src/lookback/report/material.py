@@ -10,6 +10,7 @@ import pandas as pd
 from lookback.files import read_json
 from lookback.tables import read_parquet
 
+MEMORY = ("memory_card", "theory", "failing_lag")  # tables of studies with such probes
 AT_BASELINE = 0.05  # a mean within this share of the baseline's value has not beaten it
 
 
@@ -29,6 +30,7 @@ class Material:
     tuning: pd.DataFrame
     missing: pd.DataFrame
     probes: Mapping[str, pd.DataFrame]
+    memory: Mapping[str, pd.DataFrame]  # those of MEMORY that the study has
 
     @property
     def study(self) -> Mapping[str, Any]:
@@ -74,7 +76,8 @@ def read(plan: Path, summary: Path) -> Material:
 
     def load(name: str) -> pd.DataFrame:
         frame = read_parquet(summary / f"{name}.parquet")
-        return frame.astype({"task": tasks, "model": models})
+        kinds = {"task": tasks, "model": models}
+        return frame.astype({name: kind for name, kind in kinds.items() if name in frame})
 
     names = ("results", "runs", "history", "cost", "scores", "tuning", "missing")
     return Material(
@@ -83,5 +86,6 @@ def read(plan: Path, summary: Path) -> Material:
         document=document,
         folder=summary.parent,
         probes={probe: load(f"probe_{probe}") for probe in study["probes"]},
+        memory={name: load(name) for name in MEMORY if (summary / f"{name}.parquet").exists()},
         **{name: load(name) for name in names},
     )

@@ -14,9 +14,10 @@ from markupsafe import Markup
 from lookback.files import write_text
 from lookback.report import drawing
 from lookback.report.answers import answers
-from lookback.report.figures import curves, explanations, results
+from lookback.report.figures import curves, explanations, failing_lag, memory_card, results
 from lookback.report.gallery import sequences
 from lookback.report.material import Material, read
+from lookback.report.memory import card_table
 from lookback.report.page import Page
 from lookback.report.probes import caption, figure_module
 from lookback.report.provenance import provenance
@@ -29,6 +30,7 @@ from lookback.report.tables import (
     score_tables,
     tuning_table,
 )
+from lookback.report.theory import findings, lag_table, theory_table
 
 
 class Section(NamedTuple):
@@ -38,6 +40,7 @@ class Section(NamedTuple):
     caption: str
     figures: Sequence[Markup] = ()
     tables: Sequence[Table] = ()
+    sentences: Sequence[str] = ()
 
 
 def main(plan: Path, summary: Path, out: Path) -> None:
@@ -52,6 +55,8 @@ def main(plan: Path, summary: Path, out: Path) -> None:
             results=[
                 result_section(material, page, task, tracked) for task in material.study["tasks"]
             ],
+            card=card_section(material, page),
+            theory=theory_section(material, page),
             curves=curve_section(material, page),
             probes=[probe_section(material, page, probe) for probe in material.probes],
             explanations=gallery_section(material, page),
@@ -92,6 +97,32 @@ def result_section(
     if (material.tuning["task"] == task).any():
         tables.append(page.table(tuning_table(material, task)))
     return Section(task, caption(results), figures, tables)
+
+
+def card_section(material: Material, page: Page) -> Section | None:
+    """The memory card; none where no probe of the study asks for it."""
+    if "memory_card" not in material.memory:
+        return None
+    return Section("Memory card", "", tables=[page.table(card_table(material))])
+
+
+def theory_section(material: Material, page: Page) -> Section | None:
+    """What the card says of the theory; none where the study measures no horizon."""
+    if "theory" not in material.memory:
+        return None
+    title = "Do the theory's numbers predict the behaviour?"
+    card, lags = material.memory["memory_card"], material.memory["failing_lag"]
+    figures, captions = [], []
+    if len(lags) and card[list(memory_card.FIGURES)].notna().any(axis=None):
+        label = "Theoretical figures against the horizon"
+        figures.append(page.figure("memory_card", label, memory_card.draw(card)))
+        captions.append(caption(memory_card))
+    if lags["predicted"].notna().any():
+        label = "The failing lag, predicted and found"
+        figures.append(page.figure("failing_lag", label, failing_lag.draw(lags)))
+        captions.append(caption(failing_lag))
+    tables = [page.table(theory_table(material)), page.table(lag_table(material))]
+    return Section(title, " ".join(captions), figures, tables, list(findings(material)))
 
 
 def curve_section(material: Material, page: Page) -> Section:

@@ -1,6 +1,7 @@
 """The tables of the report: as they are shown, in few digits, and as CSV, in all of them."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -155,9 +156,19 @@ def _notes(material: Material, receipts: Sequence[Receipt]) -> list[str]:
         said += " One seed: no interval, and so no winner."
     else:
         said += " ★: the bootstrap interval over seeds overlaps no other model's."
+        said += many_comparisons(len(material.study["models"]), len(material.study["tasks"]))
     if seeds in (2, 3):
         said += f" Of {seeds} seeds the interval is the range."
     return [said, *(f"MLflow runs in {receipt.uri}." for receipt in receipts)]
+
+
+def many_comparisons(models: int, tasks: int) -> str:
+    """How many pairs of models the stars of a study stand on; nothing where it is one pair."""
+    pairs = math.comb(models, 2)
+    if pairs * tasks < 2:
+        return ""
+    every = f", {pairs * tasks} in the study" if tasks > 1 else ""
+    return f" {pairs} pairs of models are compared here{every}; ★ is not corrected for so many."
 
 
 def lengths(material: Material, task: str) -> Iterator[str]:

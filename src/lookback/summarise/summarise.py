@@ -6,16 +6,18 @@ same bytes for the same results.
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from lookback.files import read_json
+from lookback.summarise.card import FIGURES, memory_card
 from lookback.summarise.cells import Cell, Hole, Row, cells_of
 from lookback.summarise.intervals import Better, Interval, interval, winner
 from lookback.summarise.present import lack
+from lookback.summarise.theory import failing_lags, theory
 from lookback.tables import read_parquet, write_parquet
 from lookback.training.store import TUNED
 
@@ -56,8 +58,9 @@ def main(plan: Path, out: Path) -> None:
         "cost": cost(cells),
         "tuning": tuning(cells, missing),
     }
-    for probe in document["study"]["probes"]:
-        tables[f"probe_{probe}"] = measurements(cells, probe, missing)
+    probes = {name: measurements(cells, name, missing) for name in document["study"]["probes"]}
+    tables |= {f"probe_{name}": frame for name, frame in probes.items()}
+    tables |= memory(tables["results"], probes)
     tables["scores"] = scores(cells, document["study"]["explainers"], missing)
     tables["missing"] = table(missing, MISSING)
     for name, frame in tables.items():
@@ -202,6 +205,17 @@ def measurements(cells: list[Cell], probe: str, missing: list[Row]) -> pd.DataFr
         if frame is not None:
             frames.append(frame)
     return together(frames, CELL | {"seed": "int64"})
+
+
+def memory(results: pd.DataFrame, probes: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The memory card and what follows from it; nothing where no probe of the study asks for it."""
+    if not FIGURES.keys() & probes.keys():
+        return {}
+    card = memory_card(results, probes)
+    if "recall_by_lag" not in probes:
+        return {"memory_card": card}
+    lags = failing_lags(card)
+    return {"memory_card": card, "theory": theory(card, lags), "failing_lag": lags}
 
 
 def together(frames: Iterable[pd.DataFrame], columns: Columns) -> pd.DataFrame:
