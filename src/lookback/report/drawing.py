@@ -17,8 +17,10 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7A7A7A")
-PALETTE += ("#882255", "#117733", "#999933", "#332288")
+PALETTE = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7A7A7A"),
+    *("#882255", "#117733", "#999933", "#332288"),
+)
 WIDE = 16  # letters of a label of which three no longer stand side by side
 WIDTH = 4.4  # inches: a phone shows it nearly in full size
 STYLE = {
