@@ -27,11 +27,7 @@ from lookback.errors import Mistake
 Nodes = Int[np.ndarray, " _"]  # as many as a depth has
 
 OPERATOR_SHARE = 0.25
-DIGIT, OPERATORS, CLOSE = (
-    1,
-    11,
-    15,
-)  # tokens: of 0, of MIN (then MAX, MED, SM), of a closing bracket
+DIGIT, OPERATORS, CLOSE = 1, 11, 15  # tokens: of 0; of MIN, with MAX, MED, SM after it; of ]
 CHUNK = 2048  # expressions drawn at once
 RAREST = 10_000  # expressions drawn for one of the right length, before that counts as too rare
 
