@@ -3,8 +3,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import nn
-from torch.nn import functional
 from torch.testing import assert_close
 
 from lookback.data.batch import Batch
@@ -13,26 +11,22 @@ from lookback.models.lru import LRU
 from lookback.models.lstm import LSTM
 from lookback.models.mingru import MinGRU
 from lookback.models.network import Network
-from lookback.models.rnn import RNN
 from lookback.models.transformer import Transformer
-from lookback.probes.gradient_flow import GradientFlow, log_norm, log_norms, quartiles
+from lookback.probes.gradient_flow import (
+    DISTANCES,
+    GradientFlow,
+    log_norm,
+    log_norms,
+    quartiles,
+    spaced,
+)
 from lookback.training.run import load_runs
 from tests.cells import GRU, MARKED, padded, write_cell
+from tests.probes.recurrences import scaled_rotation
 
 
-class LinearRNN(RNN):
-    """h_t = W_x x_t + W_h h_{t-1}."""
-
-    def cell(self, from_input, state, w_h, b_h):
-        return (from_input + functional.linear(state[0], w_h, b_h),), {}
-
-
-def scaled_rotation(gain: float, size: int = 8) -> Network:
-    torch.manual_seed(1)
-    network = Network(LinearRNN(2, size), 1).double()
-    with torch.no_grad():
-        nn.init.orthogonal_(network.encoder.kernel.weight_hh_l0).mul_(gain)
-    return network.eval()
+def network_of(gain: float, size: int = 8) -> Network:
+    return Network(scaled_rotation(gain, size), 1).double().eval()
 
 
 def asked_at_the_end(lengths: list[int], time: int, features: int = 2) -> Batch:
@@ -43,7 +37,7 @@ def asked_at_the_end(lengths: list[int], time: int, features: int = 2) -> Batch:
 
 def test_gradient_of_a_scaled_rotation_falls_exactly_as_its_scale():
     """‖∂L/∂h_t‖ = 0.4^d ‖2 (y − target) w‖: down to e^-640, far below float32 and its squares."""
-    network, batch = scaled_rotation(0.4), asked_at_the_end([700, 700], 700)
+    network, batch = network_of(0.4), asked_at_the_end([700, 700], 700)
     norms = log_norms(network, batch, "value")["hidden/0"]
     w_x, w_h, b_x, b_h = network.encoder.kernel.all_weights[0]
     with torch.no_grad():
@@ -56,12 +50,12 @@ def test_gradient_of_a_scaled_rotation_falls_exactly_as_its_scale():
 
 
 def test_gradient_of_a_growing_rotation_grows_exactly_as_its_scale():
-    norms = log_norms(scaled_rotation(2.0), asked_at_the_end([300], 300), "value")["hidden/0"][0]
+    norms = log_norms(network_of(2.0), asked_at_the_end([300], 300), "value")["hidden/0"][0]
     assert_close(norms - norms[0], torch.arange(300, dtype=torch.float64) * math.log(2.0))
 
 
 def test_a_gradient_past_float64_is_counted_as_vanished_and_has_no_logarithm():
-    norms = log_norms(scaled_rotation(0.4), asked_at_the_end([900, 900], 900), "value")["hidden/0"]
+    norms = log_norms(network_of(0.4), asked_at_the_end([900, 900], 900), "value")["hidden/0"]
     frame = quartiles(norms).set_index("distance")
     assert frame.vanished[700] == 0
     assert np.isfinite(frame.log_norm[700])
@@ -155,7 +149,7 @@ def test_quartiles_are_numpys_and_pass_over_sequences_without_that_step():
 
 def test_measure_tells_before_from_after_training_and_leaves_the_run_as_it_was(tmp_path):
     run = next(load_runs(write_cell(tmp_path, MARKED, GRU)))
-    frame = GradientFlow(sequences=5).measure(run, generator=torch.Generator())
+    frame = GradientFlow(sequences=5, jacobian_steps=12).measure(run, generator=torch.Generator())
     assert run.model.head.weight.dtype == torch.float32
     assert all(parameter.grad is None for parameter in run.model.parameters())
 
@@ -166,3 +160,37 @@ def test_measure_tells_before_from_after_training_and_leaves_the_run_as_it_was(t
         rows = frame[(frame.stage == stage) & (frame.state == "hidden/0")]
         np.testing.assert_allclose(rows.log_norm, expected.log_norm)
     assert frame.groupby("stage").log_norm.first().nunique() == 2
+
+
+def test_the_jacobians_norm_is_that_of_autograd_from_the_query_back_to_each_state(tmp_path):
+    """∂s_q/∂s_t of the first two sequences by torch.autograd, its largest singular value by SVD."""
+    run = next(load_runs(write_cell(tmp_path, MARKED, GRU)))
+    frame = GradientFlow(sequences=5, jacobian_steps=12).measure(run, generator=torch.Generator())
+    dataset, encoder = run.task().dataset("test"), run.model.double().encoder
+    expected = torch.full((2, 7), torch.nan).double()
+    for row in range(2):
+        query = int(dataset.query[row].max())
+        states = [torch.zeros(6).double()]
+        for x in dataset.inputs[row, : query + 1].double():
+            states.append(encoder.step(x[None], states[-1][None])[1][0])
+        for distance in range(query + 1):
+            whole = [
+                torch.autograd.grad(unit, states[-1 - distance], retain_graph=True)[0]
+                for unit in states[-1]
+            ]
+            expected[row, distance] = torch.linalg.svdvals(torch.stack(whole))[0].log()
+    rows = frame[(frame.stage == "trained") & (frame.quantity == "jacobian")]
+    assert rows.state.unique().tolist() == ["state"]
+    assert rows.distance.tolist() == quartiles(expected).distance.tolist()
+    np.testing.assert_allclose(rows.log_norm, quartiles(expected).log_norm, atol=1e-12)
+
+
+@pytest.mark.parametrize("farthest", [0, 1, 5, 255, 9_999])
+def test_distances_reach_from_none_to_the_farthest_evenly_in_their_logarithm(farthest):
+    distances = spaced(farthest)
+    assert distances[0] == 0
+    assert distances[-1] == farthest
+    assert distances == sorted(set(distances))
+    assert len(distances) <= DISTANCES + 1
+    far = np.array([distance for distance in distances if distance > 50])
+    assert (far[1:] / far[:-1] < 1.36).all()

@@ -1,3 +1,6 @@
+import math
+from itertools import repeat
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -11,8 +14,15 @@ from lookback.models.mingru import MinGRU
 from lookback.models.network import Network
 from lookback.models.transformer import Transformer
 from lookback.probes import jacobians as module
-from lookback.probes.jacobians import jacobians, recurrence, step_jacobians, trajectory
+from lookback.probes.jacobians import (
+    jacobians,
+    log_spectral_norms,
+    recurrence,
+    step_jacobians,
+    trajectory,
+)
 from tests.models import cases
+from tests.probes.recurrences import scaled_rotation
 
 STEPPING = ("rnn", "lstm", "gru", "gru_before", "mingru", "minlstm", "lru")
 
@@ -71,3 +81,46 @@ def test_the_recurrence_of_attention_is_its_encoder():
 def test_what_has_no_step_says_so(encoder, reason):
     with pytest.raises(DoesNotApply, match=reason):
         recurrence(Network(encoder, 2))
+
+
+@pytest.mark.parametrize("gain", [0.1, 1.0, 3.0])
+def test_a_scaled_rotation_has_its_gain_to_the_distance_far_past_float64(gain):
+    """10^-10,000 and 3^10,000 are no numbers; their logarithms are."""
+    distances = [0, 1, 10, 1_000, 10_000]
+    turned = scaled_rotation(gain, 4).kernel.weight_hh_l0.detach()
+    norms = log_spectral_norms(repeat(turned, 10_000), distances)
+    expected = torch.tensor(distances, dtype=torch.float64) * math.log(gain)
+    assert_close(norms, expected, rtol=1e-12, atol=1e-8)
+
+
+def test_the_jacobian_of_a_linear_network_has_the_singular_value_to_the_distance():
+    """Diagonal W_h: ‖∂s_T/∂s_{T-d}‖ = s^d, s its largest entry."""
+    encoder, inputs = scaled_rotation(1.0, 4), torch.zeros(50, 2, dtype=torch.float64)
+    with torch.no_grad():
+        entries = torch.tensor([0.2, 0.7, -0.9, 0.1], dtype=torch.float64)
+        encoder.kernel.weight_hh_l0.copy_(torch.diag(entries))
+    back = jacobians(encoder, inputs, trajectory(encoder, inputs), backwards=True)
+    norms = log_spectral_norms(back, list(range(51)))
+    assert_close(norms, torch.arange(51).double() * math.log(0.9))
+
+
+def test_a_norm_is_of_the_product_in_its_order():
+    drawn = torch.randn(6, 4, 4, generator=torch.Generator().manual_seed(0)).double()
+    norms = log_spectral_norms(drawn.flip(0), [0, 2, 5, 6, 7])
+    for place, distance in ((1, 2), (2, 5), (3, 6)):
+        product = torch.linalg.multi_dot(list(drawn.flip(0)[:distance]))
+        assert_close(norms[place], torch.linalg.svdvals(product)[0].log())
+    assert norms[0] == 0
+    assert norms[4].isnan()
+
+
+def test_a_product_that_vanishes_is_minus_infinity_and_one_that_is_no_number_stays_none():
+    nothing, turned = torch.zeros(2, 2).double(), torch.eye(2).double()
+    assert log_spectral_norms([turned, nothing, turned], [1, 2, 3]).tolist() == [
+        0,
+        -math.inf,
+        -math.inf,
+    ]
+    broken = log_spectral_norms([turned, turned * math.nan, turned], [1, 2, 3])
+    assert broken[0] == 0
+    assert broken[1:].isnan().all()

@@ -34,6 +34,7 @@ def test_the_table_holds_each_seeds_rows_or_its_reason_and_names_its_plans(tmp_p
 def test_gradient_flow_as_shipped_writes_the_same_table_twice(tmp_path):
     cell = write_cell(tmp_path, MARKED, GRU)
     config = {"_target_": "lookback.probes.gradient_flow.GradientFlow", "sequences": 256}
+    config["jacobian_steps"] = 20
     plan = write_plan(tmp_path, "probe", "probe", config)
     for name in ("once", "twice"):
         probe.main(plan, cell, cell / f"{name}.parquet")

@@ -10,7 +10,9 @@ from lookback.report.figures import gradient_flow
 def flow(model: str, state: str, log_norms: list[float]) -> pd.DataFrame:
     """A frame as the probe leaves it, trained and of one seed."""
     frame = pd.DataFrame({"distance": range(len(log_norms)), "log_norm": log_norms})
-    return frame.assign(model=model, state=state, stage="trained", seed=0, task="adding")
+    quantity = "jacobian" if state == "state" else "gradient"
+    frame = frame.assign(model=model, state=state, stage="trained", seed=0, task="adding")
+    return frame.assign(quantity=quantity)
 
 
 def test_a_model_keeps_its_colour_where_others_are_missing():
@@ -35,6 +37,41 @@ def test_what_is_left_of_the_gradient_is_the_ratio_of_first_step_to_answer():
     assert gradient_flow.finding(frame).endswith(
         "10 steps before the answer, as a multiple of that at the answer: gru 1, rnn 0.00098."
     )
+
+
+def test_the_jacobians_half_distance_is_told_apart_from_the_gradient():
+    rotation, quarter = [0.0] * 11, [math.log(0.25) * step for step in range(11)]
+    frame = pd.concat(
+        [
+            flow("rnn", "hidden/0", rotation),
+            flow("rnn", "state", quarter),
+            flow("gru", "state", rotation),
+            flow("lstm", "state", [math.nan] * 11),
+        ],
+        ignore_index=True,
+    )
+    assert gradient_flow.finding(frame).endswith(
+        "at the answer: rnn 1. What a change of the state can still do there halves in so many "
+        "steps: rnn 0.5, gru never, lstm not known."
+    )
+
+
+def test_the_jacobians_panel_shows_both_stages_of_a_recurrence_and_no_other_model():
+    steps = [math.log(0.1) * step for step in range(4)]
+    frame = pd.concat(
+        [
+            flow("gru", "hidden/0", steps),
+            flow("transformer", "hidden/0", steps),
+            flow("gru", "state", steps),
+            flow("gru", "state", [2 * step for step in steps]).assign(stage="initial"),
+        ],
+        ignore_index=True,
+    ).assign(low=0.0, high=0.0)
+    lines = gradient_flow.draw(frame).axes[2].lines
+    assert {line.get_linestyle(): line.get_ydata()[-1].round(9) for line in lines} == {
+        "-": -3.0,
+        ":": -6.0,
+    }
 
 
 def test_the_last_layer_is_the_last_that_earlier_steps_reach_the_answer_through():

@@ -1,4 +1,6 @@
-"""How the gradient fades: ln ‖∂L/∂h_t‖ by distance, query − t. Pascanu et al. 2013, eq. 5.
+"""How the gradient fades: ln ‖∂L/∂h_t‖ and ln ‖∂s_q/∂s_t‖₂ by distance, q − t, q the query.
+
+Pascanu, Mikolov & Bengio 2013, "On the difficulty of training recurrent neural networks", eq. 5.
 
 L is the task's loss at the last query of a sequence, summed over sequences, so that each sequence
 has the gradient of its own loss. ∂L/∂h_t is total: through all later steps and all layers above.
@@ -6,6 +8,9 @@ has the gradient of its own loss. ∂L/∂h_t is total: through all later steps 
 Everything is done in float64, and the norm is scaled by its largest part: a plain network that
 halves its gradient at each step leaves float32 after 130 steps, float64 after 1,020. A gradient
 past even that is exactly zero and has no logarithm: it counts as the smallest of all.
+
+∂s_q/∂s_t, of the whole state s that a recurrence carries, knows no loss: its spectral norm is the
+most that any change at t can still do at q. jacobians.py multiplies it in log space.
 """
 
 from collections.abc import Iterator
@@ -13,6 +18,7 @@ from copy import deepcopy
 from dataclasses import replace
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
@@ -21,22 +27,31 @@ from torch import Tensor
 from lookback.applies import DoesNotApply
 from lookback.data.batch import Batch, SequenceDataset
 from lookback.models.network import Network
+from lookback.probes.jacobians import jacobians, log_spectral_norms, recurrence, trajectory
 from lookback.training.loss import answer_loss
 from lookback.training.run import Run
 
 STEPS_AT_ONCE = 16_384  # sequences × time in one batch: bounds the memory of the kept graph
+DISTANCES = 32  # at which a Jacobian's norm is taken, evenly spaced in their logarithm
 
 
 class GradientFlow:
-    """Median and quartiles over sequences, by distance; before training and after."""
+    """Median and quartiles over sequences, by distance; before training and after.
 
-    def __init__(self, sequences: int):
+    `sequences` of the test split for the gradient; for the Jacobian, which costs a backward pass
+    and a product of matrices a step, as many whole sequences as have `jacobian_steps` together,
+    at least one.
+    """
+
+    def __init__(self, sequences: int, jacobian_steps: int):
         self.sequences = sequences
+        self.jacobian_steps = jacobian_steps
 
     def measure(self, run: Run, *, generator: torch.Generator) -> pd.DataFrame:
-        """One row per stage, state and distance.
+        """One row per stage, quantity, state and distance.
 
-        Columns: stage ("initial", "trained"), state ("hidden/0", …), distance in steps, log_norm
+        Columns: stage ("initial", "trained"), quantity ("gradient"; "jacobian", of a recurrence in
+        one direction), state ("hidden/0", …; of a Jacobian "state"), distance in steps, log_norm
         (natural logarithm, median over sequences), low, high (quartiles), vanished (the share of
         sequences whose gradient is exactly zero). A quantile that falls on a zero, or on an
         overflow, is NaN. Quantiles and not a mean, since one vanished gradient has the logarithm
@@ -44,15 +59,40 @@ class GradientFlow:
         """
         dataset = run.task().dataset("test")
         stages = {"initial": run.initial(), "trained": deepcopy(run.model)}
-        frames = [
-            quartiles(norms).assign(stage=stage, state=state)
-            for stage, network in stages.items()
-            for state, norms in self._norms(network.double(), dataset, run.facts.kind).items()
-        ]
+        frames = []
+        for stage, network in stages.items():
+            norms = self._norms(network.double(), dataset, run.facts.kind)
+            frames += [
+                quartiles(of_state).assign(stage=stage, quantity="gradient", state=state)
+                for state, of_state in norms.items()
+            ]
+            if (frame := self._jacobian(network, dataset)) is not None:
+                frames.append(frame.assign(stage=stage, quantity="jacobian", state="state"))
         if not frames:
             raise DoesNotApply(f"{type(run.model.encoder).__name__} has no states over time")
-        order = ["stage", "state", "distance", "log_norm", "low", "high", "vanished"]
+        order = ["stage", "quantity", "state", "distance", "log_norm", "low", "high", "vanished"]
         return pd.concat(frames, ignore_index=True)[order]
+
+    def _jacobian(self, network: Network, dataset: SequenceDataset) -> pd.DataFrame | None:
+        """Quartiles of ln ‖∂s_q/∂s_t‖₂, q the last query; None where no state is carried."""
+        try:
+            encoder = recurrence(network)
+        except DoesNotApply:
+            return None
+        distances = spaced(dataset.inputs.shape[1] - 1)
+        norms, left = list[Tensor](), self.jacobian_steps
+        for inputs, query in zip(dataset.inputs, dataset.query.amax(dim=1).tolist(), strict=True):
+            if norms and query + 1 > left:
+                break
+            left -= query + 1
+            with torch.no_grad():
+                embedded = network.embed(_double(inputs[None, : query + 1]))[0]
+            states = trajectory(encoder, embedded)
+            # The state after the first step is the earliest: no Jacobian of that step.
+            back = jacobians(encoder, embedded[1:], states[1:], backwards=True)
+            norms.append(log_spectral_norms(back, distances))
+        frame = quartiles(torch.stack(norms))
+        return frame.assign(distance=np.array(distances)[frame["distance"]])
 
     def _norms(
         self, network: Network, dataset: SequenceDataset, kind: Literal["class", "value"]
@@ -70,6 +110,12 @@ class GradientFlow:
 
 def _double(tensor: Tensor) -> Tensor:
     return tensor.double() if tensor.is_floating_point() else tensor
+
+
+def spaced(farthest: int) -> list[int]:
+    """0, 1 and on to `farthest`, evenly spaced in their logarithm."""
+    steps = np.geomspace(1, max(1, farthest), DISTANCES).round().astype(int)
+    return [distance for distance in (0, *np.unique(steps).tolist()) if distance <= farthest]
 
 
 def log_norms(

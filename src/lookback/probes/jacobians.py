@@ -4,7 +4,7 @@ s_t is all that a step hands to the next: of an LSTM [h; c] of each layer, of an
 the imaginary part of each mode. Nothing less has the chain rule ∂s_T/∂s_t = J_T … J_{t+1}.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from jaxtyping import Float
@@ -76,3 +76,31 @@ def jacobians(
         stretch = slice(start, start + size)
         found = step_jacobians(encoder, inputs[stretch], states[:-1][stretch])
         yield from reversed(found.unbind(0)) if backwards else found.unbind(0)
+
+
+def log_spectral_norms(
+    backwards: Iterable[Float[Tensor, "state state"]], distances: Sequence[int]
+) -> Float[Tensor, " distance"]:
+    """Ln ‖J_T … J_{T-d+1}‖₂ at ascending distances d, from J_T, J_{T-1}, …; at 0 it is ln 1.
+
+    −∞ where the product is zero, NaN where there are fewer Jacobians, or one is not finite. The
+    product is scaled at each step, so that nothing leaves the range of float64 on the way.
+    """
+    found = torch.full((len(distances),), torch.nan, dtype=torch.float64)
+    places = {distance: place for place, distance in enumerate(distances)}
+    if 0 in places:
+        found[places[0]] = 0.0
+    product, scale = None, 0.0
+    for distance, jacobian in enumerate(backwards, start=1):
+        product = jacobian if product is None else product @ jacobian
+        largest = product.abs().max()
+        if not largest.isfinite():
+            break
+        if largest > 0:
+            product, scale = product / largest, scale + float(largest.log())
+        if distance in places:
+            norm = torch.linalg.matrix_norm(product, ord=2)
+            found[places[distance]] = scale + norm.double().log()
+        if distance >= distances[-1]:
+            break
+    return found

@@ -3,31 +3,47 @@
 Line: the median over test sequences, averaged over seeds, for the states of the last layer; dashed
 for the cell state of an LSTM. Band: quartiles. A line ends where the gradient is exactly zero: in a
 transformer of one layer at once, since its steps reach the answer by no state but the last.
+
+Lowest panel: ‖∂s_q/∂s_t‖, the most that a change of a recurrence's whole state at t can still do at
+the query q; dotted before training. A straight line is an exponential, falling or growing.
 """
 
 import math
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lookback.report.drawing import colours, legend_below, models, new_figure
+from lookback.summarise.rates import half_distance, rate
 
 STAGES = {"initial": "before training", "trained": "after training"}
 TEN = math.log(10)
 
 
 def draw(frame: pd.DataFrame) -> Figure:
-    """Columns of `frame`: task, model, seed, stage, state, distance, log_norm, low, high."""
+    """Columns: task, model, seed, stage, quantity, state, distance, log_norm, low, high."""
     shown = last_layer(frame)
-    figure = new_figure(4.6)
-    panels = figure.subplots(len(STAGES), sharex=True, sharey=True)
+    figure = new_figure(6.6)
+    *panels, lowest = figure.subplots(len(STAGES) + 1, sharex=True)
     for axes, (stage, title) in zip(panels, STAGES.items(), strict=True):
+        axes.sharey(panels[0])
         _lines(axes, shown[shown["stage"] == stage])
         axes.set(title=f"{frame.iloc[0]['task']}, {title}", ylabel="log₁₀ ‖∂L/∂h‖")
-    panels[-1].set_xlabel("steps before the answer")
+    _jacobians(lowest, frame[frame["quantity"] == "jacobian"])
+    lowest.set(title="the whole state, after training", ylabel="log₁₀ ‖∂s_q/∂s‖")
+    lowest.set_xlabel("steps before the answer")
     legend_below(figure, panels[-1])
     return figure
+
+
+def _jacobians(axes: Axes, frame: pd.DataFrame) -> None:
+    for model in models(frame):
+        own = frame[frame["model"] == model]
+        for stage, line in (("initial", ":"), ("trained", "-")):
+            mean = own[own["stage"] == stage].groupby("distance")["log_norm"].mean() / TEN
+            axes.plot(mean.index, mean, line, color=colours(frame)[model])
 
 
 def _lines(axes: Axes, frame: pd.DataFrame) -> None:
@@ -49,11 +65,12 @@ def _lines(axes: Axes, frame: pd.DataFrame) -> None:
 
 
 def last_layer(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows of each model's last layer; its states' names «hidden/1» split off into `kind`.
+    """The gradients of each model's last layer; its states' names «hidden/1» split off into `kind`.
 
     A layer counts if earlier steps reach the answer through it: in the top layer of a transformer
     only the answering step does.
     """
+    frame = frame[frame["quantity"] == "gradient"]
     parts = frame["state"].str.split("/", expand=True)
     layer = parts[1].astype(int)
     reaches = frame["log_norm"].notna() & (frame["distance"] > 0)
@@ -62,7 +79,7 @@ def last_layer(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def finding(frame: pd.DataFrame) -> str:
-    """How large the gradient at the first step is beside that at the answer, after training."""
+    """After training: the gradient at the first step beside that at the answer; half-distances."""
     shown = last_layer(frame)
     shown = shown[(shown["stage"] == "trained") & (shown["kind"] == "hidden")]
     farthest = shown["distance"].max()
@@ -73,8 +90,32 @@ def finding(frame: pd.DataFrame) -> str:
     said += [f"{model} none through its states" for model in reaches.index[~reaches]]
     return (
         f"After training, the gradient {farthest} steps before the answer, as a multiple of that "
-        f"at the answer: {', '.join(said)}."
+        f"at the answer: {', '.join(said)}.{_halving(frame)}"
     )
+
+
+def _halving(frame: pd.DataFrame) -> str:
+    """The steps in which the Jacobian of the whole state halves, by the mean rate over seeds."""
+    trained = frame[(frame["quantity"] == "jacobian") & (frame["stage"] == "trained")]
+    if trained.empty:
+        return ""
+    halves = {
+        model: half_distance(_mean_rate(trained[trained["model"] == model]))
+        for model in models(trained)
+    }
+    ascending = sorted(halves.items(), key=lambda item: (math.isnan(item[1]), item[1]))
+    said = ", ".join(f"{model} {_steps(half)}" for model, half in ascending)
+    return f" What a change of the state can still do there halves in so many steps: {said}."
+
+
+def _mean_rate(frame: pd.DataFrame) -> float:
+    """The mean over seeds; NaN where one has none."""
+    seeds = frame.groupby("seed")
+    return float(np.mean([rate(seed["distance"], seed["log_norm"]) for _, seed in seeds]))
+
+
+def _steps(half: float) -> str:
+    return f"{half:.3g}" if math.isfinite(half) else "never" if half > 0 else "not known"
 
 
 def _unbroken(value: float) -> str:
