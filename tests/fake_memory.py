@@ -44,7 +44,7 @@ PROBES = {
 
 def write_memory(root: Path, tasks: tuple[str, ...] = tuple(TASKS)) -> Path:
     """Write the study under `root`/results; gives the plan that summarises it."""
-    plan = write_study(root, tasks=tasks, probes=PROBES)
+    plan = write_study(root, tasks=tasks, probes=PROBES, explainers={})
     for cell, expected in read_json(plan)["cells"].items():
         task, _, model = cell.partition("/")
         folder = plan.parents[2] / "quick" / task / model / "probe"

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 REMEMBERED = 0.5
 
@@ -22,12 +23,14 @@ def horizon(frame: pd.DataFrame) -> Horizon:
     """The horizon of a cell's answers, columns seed, lag, skill; the interval is over seeds."""
     curves = frame.groupby(["seed", "lag"])["skill"].mean().unstack("seed").sort_index()
     draws = np.random.default_rng(0).integers(curves.shape[1], size=(999, curves.shape[1]))
-    lags = [_last_above(curves.iloc[:, draw].mean(axis=1)) for draw in draws]
-    low, high = np.percentile(lags, [2.5, 97.5]) if curves.shape[1] > 1 else (math.nan, math.nan)
-    value = _last_above(curves.mean(axis=1))
-    return Horizon(value, float(low), float(high), value == float(curves.index[-1]))
+    lags, skill = curves.index.to_numpy(dtype=float), curves.to_numpy()
+    found = _last_above(lags, skill[:, draws].mean(axis=-1))
+    low, high = np.percentile(found, [2.5, 97.5]) if curves.shape[1] > 1 else (math.nan, math.nan)
+    value = float(_last_above(lags, skill.mean(axis=1, keepdims=True))[0])
+    return Horizon(value, float(low), float(high), value == lags[-1])
 
 
-def _last_above(skill: pd.Series) -> float:
-    kept = (skill > REMEMBERED).cummin()
-    return float(kept.index[kept].max()) if kept.any() else 0.0
+def _last_above(lags: NDArray[np.float64], skill: NDArray[np.float64]) -> NDArray[np.float64]:
+    kept = np.minimum.accumulate(skill > REMEMBERED).sum(axis=0)
+    reached: NDArray[np.float64] = np.concatenate([[0.0], lags])[kept]
+    return reached
