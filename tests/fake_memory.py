@@ -73,7 +73,7 @@ def gradients(model: str, length: int, half: float) -> pd.DataFrame:
 
 
 def recall(half: float) -> pd.DataFrame:
-    sequence, lag = np.meshgrid(np.arange(8), LAGS)
+    sequence, lag = np.meshgrid(np.arange(64), LAGS)
     frame = pd.DataFrame({"sequence": sequence.ravel(), "lag": lag.ravel()})
     return frame.assign(skill=1 / (1 + np.exp((frame["lag"] - 3 * half) / 2)))
 
