@@ -44,7 +44,7 @@ PROBES = {
 
 def write_memory(root: Path, tasks: tuple[str, ...] = tuple(TASKS)) -> Path:
     """Write the study under `root`/results; gives the plan that summarises it."""
-    plan = write_study(root, tasks=tasks, probes=PROBES)
+    plan = write_study(root, tasks=tasks, probes=PROBES, explainers={})
     for cell, expected in read_json(plan)["cells"].items():
         task, _, model = cell.partition("/")
         folder = plan.parents[2] / "quick" / task / model / "probe"
@@ -73,7 +73,7 @@ def gradients(model: str, length: int, half: float) -> pd.DataFrame:
 
 
 def recall(half: float) -> pd.DataFrame:
-    sequence, lag = np.meshgrid(np.arange(8), LAGS)
+    sequence, lag = np.meshgrid(np.arange(64), LAGS)
     frame = pd.DataFrame({"sequence": sequence.ravel(), "lag": lag.ravel()})
     return frame.assign(skill=1 / (1 + np.exp((frame["lag"] - 3 * half) / 2)))
 

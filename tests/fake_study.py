@@ -121,8 +121,8 @@ def write_cell(folder: Path, task: str, model: str, seeds: tuple[int, ...], plan
     write_parquet(folder / "history.parquet", history, plans["train"])
     if "tune" in plans:
         write_tuned(folder, metric, plans)
+    frame = gradients_of(model, SHAPES[task][0], seeds)
     for probe in plans["probe"]:
-        frame = gradients_of(model, SHAPES[task][0], seeds)
         write_parquet(folder / "probe" / f"{probe}.parquet", frame, plans["probe"][probe])
     for explainer in plans["explain"]:
         write_explained(folder / "explain", explainer, task, model, seeds, plans["explain"])

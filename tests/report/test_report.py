@@ -124,7 +124,8 @@ def test_the_theoretical_optimum_stands_beside_the_results_of_a_task_that_knows_
 
 def test_every_table_says_that_parameters_are_not_matched(whole: Made):
     scores = len(TASKS) + 1  # deletion on each, and evidence_auc on the adding problem
-    assert whole.text.count("Not matched") == len(TASKS) + scores
+    card = 1
+    assert whole.text.count("Not matched") == len(TASKS) + scores + card
 
 
 def test_runs_of_todays_plans_are_linked_and_older_ones_are_not(whole: Made):
@@ -225,3 +226,15 @@ def test_the_cells_table_names_every_plan(whole: Made):
     assert isinstance(plans, pd.DataFrame)
     assert len(plans) == len(TASKS) * len(MODELS) * (2 + 1 + 3)
     assert all(plan in whole.text for plan in plans["plan"])
+
+
+def test_a_study_of_gradients_alone_has_a_card_of_them_and_no_word_on_the_theory(whole: Made):
+    assert whole.table("gradient halves after")[0] == [
+        *("task", "model", "gradient halves after", "skill", "parameters", "seeds", "train s")
+    ]
+    assert "predict the behaviour" not in whole.text
+    assert not (whole.page.parent / "tables" / "theory.csv").exists()
+
+
+def test_the_star_says_among_how_many_comparisons_it_stands(whole: Made):
+    assert "10 pairs of models are compared here, 30 in the study; ★ is not" in whole.text

@@ -155,7 +155,7 @@ def hundredths(value: float) -> str:
 
 def share(value: float) -> str:
     """A relative error in percent."""
-    return NONE if pd.isna(value) else f"{100 * value:,.0f} %"
+    return NONE if pd.isna(value) else f"{100 * value:,.0f}\N{NO-BREAK SPACE}%"
 
 
 def lag(value: float, *, is_censored: bool) -> str:

@@ -121,8 +121,9 @@ def theory_section(material: Material, page: Page) -> Section | None:
         label = "The failing lag, predicted and found"
         figures.append(page.figure("failing_lag", label, failing_lag.draw(lags)))
         captions.append(caption(failing_lag))
-    tables = [page.table(theory_table(material)), page.table(lag_table(material))]
-    return Section(title, " ".join(captions), figures, tables, list(findings(material)))
+    theory = material.memory["theory"]
+    tables = [page.table(theory_table(theory)), page.table(lag_table(lags))]
+    return Section(title, " ".join(captions), figures, tables, list(findings(theory, lags)))
 
 
 def curve_section(material: Material, page: Page) -> Section:

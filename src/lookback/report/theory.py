@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from lookback.report.material import Material
 from lookback.report.memory import Cells, hundredths, lag, share, steps
 from lookback.report.tables import NONE, Row, Table
 
@@ -26,9 +25,8 @@ FIGURES = {
 }
 
 
-def theory_table(material: Material) -> Table:
-    """How well each theoretical figure ranks the cells' horizons."""
-    frame = material.memory["theory"]
+def theory_table(frame: pd.DataFrame) -> Table:
+    """How well each theoretical figure ranks the cells' horizons; the summary's `theory`."""
     rows = []
     for row in frame.to_dict("records"):
         p, holm = (NONE if pd.isna(row[each]) else f"{row[each]:.2g}" for each in ("p", "holm"))
@@ -57,9 +55,8 @@ def bounds(row: Cells) -> str:
     return NONE if pd.isna(row["low"]) else f"{hundredths(row['low'])} to {hundredths(row['high'])}"
 
 
-def lag_table(material: Material) -> Table:
-    """The failing lag of each cell: found, predicted, and how far the two are apart."""
-    frame = material.memory["failing_lag"]
+def lag_table(frame: pd.DataFrame) -> Table:
+    """The failing lag of each cell, found and predicted; the summary's `failing_lag`."""
     rows = []
     for row in frame.to_dict("records"):
         predicted = [steps(row["predicted"]), share(row["error"])]
@@ -76,26 +73,35 @@ def lag_table(material: Material) -> Table:
     )
 
 
-def findings(material: Material) -> Iterator[str]:
-    """Which figure ranks best, whether the bar is met, and where it is missed most."""
-    lags = material.memory["failing_lag"]
-    theory = material.memory["theory"].set_index("figure")
-    yield best_figure(theory.drop(index="predicted"))
-    correlation, error = float(theory["spearman"]["predicted"]), lags["error"].median()
+def findings(theory: pd.DataFrame, lags: pd.DataFrame) -> Iterator[str]:
+    """Which figure ranks best, whether the bar is met, and where it is missed most.
+
+    From the summary's tables `theory` and `failing_lag`.
+    """
+    rows = theory.set_index("figure")
+    yield best_figure(rows.drop(index="predicted"))
+    correlation = float(rows["spearman"]["predicted"])
     if pd.isna(correlation):
         yield f"The failing lag is not judged: {too_little(lags)}."
         return
-    is_met = correlation >= CORRELATION and error <= ERROR
-    judged, within = lags["error"].notna().sum(), (lags["error"] <= ERROR).sum()
-    yield (
-        "Predicted from the theoretical figures alone for the tasks left out, the failing lag has "
-        f"a rank correlation of {hundredths(correlation)} with the one found and a median error of "
-        f"{share(error)} (without any figure {share(lags['constant_error'].median())}); "
-        f"{within} of {judged} cells lie within {share(ERROR)}. The bar, at least {CORRELATION} "
-        f"and at most {share(ERROR)}, is {'' if is_met else 'not '}met."
-    )
+    yield together(correlation, lags[lags["error"].notna()])
     for kind in ("task", "model"):
         yield worst(lags, kind)
+
+
+def together(correlation: float, lags: pd.DataFrame) -> str:
+    """How well the figures together predict the failing lag of the tasks left out."""
+    error, blind = lags["error"].median(), lags["constant_error"].median()
+    found = lags.loc[~lags["censored"], "error"]
+    is_met = correlation >= CORRELATION and error <= ERROR
+    return (
+        "Predicted from the theoretical figures alone for the tasks left out, the failing lag has "
+        f"a rank correlation of {hundredths(correlation)} with the one found and a median error of "
+        f"{share(error)} (without any figure {share(blind)}; of the {len(found)} cells that are "
+        f"not censored {share(found.median())}). {(lags['error'] <= ERROR).sum()} of {len(lags)} "
+        f"cells lie within {share(ERROR)}. The bar, at least {CORRELATION} and at most "
+        f"{share(ERROR)}, is {'' if is_met else 'not '}met."
+    )
 
 
 def best_figure(alone: pd.DataFrame) -> str:

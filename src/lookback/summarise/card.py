@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from lookback.summarise.horizon import horizon
-from lookback.summarise.rates import rate
+from lookback.summarise.rates import agreement, half_distance, rate
 
 CARD = {"task": "str", "model": "str"}
 CARD |= dict.fromkeys(("horizon", "horizon_low", "horizon_high"), "float64")
@@ -58,8 +58,8 @@ def memory_card(results: pd.DataFrame, probes: Mapping[str, pd.DataFrame]) -> pd
                 row |= FIGURES[probe](own)
         rows.append(row)
     card = pd.DataFrame(rows, columns=list(CARD)).astype(CARD)
-    apart = (card["jacobian_rate"] - card["lyapunov"]).abs() / card["lyapunov"].abs()
-    return card.assign(rate_difference=apart)
+    pairs = zip(card["jacobian_rate"], card["lyapunov"], strict=True)
+    return card.assign(rate_difference=[agreement(rate, exponent) for rate, exponent in pairs])
 
 
 def skill(cell: Mapping[Any, Any]) -> float:
@@ -80,26 +80,20 @@ def gradients(frame: pd.DataFrame) -> Row:
     """Half-distances of the gradient and the rate of the Jacobian, from `gradient_flow`."""
     rates = mean_rates(frame)
     loss = rates[rates["quantity"] == "gradient"].groupby("stage")["rate"].max()
-    row = {f"half_distance_{stage}": half_distance(each) for stage, each in loss.items()}
+    row = {f"half_distance_{stage}": half_distance(slowest) for stage, slowest in loss.items()}
     backward = rates[(rates["quantity"] == "jacobian") & (rates["stage"] == "trained")]
     return row | {"jacobian_rate": backward["rate"].max()}
 
 
 def mean_rates(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rate of each quantity, stage and state, mean over seeds; none where one step is left."""
-    kinds, known = ["quantity", "stage", "state"], frame[frame["log_norm"].notna()]
+    """The rate of each quantity, stage and state, mean over seeds; NaN where one step is left."""
+    kinds = ["quantity", "stage", "state"]
     rates = [
-        (*keys, rate(own["distance"].to_numpy(), own["log_norm"].to_numpy()))
-        for keys, own in known.groupby([*kinds, "seed"])
-        if own["distance"].nunique() > 1
+        (*keys, rate(own["distance"], own["log_norm"]))
+        for keys, own in frame.groupby([*kinds, "seed"])
     ]
     found = pd.DataFrame(rates, columns=[*kinds, "seed", "rate"])
     return found.groupby(kinds)["rate"].mean().reset_index()
-
-
-def half_distance(falls: float) -> float:
-    """Steps after which what changes at this rate (nats per step) has halved; else infinite."""
-    return math.log(2) / -falls if falls < 0 else math.inf
 
 
 def exponents(frame: pd.DataFrame) -> Row:

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from lookback.report.drawing import new_figure
-from lookback.report.figures.memory_card import legend, points
+from lookback.report.figures.memory_card import legend, logarithmic, points
 
 WITHIN = 0.2
 
@@ -24,8 +24,7 @@ def draw(frame: pd.DataFrame) -> Figure:
     axes.fill_between(line, (1 - WITHIN) * line, (1 + WITHIN) * line, color="#DDDDDD", lw=0)
     axes.plot(line, line, "--", color="#555555", lw=1)
     points(axes, shown.assign(x=shown["horizon"], y=shown["predicted"]))
-    axes.set_xscale("symlog", linthresh=1.0)
-    axes.set_yscale("symlog", linthresh=1.0)
+    logarithmic(axes)
     axes.set(xlabel="horizon found", ylabel="horizon predicted", title="Tasks left out")
     legend(figure, shown)
     return figure

@@ -17,7 +17,7 @@ from lookback.report.drawing import WIDE, colours, models, new_figure
 
 FIGURES = {
     "half_distance_trained": "gradient halves after, trained",
-    "half_distance_initial": "gradient halves after, before training",
+    "half_distance_initial": "gradient halves after, untrained",
     "lyapunov": "first Lyapunov exponent, nats a step",
     "capacity": "linear memory capacity",
     "timescale": "time constant of the gates",
@@ -50,9 +50,16 @@ def _panel(axes: Axes, frame: pd.DataFrame, name: str) -> None:
     finite = own.loc[np.isfinite(own[name]), name]
     edge = max(2 * finite.max(), 10.0) if len(finite) else 10.0
     points(axes, own.assign(x=own[name].replace(math.inf, edge), y=own["horizon"]))
-    axes.set_xscale("symlog", linthresh=0.01 if name == "lyapunov" else 1.0)
-    axes.set_yscale("symlog", linthresh=1.0)
+    logarithmic(axes, across=0.01 if name == "lyapunov" else 1.0)
     axes.tick_params(labelsize=7)
+
+
+def logarithmic(axes: Axes, across: float = 1.0) -> None:
+    """Both axes logarithmic, linear around zero: across up to `across`, upwards up to one step."""
+    axes.set_xscale("symlog", linthresh=across)
+    axes.set_yscale("symlog", linthresh=1.0)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda value, _: f"{value:g}")
 
 
 def points(axes: Axes, frame: pd.DataFrame) -> None:

@@ -1,0 +1,153 @@
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lookback.report.figures import failing_lag, memory_card
+from lookback.report.memory import lag, share, steps
+from lookback.report.tables import many_comparisons
+from lookback.report.theory import findings
+from lookback.summarise.card import CARD
+from lookback.summarise.theory import failing_lags, theory
+from tests.fake_memory import HALF, write_memory
+from tests.fake_study import MODELS, write_study
+
+from .conftest import Made, make
+
+TASKS = ("adding", "digits_rows")
+
+
+@pytest.fixture(scope="module")
+def memory(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """The report of two tasks whose horizon is three half-distances of the gradient."""
+    return make(write_memory(tmp_path_factory.mktemp("memory"), tasks=TASKS))
+
+
+def sentences(made: Made) -> str:
+    """The section on the theory, as text."""
+    section = made.text.partition("Do the theory&#39;s numbers predict")[2]
+    return re.sub(r"<[^>]+>", "", section.partition("<table")[0])
+
+
+def cards(rows: list[tuple[str, str, float, float]]) -> pd.DataFrame:
+    """Cells with their horizon and the half-distance of their gradient."""
+    frame = pd.DataFrame(rows, columns=["task", "model", "horizon", "half_distance_trained"])
+    return frame.reindex(columns=list(CARD)).assign(horizon_censored=False)
+
+
+def said(card: pd.DataFrame) -> str:
+    lags = failing_lags(card)
+    return " ".join(findings(theory(card, lags), lags)).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_the_card_shows_what_was_planted(memory: Made):
+    head, *rows = memory.table("horizon")
+    assert head[:4] == ["task", "model", "horizon", "gradient halves after"]
+    shown = {(row[1], row[3]) for row in rows}
+    assert ("lstm", "4.7 → 14") in shown
+    assert ("rnn", "0.7 → 2.0") in shown
+    full = memory.csv("memory_card").set_index(["task", "model"])
+    for task in TASKS:
+        for model in MODELS:
+            row = full.loc[task, model]
+            assert row["half_distance_trained"] == pytest.approx(HALF[task, model])
+            planted = 3 * HALF[task, model]
+            assert row["horizon"] == pytest.approx(min(planted, 120), rel=0.1)
+            assert row["horizon_censored"] == (planted > 120)
+            assert row["train_seconds"] == pytest.approx(10.25)
+    longest = [row[2] for row in rows if row[1] == "transformer"]
+    assert longest == ["≥ 120", "≥ 120"]
+
+
+def test_what_does_not_apply_to_a_model_is_a_dash(memory: Made):
+    head, *rows = memory.table("horizon")
+    transformer = next(row for row in rows if row[1] == "transformer")
+    assert transformer[head.index("Lyapunov exponent")] == "–"
+    assert transformer[head.index("time constant")] == "–"
+
+
+def test_a_planted_law_meets_the_bar(memory: Made):
+    text = sentences(memory)
+    assert "is met." in text
+    assert "Median error by task" in text
+    assert (memory.page.parent / "figures" / "memory_card.svg").exists()
+    assert (memory.page.parent / "figures" / "failing_lag.svg").exists()
+    table = memory.table("Spearman")
+    assert table[1][0] == "half-distance of the gradient, trained"
+    assert float(table[1][1]) > 0.95
+
+
+def test_a_study_without_probes_has_no_card(tmp_path: Path):
+    made = make(write_study(tmp_path, tasks=("adding",), probes={}, explainers={}))
+    assert 'id="memory"' not in made.text
+    assert 'href="#memory"' not in made.text
+
+
+def test_where_the_bar_is_not_met_the_largest_errors_are_named_first():
+    halves = [2.0, 5, 12, 30, 70]
+    rows = [(t, f"m{i}", 3 * h, h) for t in ("copy", "recall") for i, h in enumerate(halves)]
+    rows += [("parity", f"m{i}", 400 / h, h) for i, h in enumerate(halves)]
+    text = said(cards(rows))
+    assert "is not met." in text
+    assert re.search(r"Median error by task, the largest first: parity \d", text)
+
+
+def test_one_task_is_not_judged_and_the_report_says_why():
+    text = said(cards([("copy", f"m{i}", 3.0 * i, 1.0 * i) for i in range(1, 9)]))
+    assert "Spearman 1.00" in text
+    assert "not judged: that takes cells with a horizon on two tasks" in text
+
+
+def test_three_cells_are_too_few_for_anything():
+    rows = [("copy", "rnn", 3.0, 1.0), ("copy", "gru", 9.0, 3.0), ("recall", "rnn", 4.0, 2.0)]
+    text = said(cards(rows))
+    assert "No figure can be ranked" in text
+    assert "not judged: 3 cells with a horizon are too few" in text
+
+
+def test_a_figure_that_ranks_by_chance_is_not_praised():
+    generator = np.random.default_rng(1)
+    values = np.exp(generator.normal(size=(12, 2)))
+    rows = [(f"t{i % 3}", f"m{i}", *pair) for i, pair in enumerate(values)]
+    assert "no more than chance would give" in said(cards(rows))
+
+
+def test_a_summary_without_any_horizon_is_reported(tmp_path: Path):
+    plan = write_memory(tmp_path, tasks=("adding",))
+    for path in (plan.parents[2] / "quick" / "adding").glob("*/probe/recall_by_lag.parquet"):
+        path.unlink()
+    text = sentences(make(plan))
+    assert "No figure can be ranked" in text
+    assert "not judged" in text
+
+
+def test_the_figures_draw_one_point_a_cell_open_where_censored():
+    card = cards([("copy", "rnn", 3.0, 1.0), ("copy", "gru", 90.0, math.inf)])
+    card = card.assign(horizon_censored=[False, True])
+    axes = memory_card.draw(card).axes
+    assert [ax.get_xlabel() for ax in axes if ax.get_visible()] == [
+        "gradient halves after, trained"
+    ]
+    points = axes[0].lines
+    assert [line.get_markerfacecolor() == "none" for line in points] == [False, True]
+    lags = pd.DataFrame({"task": "copy", "model": ["rnn", "gru"], "horizon": [3.0, 90.0]})
+    lags = lags.assign(predicted=[4.0, math.nan], censored=[False, True])
+    diagonal, *points = failing_lag.draw(lags).axes[0].lines
+    assert list(diagonal.get_xdata()) == list(diagonal.get_ydata())
+    assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in points] == [(3.0, 4.0)]
+
+
+def test_steps_lags_and_shares_are_short():
+    assert [steps(v) for v in (0, 2.34, 34.6, 12_345, math.inf, math.nan)] == [
+        *("0", "2.3", "35", "12,345", "∞", "–")
+    ]
+    assert lag(250.0, is_censored=True) == "≥ 250"
+    assert share(0.204) == "20\N{NO-BREAK SPACE}%"
+
+
+def test_of_one_pair_of_models_nothing_is_to_be_corrected():
+    assert many_comparisons(2, 1) == ""
+    assert "3 pairs of models are compared here; ★" in many_comparisons(3, 1)
