@@ -18,7 +18,7 @@ def run_with(model: str, **changes):
 
 
 def measured(run, sequences=5):
-    return AttentionDistance(sequences).measure(run, generator=torch.Generator())
+    return AttentionDistance(sequences, steps=1000).measure(run, generator=torch.Generator())
 
 
 def test_attention_that_is_even_looks_back_half_the_way():

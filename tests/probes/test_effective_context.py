@@ -64,10 +64,10 @@ def test_contexts_are_spaced_in_the_logarithm_up_to_the_whole():
 
 
 def test_long_sequences_are_fewer_and_the_same_generator_gives_the_same_table():
-    frame = measured(reading(5), steps=80)  # two of 40 steps
-    found = [round(skill, 4) for skill in frame.skill]
-    assert set(found) <= {1.0, 0.3333, -0.3333}  # two right, one, none
-    assert frame.equals(measured(reading(5), steps=80))
+    frame = measured(reading(5), steps=800)  # 20 sequences of 40 steps, right or a third below 0
+    right = (frame.skill + 1 / 3) / (4 / 3) * 20
+    assert right.tolist() == pytest.approx(right.round().tolist(), abs=1e-4)
+    assert frame.equals(measured(reading(5), steps=800))
 
 
 def test_a_split_of_one_sequence_has_nothing_to_draw_from():

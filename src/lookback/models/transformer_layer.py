@@ -89,12 +89,12 @@ class TransformerStack(nn.Module):
     ) -> list[Float[Tensor, "batch head query time"]]:
         """Each layer's weights at the queries alone: (T, T) a head is never held."""
         every, rows, time = _steps(z), query.clamp(min=0), z.shape[1]
-        visible, found = self._visible(lengths, every, time), list[Tensor]()
-        asked = self._visible(lengths, rows, time)
-        for layer in cast("list[TransformerLayer]", self.layers):
+        *inner, last = cast("list[TransformerLayer]", list(self.layers))
+        asked, found = self._visible(lengths, rows, time), list[Tensor]()
+        for layer in inner:
             found.append(layer.weights(at_queries(z, query), z, rows, asked))
-            z = layer(z, z, every, visible)
-        return found
+            z = layer(z, z, every, self._visible(lengths, every, time))
+        return [*found, last.weights(at_queries(z, query), z, rows, asked)]
 
     def initialise(self) -> None:
         """Matrices xavier_uniform, biases zero, LN at the identity; nothing here is recurrent."""

@@ -13,6 +13,12 @@ from lookback.models.network import Network
 STEPS = 2**18  # sequences × time at once
 SQUARES = 2**27  # sequences × time²: what a layer masks that looks from every step to every step
 PAIRS = 2**21  # sequences × queries × time: additive attention keeps a vector of each
+LEAST = 16  # sequences, however long: fewer say nothing
+
+
+def sequences_within(steps: int, time: int, most: int) -> int:
+    """How many sequences of `time` steps to take: `most`, or those that make up `steps`."""
+    return min(most, max(LEAST, steps // time))
 
 
 def batches(network: Network, data: SequenceDataset, sequences: int) -> Iterator[Batch]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lookback.data.batch import Batch
 from lookback.models.network import Network
-from lookback.probes.answers import batches, query_parts
+from lookback.probes.answers import batches, query_parts, sequences_within
 from lookback.probes.settings import require_positive
 from lookback.training.run import Run
 
@@ -20,11 +20,11 @@ NEAREST = 10  # steps, the query's own among them
 
 
 class AttentionDistance:
-    """Means over all queries of the first `sequences` of the test split."""
+    """Means over all queries. Fewer sequences where they are long: about `steps` together."""
 
-    def __init__(self, sequences: int):
-        require_positive(sequences=sequences)
-        self.sequences = sequences
+    def __init__(self, sequences: int, steps: int):
+        require_positive(sequences=sequences, steps=steps)
+        self.sequences, self.steps = sequences, steps
 
     def measure(self, run: Run, *, generator: torch.Generator) -> pd.DataFrame:
         """One row a layer and head. Columns: layer, head, distance (steps), nearest (a share).
@@ -32,8 +32,9 @@ class AttentionDistance:
         Raises DoesNotApply for a model without attention.
         """
         dataset = run.task().dataset("test")
-        parts = [summed(run.model, each) for each in batches(run.model, dataset, self.sequences)]
-        queries = (dataset.query[: self.sequences] >= 0).sum()
+        count = sequences_within(self.steps, dataset.inputs.shape[1], self.sequences)
+        parts = [summed(run.model, each) for each in batches(run.model, dataset, count)]
+        queries = (dataset.query[:count] >= 0).sum()
         means = torch.stack(parts).sum(dim=0) / queries
         return pd.DataFrame(
             [

@@ -21,14 +21,14 @@ from torch import Tensor
 
 from lookback.applies import DoesNotApply
 from lookback.data.batch import Batch
-from lookback.probes.answers import answers_to, batches
+from lookback.probes.answers import answers_to, batches, sequences_within
 from lookback.probes.settings import require_positive
 from lookback.training.run import Run
 from lookback.training.skill import skill_of
 
 
 class EffectiveContext:
-    """At most `steps` in all: fewer sequences where they are long."""
+    """Fewer than `sequences` where they are long: about `steps` of them together."""
 
     def __init__(self, sequences: int, steps: int, contexts: int):
         require_positive(sequences=sequences, steps=steps, contexts=contexts)
@@ -41,7 +41,7 @@ class EffectiveContext:
         """
         dataset = run.task().dataset("test")
         time = dataset.inputs.shape[1]
-        count = min(self.sequences, max(2, self.steps // time), len(dataset))
+        count = min(sequences_within(self.steps, time, self.sequences), len(dataset))
         if count < 2:
             raise DoesNotApply("the test split has no second sequence to replace steps by")
         donor = donors(count, generator)

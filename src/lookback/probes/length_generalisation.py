@@ -12,17 +12,17 @@ import torch
 from lookback.applies import DoesNotApply
 from lookback.data.task import SPLITS, Facts, Task
 from lookback.errors import Mistake
-from lookback.probes.answers import answers_to, batches
+from lookback.probes.answers import answers_to, batches, sequences_within
 from lookback.probes.settings import require_positive
 from lookback.training.evaluate import scores_of
 from lookback.training.run import Run
 from lookback.training.skill import skill_of
 
-BASELINE_STEPS = 1_000_000  # of the training split that the baseline is fitted on: generated only
+BASELINE_STEPS = 1_000_000  # of a split that the baseline is fitted or judged on: generated only
 
 
 class LengthGeneralisation:
-    """At most `steps` a length in all: fewer test sequences where they are long."""
+    """Fewer than `sequences` where they are long: about `steps` of a length together."""
 
     def __init__(self, factors: list[int], sequences: int, steps: int):
         require_positive(sequences=sequences, steps=steps, factors=min(factors, default=0))
@@ -51,19 +51,17 @@ class LengthGeneralisation:
     def _measured(self, run: Run, length: int) -> dict[str, float]:
         task = self._task(run, length)
         facts, dataset = task.facts(), task.dataset("test")
+        count = min(sequences_within(self.steps, length, self.sequences), len(dataset))
+        asked = dataset.batch(slice(count))
         check_same_shape(facts, run.facts)
-        answers = torch.cat(
-            [answers_to(run.model, batch) for batch in batches(run.model, dataset, self.sequences)]
-        )
-        skill = skill_of(answers, dataset, facts).nanmean().item()
-        return {"skill": skill, "value": scores_of(answers, dataset, facts).metric}
+        answers = torch.cat([answers_to(run.model, b) for b in batches(run.model, dataset, count)])
+        skill = skill_of(answers, asked, facts).nanmean().item()
+        return {"skill": skill, "value": scores_of(answers, asked, facts).metric}
 
     def _task(self, run: Run, length: int) -> Task:
-        """The task at this length, with splits as small as time and memory want them."""
-        test = min(self.sequences, max(2, self.steps // length))
-        sizes = dict.fromkeys(SPLITS, test) | {"train": max(test, BASELINE_STEPS // length)}
-        own = run.config["task"]
-        smaller = {split: min(size, own[split]) for split, size in sizes.items() if own.get(split)}
+        """The task at this length, its splits no larger than the baseline asks for."""
+        size, own = max(self.sequences, BASELINE_STEPS // length), run.config["task"]
+        smaller = {split: min(size, own[split]) for split in SPLITS if own.get(split)}
         return run.task(length=length, **smaller)
 
 

@@ -2,6 +2,7 @@
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
 from lookback.report.drawing import colours, models
 
@@ -18,6 +19,15 @@ def skill_lines(axes: Axes, frame: pd.DataFrame, by: str) -> None:
             spread.index, spread["min"], spread["max"], color=colour, alpha=0.15, lw=0
         )
     axes.axhline(0, color="black", lw=0.8)
-    axes.set_xscale("log")
+    logarithmic(axes, frame[by])
     axes.set_ylim(max(LOWEST, min(0.0, frame["skill"].min())) - 0.05, 1.05)
     axes.set_ylabel("skill")
+
+
+def logarithmic(axes: Axes, steps: pd.Series) -> None:
+    """A logarithmic axis of steps, in plain numbers also where it is shorter than a decade."""
+    plain = StrMethodFormatter("{x:,g}")
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(plain)
+    short = steps.max() < 10 * max(1, steps.min())
+    axes.xaxis.set_minor_formatter(plain if short else NullFormatter())

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lookback.data.batch import SequenceDataset
+from lookback.data.batch import Batch, SequenceDataset
 from lookback.data.task import Facts
 from lookback.models.network import Network
 from lookback.training.loss import answer_loss
@@ -35,7 +35,7 @@ class Scores:
 
 
 def scores_of(
-    answers: Float[Tensor, "batch query output"], data: SequenceDataset, facts: Facts
+    answers: Float[Tensor, "batch query output"], data: Batch | SequenceDataset, facts: Facts
 ) -> Scores:
     """Loss (nats or squared units), and accuracy (0 to 1) or mean squared error."""
     loss = answer_loss(answers, data.query, data.target, facts.kind).item()

@@ -45,5 +45,7 @@ def finding(frame: pd.DataFrame) -> str:
         own = frame[frame["model"] == model]
         low, high = own.groupby("seed")["distance"].agg(["min", "max"]).mean()
         span = f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
-        said.append(f"{model} {span} ({own['nearest'].mean():.0%} of all weight on the nearest 10)")
+        said.append(
+            f"{model} {span} ({100 * own['nearest'].mean():.0f} % of all weight on the nearest 10)"
+        )
     return f"Mean steps looked back, from the nearest head to the farthest: {', '.join(said)}."

@@ -7,7 +7,6 @@ below zero a model trusts what is not its own.
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import ScalarFormatter
 
 from lookback.report.drawing import legend_below, models, new_figure
 from lookback.report.lines import skill_lines
@@ -20,7 +19,6 @@ def draw(frame: pd.DataFrame) -> Figure:
     figure = new_figure(3.4)
     axes = figure.subplots()
     skill_lines(axes, frame, "context")
-    axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.set(title=frame.iloc[0]["task"], xlabel="steps kept before the answer")
     legend_below(figure, axes)
     return figure
@@ -43,6 +41,6 @@ def finding(frame: pd.DataFrame) -> str:
         found = needed(frame[frame["model"] == model])
         said.append(f"{model} {f'{found[0]} of {found[1]:.2f}' if found else 'none, no skill'}")
     return (
-        f"Steps before the answer that give {SHARE:.0%} of the skill with the whole sequence, "
-        f"and that skill: {', '.join(said)}."
+        f"Steps before the answer that give {100 * SHARE:.0f} % of the skill with the whole "
+        f"sequence, and that skill: {', '.join(said)}."
     )

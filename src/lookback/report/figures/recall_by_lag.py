@@ -9,9 +9,9 @@ import math
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import ScalarFormatter
 
 from lookback.report.drawing import colours, legend_below, models, new_figure
+from lookback.report.lines import logarithmic
 from lookback.summarise.horizon import HALF, Horizon, horizon, skill_by_lag
 
 LOWEST = -0.25  # below it a line says no more than «worse than the baseline»
@@ -31,12 +31,9 @@ def draw(frame: pd.DataFrame) -> Figure:
         lowest = min(lowest, curve.skill.min())
     axes.axhline(HALF, color="black", lw=0.8, ls="--")
     axes.axhline(0, color="black", lw=0.8)
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(ScalarFormatter())
-    if frame["lag"].max() < 10 * max(1, frame["lag"].min()):
-        axes.xaxis.set_minor_formatter(ScalarFormatter())
+    logarithmic(axes, frame["lag"])
     axes.set_ylim(max(lowest, LOWEST) - 0.05, 1.05)
-    axes.set(title=f"{frame.iloc[0]['task']}", xlabel="lag: steps from evidence to answer")
+    axes.set(title=frame.iloc[0]["task"], xlabel="lag: steps from evidence to answer")
     axes.set_ylabel("skill")
     legend_below(figure, axes)
     return figure
@@ -45,8 +42,9 @@ def draw(frame: pd.DataFrame) -> Figure:
 def finding(frame: pd.DataFrame) -> str:
     """The memory horizon of each model, the longest first."""
     found = {model: horizon(frame[frame["model"] == model]) for model in models(frame)}
+    shortest, longest = frame["lag"].min(), frame["lag"].max()
     said = [
-        f"{model} {_said(each)}"
+        f"{model} {_said(each, shortest, longest)}"
         for model, each in sorted(found.items(), key=lambda pair: -pair[1].value)
     ]
     return (
@@ -55,6 +53,11 @@ def finding(frame: pd.DataFrame) -> str:
     )
 
 
-def _said(found: Horizon) -> str:
-    value = f"{'≥ ' if found.censored else ''}{found.value:.3g}"
-    return value if math.isnan(found.low) else f"{value} ({found.low:.3g} to {found.high:.3g})"
+def _said(found: Horizon, shortest: float, longest: float) -> str:
+    def end(lag: float) -> str:
+        bound = "under " if lag == 0 else "≥ " if lag >= longest else ""
+        return f"{bound}{max(lag, shortest):.3g}"
+
+    value, low, high = map(end, found[:3])
+    certain = math.isnan(found.low) or low == high
+    return value if certain else f"{value} ({low} to {high})"
