@@ -163,7 +163,10 @@ def gradients_of(model: str, length: int, seeds: tuple[int, ...]) -> pd.DataFram
                 middle = fade[model] * factor * distance - 3 - 0.2 * seed - state.startswith("cell")
                 frame = pd.DataFrame({"distance": distance, "log_norm": middle, "vanished": 0.0})
                 spread = {"low": middle - 0.7, "high": middle + 0.7, "stage": stage, "state": state}
-                frames.append(frame.assign(seed=seed, **spread))
+                frames.append(frame.assign(seed=seed, quantity="gradient", **spread))
+            if model != "transformer":
+                own = frames[-1].assign(quantity="jacobian", state="state")
+                frames.append(own.assign(log_norm=fade[model] * factor * distance))
     return pd.concat(frames, ignore_index=True)
 
 
