@@ -165,6 +165,9 @@ def gradients_of(model: str, length: int, seeds: tuple[int, ...]) -> pd.DataFram
                 frame = pd.DataFrame({"distance": distance, "log_norm": middle, "vanished": 0.0})
                 spread = {"low": middle - 0.7, "high": middle + 0.7, "stage": stage, "state": state}
                 frames.append(frame.assign(seed=seed, quantity="gradient", **spread))
+            if model != "transformer":
+                own = frames[-1].assign(quantity="jacobian", state="state")
+                frames.append(own.assign(log_norm=fade[model] * factor * distance))
     return pd.concat(frames, ignore_index=True)
 
 
