@@ -1,16 +1,23 @@
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+import yaml
 from sklearn.decomposition import PCA
 from torch import nn
 
 from lookback.applies import DoesNotApply
 from lookback.models.network import Network
 from lookback.models.rnn import RNN
+from lookback.probes import probe
 from lookback.probes.memory_capacity import MemoryCapacity, direction, driven
+from lookback.tables import read_parquet
 from lookback.training.run import load_runs
-from tests.cells import GRU, MARKED, TOKENS, write_cell
+from tests.cells import GRU, MARKED, TOKENS, write_cell, write_plan
 
+CONF = Path(__file__).parents[2] / "conf" / "probe"
 ATTENTION = {
     "_target_": "lookback.models.attention.AttentionModel",
     "encoder": {"_target_": "lookback.models.gru.GRU", "_partial_": True},
@@ -26,9 +33,9 @@ def small() -> MemoryCapacity:
     return MemoryCapacity(max_delay=5, degrees=[1, 2], samples=1000, ridge=1e-8)
 
 
-def measured(tmp_path, task, model, probe=None):
+def measured(tmp_path, task, model):
     run = next(load_runs(write_cell(tmp_path, task, model)))
-    return (probe or small()).measure(run, generator=torch.Generator().manual_seed(0)), run
+    return small().measure(run, generator=torch.Generator().manual_seed(0)), run
 
 
 @pytest.mark.parametrize("task", [MARKED, TOKENS])
@@ -83,3 +90,16 @@ def test_a_state_that_overflows_is_named(tmp_path):
         run.model.encoder.kernel.bias_ih_l0.fill_(1)
     with pytest.raises(DoesNotApply, match="the trained state overflows within 37 steps"):
         small().measure(run, generator=torch.Generator())
+
+
+@pytest.mark.parametrize("name", ["memory_capacity", "state_decoding"])
+def test_the_probe_as_shipped_writes_the_same_table_twice(tmp_path, name):
+    cell = write_cell(tmp_path, {**MARKED, "sequences": 300}, GRU)
+    config = yaml.safe_load((CONF / f"{name}.yaml").read_text(encoding="utf-8"))
+    plan = write_plan(tmp_path, "probe", "probe", config)
+    for out in ("once", "twice"):
+        probe.main(plan, cell, cell / f"{out}.parquet")
+    once, twice = (read_parquet(cell / f"{out}.parquet") for out in ("once", "twice"))
+    pd.testing.assert_frame_equal(once, twice)
+    assert set(once.seed) == {0, 1}
+    assert "reason" not in once

@@ -72,14 +72,17 @@ class TransformerStack(nn.Module):
         list[Float[Tensor, "batch time hidden"]],
         Float[Tensor, "batch head query time"],
     ]:
-        """Features, each layer's z_{l+1}, and the last layer's weights at the queries by head."""
-        visible = self._visible(lengths, _steps(z), z.shape[1])
-        states = list[Tensor]()
-        for layer in cast("list[TransformerLayer]", self.layers):
-            z, weights = layer.opened(z, visible)
-            states.append(z)
-        heads = torch.stack([at_queries(head, query) for head in weights.unbind(1)], dim=1)
-        return at_queries(self.norm(z), query), states, heads
+        """Features, each layer's z_{l+1}, and the last layer's weights at the queries by head.
+
+        (T, T) a head is never held.
+        """
+        every, rows, time = _steps(z), query.clamp(min=0), z.shape[1]
+        visible, asked = (self._visible(lengths, of, time) for of in (every, rows))
+        states, layers = [z], cast("list[TransformerLayer]", list(self.layers))
+        for layer in layers:
+            states.append(layer(states[-1], states[-1], every, visible))
+        heads = layers[-1].weights(at_queries(states[-2], query), states[-2], rows, asked)
+        return at_queries(self.norm(states[-1]), query), states[1:], heads
 
     def attention_by_layer(
         self,
@@ -146,14 +149,6 @@ class TransformerLayer(nn.Module):
         q, k, v = self._projected(rows, steps, at)
         attended = functional.scaled_dot_product_attention(q, k, v, attn_mask=visible)
         return self._added(rows, attended)
-
-    def opened(
-        self, steps: Float[Tensor, "batch time hidden"], visible: Bool[Tensor, "batch 1 _ time"]
-    ) -> tuple[Float[Tensor, "batch time hidden"], Float[Tensor, "batch head time time"]]:
-        """The next z of all steps, and each head's weights."""
-        q, k, v = self._projected(steps, steps, _steps(steps))
-        weights = _weights(q, k, visible)
-        return self._added(steps, weights @ v), weights
 
     def weights(
         self,

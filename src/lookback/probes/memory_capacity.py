@@ -11,6 +11,7 @@ over most of its inputs, and to keep one, has little of it.
 """
 
 import math
+from collections.abc import Sequence
 
 import pandas as pd
 import torch
@@ -32,7 +33,7 @@ SEEN_STEPS = 65_536  # of the test inputs, from which their direction is taken
 class MemoryCapacity:
     """Capacity of each delay and degree, before training and after."""
 
-    def __init__(self, max_delay: int, degrees: list[int], samples: int, ridge: float):
+    def __init__(self, max_delay: int, degrees: Sequence[int], samples: int, ridge: float):
         self.max_delay = max_delay
         self.degrees = list(degrees)
         self.steps = max_delay + math.ceil(samples / SIDE_BY_SIDE)

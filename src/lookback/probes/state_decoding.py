@@ -15,7 +15,7 @@ by luck, fit and choice: selectivity is skill - control.
 A task that asks often is asked for the last of a sequence's queries.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -35,7 +35,7 @@ STEPS_AT_ONCE = 32_768  # sequences × time in one batch: bounds the memory of t
 class StateDecoding:
     """Skill and control by distance from the evidence, after training."""
 
-    def __init__(self, sequences: int, minimum: int, penalties: list[float]):
+    def __init__(self, sequences: int, minimum: int, penalties: Sequence[float]):
         self.sequences = sequences
         self.minimum = minimum
         self.penalties = list(penalties)
