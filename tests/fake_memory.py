@@ -91,7 +91,7 @@ def exponents(half: float) -> pd.DataFrame:
 def capacities(half: float) -> pd.DataFrame:
     delay = np.arange(1, 65)
     frame = pd.DataFrame({"degree": 1, "delay": delay, "capacity": 0.5 ** (delay / half)})
-    frame["raw"] = frame["capacity"] + 0.01
+    frame = frame.assign(raw=frame["capacity"] + 0.01, bound=64)
     return pd.concat([frame.assign(stage=stage) for stage in ("initial", "trained")])
 
 

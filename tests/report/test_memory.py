@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from lookback.report.figures import failing_lag, memory_card
-from lookback.report.memory import lag, share, steps
+from lookback.report.memory import forwards_and_backwards, lag, share, steps
 from lookback.report.tables import many_comparisons
 from lookback.report.theory import findings
 from lookback.summarise.card import CARD
@@ -138,6 +138,16 @@ def test_the_figures_draw_one_point_a_cell_open_where_censored():
     diagonal, *points = failing_lag.draw(lags).axes[0].lines
     assert list(diagonal.get_xdata()) == list(diagonal.get_ydata())
     assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in points] == [(3.0, 4.0)]
+
+
+def test_where_exponent_and_backward_rate_do_not_agree_is_said():
+    card = pd.DataFrame({"task": ["copy", "copy", "adding"], "model": ["rnn", "gru", "rnn"]})
+    said = forwards_and_backwards(card.assign(rate_difference=[0.04, math.nan, 0.3]))
+    assert said.replace("\N{NO-BREAK SPACE}", " ") == (
+        "Lyapunov exponent and backward rate agree within 5 % in 1 of 2 cells; "
+        "not in adding × rnn 30 %."
+    )
+    assert forwards_and_backwards(card.assign(rate_difference=math.nan)) == ""
 
 
 def test_steps_lags_and_shares_are_short():
