@@ -4,6 +4,7 @@ The task is made anew with its `length` multiplied. Skill is against that length
 best constant answer, fitted on that length's training split, judged on its test split.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -24,9 +25,9 @@ BASELINE_STEPS = 1_000_000  # of a split that the baseline is fitted or judged o
 class LengthGeneralisation:
     """Fewer than `sequences` where they are long: about `steps` of a length together."""
 
-    def __init__(self, factors: list[int], sequences: int, steps: int):
+    def __init__(self, factors: Sequence[int], sequences: int, steps: int):
         require_positive(sequences=sequences, steps=steps, factors=min(factors, default=0))
-        self.factors, self.sequences, self.steps = factors, sequences, steps
+        self.factors, self.sequences, self.steps = tuple(factors), sequences, steps
 
     def measure(self, run: Run, *, generator: torch.Generator) -> pd.DataFrame:
         """One row a factor. Columns: factor, length, skill, value (the task's metric), reason.
