@@ -14,7 +14,8 @@ from lookback.applies import DoesNotApply
 from lookback.models.base import RecurrentEncoder
 from lookback.models.network import Network
 
-NUMBERS_AT_ONCE = 8_388_608  # of float64 in the Jacobians that are held: 64 MiB
+STEPS_AT_ONCE = 16  # whose Jacobians are taken together: few enough to stay in the cache
+NUMBERS_AT_ONCE = 4_194_304  # in the Jacobians of these steps: bounds the memory of a wide state
 
 
 def recurrence(network: Network) -> RecurrentEncoder:
@@ -52,14 +53,14 @@ def step_jacobians(
     """J of each step from its input and the state before it; row i is the gradient of s_i.
 
     Steps stand side by side as a batch, whose rows do not see each other: one backward pass a
-    state unit serves all of them.
+    state unit serves all of them, and all units' passes run as one.
     """
     before = before.detach().requires_grad_()
     with torch.enable_grad():
-        _, after = encoder.step(inputs, before)
-        units = after.sum(dim=0).unbind(0)
-    rows = [torch.autograd.grad(unit, before, retain_graph=True)[0] for unit in units]
-    return torch.stack(rows, dim=1)
+        units = encoder.step(inputs, before)[1].sum(dim=0)
+    each = torch.eye(len(units), dtype=units.dtype)
+    (rows,) = torch.autograd.grad(units, before, each, is_grads_batched=True)
+    return rows.transpose(0, 1)
 
 
 def jacobians(
@@ -70,7 +71,7 @@ def jacobians(
     backwards: bool = False,
 ) -> Iterator[Float[Tensor, "state state"]]:
     """J_1 to J_T along a trajectory, or J_T to J_1; a stretch of them is held at a time."""
-    size = max(1, NUMBERS_AT_ONCE // states.shape[1] ** 2)
+    size = max(1, min(STEPS_AT_ONCE, NUMBERS_AT_ONCE // states.shape[1] ** 2))
     starts = list(range(0, len(inputs), size))
     for start in reversed(starts) if backwards else starts:
         stretch = slice(start, start + size)
