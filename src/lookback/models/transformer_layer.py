@@ -179,3 +179,25 @@ class TransformerLayer(nn.Module):
         wide = functional.relu(self.widen(self.norm_feedforward(y)))
         added: Tensor = y + self.drop(self.narrow(wide))
         return added
+
+
+def angles(
+    steps: Int[Tensor, "*shape"], width: int, dtype: torch.dtype
+) -> Float[Tensor, "*shape half"]:
+    """Of step t: t / 10000^(2i/width), one for each two of `width`: no length is too long."""
+    even = torch.arange(0, width, 2, device=steps.device, dtype=dtype)
+    return steps.unsqueeze(-1) * 10000 ** (-even / width)
+
+
+def turned(
+    vectors: Float[Tensor, "batch head row part"], at: Int[Tensor, "_ row"]
+) -> Float[Tensor, "batch head row part"]:
+    """Each vector turned, pair by pair, by the angles of its own step."""
+    angle = angles(at, vectors.shape[-1], vectors.dtype).unsqueeze(1)
+    even, odd = vectors[..., ::2], vectors[..., 1::2]
+    sin, cos = angle.sin(), angle.cos()
+    return torch.stack([even * cos - odd * sin, odd * cos + even * sin], dim=-1).flatten(-2)
+
+
+def _steps(z: Tensor) -> Int[Tensor, "1 time"]:
+    return torch.arange(z.shape[1], device=z.device).unsqueeze(0)
