@@ -216,14 +216,14 @@ def test_learned_positions_start_small_and_the_other_weights_as_without_them():
 
 
 @pytest.mark.parametrize("name", ["transformer_causal", "transformer_rotary", "lstm_transformer"])
-def test_attention_by_layer_is_that_of_each_layer_opened(name):
+def test_attention_by_layer_is_that_of_all_steps_at_the_queries(name):
     model, (inputs, lengths, query) = build(name).double(), questions(dtype=torch.float64)
     seen = []
     for layer in model.stack.layers:
         layer.register_forward_hook(lambda layer, given, out: seen.append((layer, given)))
     found = model.attention_by_layer(inputs, lengths, query)
-    (layer, (_, z, _, visible)) = seen[0]
-    first = layer.opened(z, visible)[1]
+    (layer, (_, z, every, visible)) = seen[0]
+    first = layer.weights(z, z, every, visible)
     for row, column in (query >= 0).nonzero().tolist():
         assert_close(found[0][row, :, column], first[row, :, query[row, column]])
     assert_close(found[1], model.trace(inputs, lengths, query).heads)
