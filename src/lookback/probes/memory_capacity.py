@@ -23,7 +23,7 @@ from lookback.data.batch import SequenceDataset
 from lookback.models.base import RecurrentEncoder
 from lookback.models.network import Network
 from lookback.probes.capacity import capacities
-from lookback.probes.recurrence import recurrent_encoder
+from lookback.probes.jacobians import recurrence
 from lookback.training.run import Run
 
 SIDE_BY_SIDE = 32  # sequences: a step of 32 costs little more than one of 1
@@ -52,7 +52,7 @@ class MemoryCapacity:
         drive = 2 * torch.rand(SIDE_BY_SIDE, self.steps, generator=generator) - 1
         frames = []
         for stage, network in {"initial": run.initial(), "trained": run.model}.items():
-            encoder = recurrent_encoder(network)
+            encoder = recurrence(network)
             mean, swing = direction(network, dataset)
             states = driven(encoder, mean + drive.unsqueeze(-1) * swing)
             if not states.isfinite().all():
