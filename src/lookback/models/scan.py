@@ -1,9 +1,10 @@
-"""All states of a linear recurrence x_t = a_t ⊙ x_{t-1} + b_t, x_{-1} = 0, in 2 √T steps.
+"""All states of a linear recurrence x_t = a_t ⊙ x_{t-1} + b_t, x_{-1} = 0, block by block.
 
-Steps are cut into √T blocks of √T. All blocks run at once as if each began at zero, with the
-products p of their own coefficients beside them; then each block, in turn, adds p ⊙ a ⊙ (what the
-block before ended with). It is the parallel scan of Blelloch 1990, "Prefix sums and their
-applications", with two levels in the place of log T, since each level is a pass through memory.
+Steps are cut into blocks of √T. All blocks run at once as if each began at zero, with
+the products p of the coefficients up to each step beside them; then what enters each block is found
+from one to the next, and p ⊙ (what enters) is added everywhere. It is the parallel scan of Blelloch
+1990, "Prefix sums and their applications", with two levels in the place of log T, since each level
+is a pass through memory.
 
 Nothing is divided and no logarithm is taken, so nothing overflows where |a| ≤ 1. The usual form,
 exp(Σ log a + logcumsumexp(log b − Σ log a)) (Heinsen 2023, "Efficient parallelization of a
@@ -12,8 +13,9 @@ one thread at (B, T, H) = (64, 784, 128), float32: blocks 16 ms, error 6e-7; Hei
 error 3e-4, and 3e-3 at T = 4,096; Hillis and Steele's doubling 538 ms.
 
 Where |a| is close to 1 a state remembers thousands of steps, and what a was rounded by, the same at
-each of them, adds up: 3e-8 to 3e-5 after 1,000. So coefficients may be of more digits than values:
-products are taken in theirs, and only the √T steps inside a block see a rounded one.
+each of them, adds up: 3e-8 to 3e-5 after 1,000. So coefficients may have more digits than values:
+products, and what enters a block, are then computed in theirs, and only the steps inside a block,
+16 at most, see a rounded one.
 
 The gradient is the same recurrence from the other end: s_t = ∂L/∂x_t + ā_{t+1} ⊙ s_{t+1}.
 """
@@ -26,6 +28,8 @@ import torch
 from jaxtyping import Inexact, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+LONGEST = 16  # steps of a block, where coefficients have more digits than values
 
 
 def scan(
@@ -77,10 +81,10 @@ class _Scan(torch.autograd.Function):
 
 
 def _run(links: Tensor, values: Tensor, from_end: bool) -> Tensor:
-    """The recurrence over whole blocks, then over the fewer than 2 √T steps that are left."""
+    """The recurrence over whole blocks, then over the steps that are left."""
     states = torch.empty_like(values, memory_format=torch.contiguous_format)
     time = values.shape[1]
-    size = isqrt(time)
+    size = isqrt(time) if links.dtype == values.dtype else min(isqrt(time), LONGEST)
     whole = (time - 1) // size * size  # one step at least is left, so that each has its link
     rounded = links.to(values.dtype)
     x, b, a = (_in_order(tensor.unbind(1), from_end) for tensor in (states, values, rounded))
@@ -105,17 +109,19 @@ def _run_blocks(
         for tensor in (states, values, rounded, links, products)
     )
     x[0].copy_(b[0])
-    p[0].fill_(1)
+    p[0].copy_(exact[-1].roll(-1 if from_end else 1, dims=1))  # the link that leads into a block
     for step in range(1, len(x)):
         torch.addcmul(b[step], a[step - 1], x[step - 1], out=x[step])
         torch.mul(exact[step - 1], p[step - 1], out=p[step])
-    products = products.to(values.dtype)
-    block_states, block_products, ends, links_out = (
-        _in_order(tensor.unbind(1), from_end) for tensor in (states, products, x[-1], a[-1])
+    ends, whole, block_states, block_products = (
+        _in_order(tensor.unbind(1), from_end)
+        for tensor in (x[-1].to(links.dtype), p[-1], states, products.to(states.dtype))
     )
-    for block in range(1, len(block_states)):
-        entering = (links_out[block - 1] * ends[block - 1]).unsqueeze(1)
-        block_states[block].addcmul_(block_products[block], entering)
+    entering = ends[0]
+    for block in range(1, len(ends)):
+        into = entering.to(states.dtype).unsqueeze(1)
+        entering = torch.addcmul(ends[block], whole[block], entering)  # first: `ends` may be a view
+        block_states[block].addcmul_(block_products[block], into)
 
 
 def _blocks(steps: Tensor, whole: int, size: int, from_end: bool) -> Tensor:

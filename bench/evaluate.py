@@ -1,0 +1,131 @@
+"""What evaluation and prediction over a test set cost beside the bare forward over its batches.
+
+Ours is all that a stage does with a split: answers, scores, and the table of predictions. The two
+take turns on one thread, so that a busy machine slows both; a ratio is the median over pairs.
+Prints a table and writes bench/results/evaluate.json with machine, versions and commit.
+
+    python bench/evaluate.py [pairs]
+"""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pandas as pd
+import torch
+
+from lookback.data.batch import SequenceDataset
+from lookback.data.task import Facts
+from lookback.models.network import Network, build_network
+from lookback.study import compose_by_hand
+from lookback.training.evaluate import BATCH, answers_of, predictions_of, scores_of
+
+ROOT = Path(__file__).parents[1]
+MODELS = ("rnn", "gru", "lstm")
+SHAPES = (  # sequences, steps, features, queries, kind
+    (10_000, 28, 28, 1, "class"),  # MNIST by rows
+    (1_000, 784, 1, 1, "class"),  # ... pixel by pixel
+    (1_000, 200, 2, 1, "value"),  # adding
+    (1_000, 100, 10, 10, "class"),  # delayed recall: many answers a sequence
+)
+
+
+def split_of(shape: tuple) -> tuple[SequenceDataset, Facts]:
+    """A test set of random sequences, and its facts."""
+    sequences, steps, features, queries, kind = shape
+    outputs = 10 if kind == "class" else 1
+    target = (
+        torch.randint(outputs, (sequences, queries))
+        if kind == "class"
+        else torch.randn(sequences, queries, outputs)
+    )
+    data = SequenceDataset(
+        inputs=torch.randn(sequences, steps, features),
+        lengths=torch.full((sequences,), steps),
+        query=torch.arange(steps - queries, steps).expand(sequences, -1).contiguous(),
+        target=target,
+        lag=torch.full((sequences, queries), queries),
+    )
+    facts = Facts(
+        kind=kind,
+        tokens=False,
+        features=features,
+        length=steps,
+        outputs=outputs,
+        metric="accuracy" if kind == "class" else "mse",
+        baseline=0.1,
+        baseline_name="of no task",
+        sizes={"train": 1, "validation": 1, "test": sequences},
+    )
+    return data, facts
+
+
+@torch.no_grad()
+def bare(network: Network, data: SequenceDataset) -> None:
+    """The forward alone, over the batches that an evaluation takes."""
+    network.eval()
+    for start in range(0, len(data), BATCH):
+        here = slice(start, start + BATCH)
+        network(data.inputs[here], data.lengths[here], data.query[here])
+
+
+def ours(network: Network, data: SequenceDataset, facts: Facts) -> pd.DataFrame:
+    """What a stage does with a split."""
+    answers = answers_of(network, data)
+    scores_of(answers, data, facts)
+    return predictions_of(0, answers, data, facts)
+
+
+def milliseconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return 1e3 * (time.perf_counter() - start)
+
+
+def compare(name: str, shape: tuple, pairs: int) -> dict:
+    """Medians over pairs, after two that warm up."""
+    cell = compose_by_hand(ROOT / "conf", "adding", name, 0, []).cells["adding", name]
+    data, facts = split_of(shape)
+    network = build_network(cell.model, cell.recipe["initialisation"], facts, seed=0)
+    times = [
+        (
+            milliseconds(lambda: bare(network, data)),
+            milliseconds(lambda: ours(network, data, facts)),
+        )
+        for _ in range(pairs + 2)
+    ][2:]
+    forward, whole = (statistics.median(column) for column in zip(*times, strict=True))
+    ratio = statistics.median(ours_ms / bare_ms for bare_ms, ours_ms in times)
+    return {"model": name, "shape": shape, "bare": forward, "ours": whole, "ratio": ratio}
+
+
+def main() -> None:
+    pairs = int(sys.argv[1]) if len(sys.argv) > 1 else 20
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    rows = [compare(name, shape, pairs) for name in MODELS for shape in SHAPES]
+    print(f"{'model':<6}{'N, T, F, Q, kind':<32}{'bare ms':>9}{'ours ms':>9}{'ratio':>7}")
+    for row in rows:
+        print(
+            f"{row['model']:<6}{row['shape']!s:<32}"
+            f"{row['bare']:>9.2f}{row['ours']:>9.2f}{row['ratio']:>7.3f}"
+        )
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+    )
+    machine = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    about = {"machine": machine, "torch": torch.__version__, "pandas": pd.__version__}
+    said = {"pairs": pairs, **about, "commit": commit.stdout.strip(), "rows": rows}
+    (ROOT / "bench/results/evaluate.json").write_text(json.dumps(said, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
