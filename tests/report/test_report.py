@@ -2,12 +2,15 @@ import re
 import shutil
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from lookback.report import report
+from lookback.report.answers import answers
+from lookback.report.material import read
 from tests.fake_study import MODELS, TASKS, lose_seed, write_study
 
 from .conftest import RUN, Made, Reader, make
@@ -100,6 +103,16 @@ def test_a_winner_is_marked_only_where_the_intervals_allow_it(whole: Made):
     assert "adding: gru is best" in whole.text
     assert "digits_rows: no clear winner" in whole.text
     assert "the best mean, but not clear of gru" in whole.text
+
+
+def test_no_model_is_best_where_none_beats_the_trivial_answer(whole: Made):
+    material = read(whole.plan, whole.page.parents[1] / "summary")
+    trivial = material.results["baseline"]
+    worse = (trivial * 1.01).where(material.results["better"] == "lower", trivial * 0.99)
+    low, high = worse * 0.999, worse * 1.001
+    at_baseline = material.results.assign(mean=worse, low=low, high=high)
+    verdicts = {it.task: it.verdict for it in answers(replace(material, results=at_baseline))}
+    assert set(verdicts.values()) == {"not learned"}
 
 
 def test_models_at_the_trivial_baseline_are_named_and_their_explanations_not_praised(whole: Made):

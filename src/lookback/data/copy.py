@@ -16,7 +16,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from lookback.data.batch import SequenceDataset
-from lookback.data.generated import GeneratedTask
+from lookback.data.generated import GeneratedTask, require_symbols
 from lookback.errors import Mistake
 
 
@@ -35,8 +35,7 @@ class Copy(GeneratedTask):
     ):
         super().__init__(length, train, validation, test, seed)
         room = (length - 1) // 2
-        if symbols < 2:
-            raise Mistake(f"symbols: {symbols} leave nothing to tell apart; make it 2 or more.")
+        require_symbols(symbols)
         if not 1 <= items <= room:
             raise Mistake(
                 f"items: {items} need a step each to be seen and one to be said, beside the "

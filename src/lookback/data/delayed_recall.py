@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lookback.data.batch import SequenceDataset
-from lookback.data.generated import GeneratedTask
+from lookback.data.generated import GeneratedTask, require_symbols
 from lookback.errors import Mistake
 
 
@@ -34,8 +34,7 @@ class DelayedRecall(GeneratedTask):
         seed: int,
     ):
         super().__init__(length, train, validation, test, seed)
-        if symbols < 2:
-            raise Mistake(f"symbols: {symbols} leave nothing to tell apart; make it 2 or more.")
+        require_symbols(symbols)
         if not 1 <= longest_lag < length:
             raise Mistake(
                 f"longest_lag: {longest_lag} steps before the last one of length {length}: make "

@@ -91,6 +91,12 @@ class GeneratedTask(Task):
         )
 
 
+def require_symbols(symbols: int) -> None:
+    """Raise Mistake for an alphabet too small to ask anything."""
+    if symbols < 2:
+        raise Mistake(f"symbols: {symbols} leave nothing to tell apart; make it 2 or more.")
+
+
 def distinct(
     generator: np.random.Generator, rows: int, count: int, size: int
 ) -> Int[np.ndarray, "row count"]:

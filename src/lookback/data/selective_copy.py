@@ -14,7 +14,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from lookback.data.batch import SequenceDataset
-from lookback.data.generated import GeneratedTask, distinct
+from lookback.data.generated import GeneratedTask, distinct, require_symbols
 from lookback.errors import Mistake
 
 
@@ -32,8 +32,7 @@ class SelectiveCopy(GeneratedTask):
         seed: int,
     ):
         super().__init__(length, train, validation, test, seed)
-        if symbols < 2:
-            raise Mistake(f"symbols: {symbols} leave nothing to tell apart; make it 2 or more.")
+        require_symbols(symbols)
         if not 1 <= items <= length // 2:
             raise Mistake(
                 f"items: {items} need a step each to be seen and one to be said, and length "

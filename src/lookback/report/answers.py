@@ -23,15 +23,17 @@ class Answer:
 def answers(material: Material) -> Iterator[Answer]:
     """One answer a task, in the study's order."""
     for task in material.study["tasks"]:
-        there = material.reached(task)
+        there, unskilled = material.reached(task), material.without_skill(task)
         verdict, reason = compare(there, material)
+        if unskilled and len(unskilled) == len(there):
+            verdict = "not learned"
         every = len(material.study["models"])
         if absent := every - len(there):
             verdict += f" ({absent} of {every} models missing)"
         sentences = [
             reason,
             *lost_seeds(material, task),
-            *at_baseline(there, material.without_skill(task)),
+            *at_baseline(there, unskilled),
             *findings(material, task),
             *best_explainers(material, task),
         ]
