@@ -39,7 +39,7 @@ from matplotlib.figure import Figure
 SIDE_BY_SIDE = os.cpu_count() or 1
 STUDY = Path("results/tiny")
 PLAN = re.compile(r"\b[0-9a-f]{16}\b")
-SECONDS = re.compile(r"<td>\d+\.\d</td>")  # one decimal: the column «train s/seed» alone
+SECONDS = re.compile(r"<td>\d+\.\d</td>")  # one decimal: the columns «train s», at least
 BELOW = "not run: it comes after a change"
 
 
@@ -221,7 +221,7 @@ def meaning(path: Path) -> str:
     if path.suffix == ".json":
         said = json.loads(path.read_text())
         return repr([(key, it) for key, it in said.items() if key != "plans"])
-    if path.name.startswith("results_") and path.suffix == ".csv":
+    if path.name.startswith(("results_", "memory_card")) and path.suffix == ".csv":
         return pd.read_csv(path).drop(columns="train_seconds").to_csv()
     text = SECONDS.sub("", path.read_text()) if path.suffix == ".html" else path.read_text()
     return PLAN.sub("", text)
