@@ -38,8 +38,10 @@ soak: setup  ## two hundred kills, each followed by one plain command, ending in
 ui: setup  ## open MLflow's pages on what was tracked
 	$(BIN)/lookback ui
 
-bench: setup  ## a training step here beside bare torch and the floor, and what the loop adds; bench/results/
+bench: setup  ## a training step beside bare torch and the floor, what loop and evaluation add, what probes cost
 	$(BIN)/python bench/step.py
+	$(BIN)/python bench/evaluate.py
+	$(BIN)/python bench/probes.py
 	$(BIN)/python bench/train.py
 
 lock:  ## resolve requirements.lock anew; what torch's CUDA build brings along stays out
