@@ -55,6 +55,13 @@ class Record:
 Family = tuple[Record, list[Record]]  # a cell, and those of its seeds of which anything is there
 
 
+# Of the memory card, what the pages of MLflow compare.
+ON_CARD = (
+    *("horizon", "horizon_low", "horizon_high", "horizon_censored", "lyapunov", "capacity"),
+    *("half_distance_initial", "half_distance_trained", "decoding", "context", "timescale"),
+)
+
+
 def finished(document: Mapping[str, Any]) -> Iterator[Family]:
     """All that is there of the study of a plan."""
     study = document["study"]
@@ -270,6 +277,9 @@ def _summary(summary: Path, cell: Cell) -> Iterator[Point]:
         yield from _results({name: row[name] for name in ("parameters", "baseline")}, time)
     for row in _rows(summary / "scores.parquet", cell):
         yield from _spread(f"explain/{row['explainer']}/{row['score']}", row, time)
+    if (card := summary / "memory_card.parquet").exists():
+        for row in _rows(card, cell):
+            yield from _results({f"memory/{name}": row[name] for name in ON_CARD}, time)
 
 
 def _is_of(runs: Path, cell: Cell) -> bool:
