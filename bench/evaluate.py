@@ -7,11 +7,8 @@ Prints a table and writes bench/results/evaluate.json with machine, versions and
     python bench/evaluate.py [pairs]
 """
 
-import json
 import os
-import platform
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -21,6 +18,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pandas as pd
 import torch
+from writing import write
 
 from lookback.data.batch import SequenceDataset
 from lookback.data.task import Facts
@@ -118,13 +116,7 @@ def main() -> None:
             f"{row['model']:<6}{row['shape']!s:<32}"
             f"{row['bare']:>9.2f}{row['ours']:>9.2f}{row['ratio']:>7.3f}"
         )
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-    )
-    machine = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
-    about = {"machine": machine, "torch": torch.__version__, "pandas": pd.__version__}
-    said = {"pairs": pairs, **about, "commit": commit.stdout.strip(), "rows": rows}
-    (ROOT / "bench/results/evaluate.json").write_text(json.dumps(said, indent=1) + "\n")
+    write("evaluate", pairs=pairs, pandas=pd.__version__, rows=rows)
 
 
 if __name__ == "__main__":

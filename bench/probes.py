@@ -9,9 +9,6 @@ Prints seconds and the share of an epoch; writes bench/results/probes.json with 
 and commit.
 """
 
-import json
-import platform
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -20,6 +17,7 @@ from typing import Any
 
 import torch
 import yaml
+from writing import write
 
 from lookback.applies import DoesNotApply
 from lookback.build import build
@@ -111,13 +109,7 @@ def main() -> None:
     rows = [row for model in sys.argv[1:] or MODELS for row in measured(model, {})]
     for setting, values in GROWTH.values():
         rows += [row for value in values for row in measured("gru", {setting: value})]
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-    )
-    about = {"machine": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"}
-    about |= {"torch": torch.__version__, "commit": commit.stdout.strip()}
-    said = {"command": "python bench/probes.py", **about, "rows": rows}
-    (ROOT / "bench/results/probes.json").write_text(json.dumps(said, indent=1) + "\n")
+    write("probes", rows=rows)
 
 
 if __name__ == "__main__":

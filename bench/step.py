@@ -7,10 +7,7 @@ machine, versions and commit.
     python bench/step.py [rounds]
 """
 
-import json
-import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,6 +17,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 from torch.optim.lr_scheduler import LambdaLR
+from writing import write
 
 from lookback.data.adding import Adding
 from lookback.models.network import Network, build_network
@@ -110,13 +108,7 @@ def main() -> None:
             f"{row['batch']:>6}{row['steps']:>6}{row['bare']:>9.2f}{row['ours']:>9.2f}"
             f"{row['added']:>10.2f}{row['ours'] / row['bare']:>7.2f}"
         )
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-    )
-    machine = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
-    about = {"machine": machine, "torch": torch.__version__, "lightning": pl.__version__}
-    said = {"rounds": rounds, **about, "commit": commit.stdout.strip(), "rows": rows}
-    (ROOT / "bench/results/step.json").write_text(json.dumps(said, indent=1) + "\n")
+    write("step", rounds=rounds, lightning=pl.__version__, rows=rows)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,8 @@ from lookback.models.gru import GRU
 from lookback.models.lru import LRU, LRUBlock
 from lookback.models.mingru import MinGRU
 from lookback.models.network import Network
+from lookback.probes.precision import in_float64
+from lookback.probes.settings import require_positive
 from lookback.training.run import Run
 
 STEPS_AT_ONCE = 16_384  # sequences × time in one batch: bounds the memory of the opened gates
@@ -37,6 +39,7 @@ class GateTimescales:
     """Of each unit of a trained network, over `sequences` of the test split."""
 
     def __init__(self, sequences: int):
+        require_positive(sequences=sequences)
         self.sequences = sequences
 
     def measure(self, run: Run, *, generator: torch.Generator) -> pd.DataFrame:
@@ -67,7 +70,7 @@ class GateTimescales:
         size = max(1, STEPS_AT_ONCE // dataset.inputs.shape[1])
         for start in range(0, end, size):
             batch = dataset.batch(slice(start, min(start + size, end))).asked_last()
-            inputs = batch.inputs.double() if batch.inputs.is_floating_point() else batch.inputs
+            inputs = in_float64(batch.inputs)
             _, trace = network.trace(inputs, batch.lengths, batch.query)
             there = torch.arange(inputs.shape[1]) < batch.lengths.unsqueeze(1)
             for name, values in _sigmoids(trace.gates):

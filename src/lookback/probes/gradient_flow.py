@@ -28,6 +28,8 @@ from lookback.applies import DoesNotApply
 from lookback.data.batch import Batch, SequenceDataset
 from lookback.models.network import Network
 from lookback.probes.jacobians import jacobians, log_spectral_norms, recurrence, trajectory
+from lookback.probes.precision import in_float64
+from lookback.probes.settings import require_positive
 from lookback.training.loss import answer_loss
 from lookback.training.run import Run
 
@@ -44,6 +46,7 @@ class GradientFlow:
     """
 
     def __init__(self, sequences: int, jacobian_steps: int):
+        require_positive(sequences=sequences, jacobian_steps=jacobian_steps)
         self.sequences = sequences
         self.jacobian_steps = jacobian_steps
 
@@ -86,7 +89,7 @@ class GradientFlow:
                 break
             left -= query + 1
             with torch.no_grad():
-                embedded = network.embed(_double(inputs[None, : query + 1]))[0]
+                embedded = network.embed(in_float64(inputs[None, : query + 1]))[0]
             states = trajectory(encoder, embedded)
             # The state after the first step is the earliest: no Jacobian of that step.
             back = jacobians(encoder, embedded[1:], states[1:], backwards=True)
@@ -105,11 +108,7 @@ class GradientFlow:
         size = max(1, STEPS_AT_ONCE // dataset.inputs.shape[1])
         for start in range(0, end, size):
             batch = dataset.batch(slice(start, min(start + size, end))).asked_last()
-            yield replace(batch, inputs=_double(batch.inputs), target=_double(batch.target))
-
-
-def _double(tensor: Tensor) -> Tensor:
-    return tensor.double() if tensor.is_floating_point() else tensor
+            yield replace(batch, inputs=in_float64(batch.inputs), target=in_float64(batch.target))
 
 
 def spaced(farthest: int) -> list[int]:

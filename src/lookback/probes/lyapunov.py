@@ -21,6 +21,8 @@ from lookback.data.batch import SequenceDataset
 from lookback.models.base import RecurrentEncoder
 from lookback.models.network import Network
 from lookback.probes.jacobians import jacobians, recurrence, trajectory
+from lookback.probes.precision import in_float64
+from lookback.probes.settings import require_positive
 from lookback.probes.spectrum import kaplan_yorke, spectrum
 from lookback.training.run import Run
 
@@ -33,6 +35,7 @@ class Lyapunov:
     """
 
     def __init__(self, steps: int, warm_up: float):
+        require_positive(steps=steps)
         self.steps = steps
         self.warm_up = warm_up
 
@@ -61,7 +64,7 @@ class Lyapunov:
                 break
             left -= length
             with torch.no_grad():
-                embedded = network.embed(_double(dataset.inputs[row : row + 1, :length]))[0]
+                embedded = network.embed(in_float64(dataset.inputs[row : row + 1, :length]))[0]
             found.append(driven_spectrum(encoder, embedded, warm_up=int(self.warm_up * length)))
         return torch.stack(found).mean(dim=0)
 
@@ -72,7 +75,3 @@ def driven_spectrum(
     """The exponents along one sequence from the initial state, the first `warm_up` steps apart."""
     states = trajectory(encoder, inputs)
     return spectrum(jacobians(encoder, inputs, states), warm_up=warm_up)
-
-
-def _double(inputs: Tensor) -> Tensor:
-    return inputs.double() if inputs.is_floating_point() else inputs

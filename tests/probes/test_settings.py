@@ -1,0 +1,28 @@
+import pytest
+import yaml
+
+from lookback.build import build
+from lookback.errors import Mistake
+from tests.conftest import ROOT
+
+SHIPPED = {
+    path.stem: yaml.safe_load(path.read_text(encoding="utf-8"))
+    for path in sorted((ROOT / "conf/probe").glob("*.yaml"))
+}
+COUNTS = [
+    (probe, setting)
+    for probe, config in SHIPPED.items()
+    for setting, value in config.items()
+    if type(value) is int
+]
+
+
+@pytest.mark.parametrize(("probe", "setting"), COUNTS)
+def test_a_count_of_none_is_refused_by_its_name_before_anything_is_measured(probe, setting):
+    with pytest.raises(Mistake, match=f"`{setting}` is 0"):
+        build({**SHIPPED[probe], setting: 0})
+
+
+@pytest.mark.parametrize("probe", SHIPPED)
+def test_the_shipped_settings_are_taken(probe):
+    build(SHIPPED[probe])
