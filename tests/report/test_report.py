@@ -8,9 +8,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from lookback.files import read_json
 from lookback.report import report
 from lookback.report.answers import answers
 from lookback.report.material import read
+from lookback.tables import read_parquet, write_parquet
 from tests.fake_study import MODELS, TASKS, lose_seed, write_study
 
 from .conftest import RUN, Made, Reader, make
@@ -208,6 +210,18 @@ def test_without_validation_the_training_loss_is_drawn(torn: Made, whole: Made):
 
     assert "train loss" in axis(torn)
     assert "validation mse" in axis(whole)
+
+
+def test_one_point_of_validation_is_no_curve_so_the_training_loss_is_drawn(tmp_path: Path):
+    plan = write_study(tmp_path, tasks=("adding",))
+    folder = plan.parents[2] / "quick" / "adding"
+    for cell, expected in read_json(plan)["cells"].items():
+        path = folder / cell.partition("/")[2] / "history.parquet"
+        history = read_parquet(path)
+        early = (history["split"] == "validation") & (history["step"] < history["step"].max())
+        write_parquet(path, history[~early], expected["train"])
+    page = make(plan).page
+    assert "train loss" in (page.parent / "figures" / "curves_adding.svg").read_text("utf-8")
 
 
 def test_one_seed_has_no_interval_and_no_winner(tmp_path: Path):

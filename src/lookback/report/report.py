@@ -127,15 +127,16 @@ def theory_section(material: Material, page: Page) -> Section | None:
 
 
 def curve_section(material: Material, page: Page) -> Section:
-    """The learning curves of each task on validation; without one, the training loss."""
+    """The learning curves of each task on validation; where that is none, the training loss."""
     history = material.history.merge(material.results[["task", "model", "metric", "baseline"]])
     on_validation = history[history["split"] == "validation"]
     loss = material.history[material.history["metric"] == "loss"]
     figures = []
     for task in material.history["task"].unique():
         own = on_validation[on_validation["task"] == task]
-        if own.empty:
-            own = loss[(loss["task"] == task) & (loss["split"] == "train")]
+        if own["step"].nunique() < 2:  # a point is no curve
+            training = loss[(loss["task"] == task) & (loss["split"] == "train")]
+            own = max(own, training, key=lambda frame: frame["step"].nunique())
         label = f"Learning curves on {task}"
         figures.append(page.figure(f"curves_{task}", label, curves.draw(own)))
     return Section("Learning curves", caption(curves), figures)
