@@ -1,7 +1,7 @@
 """Learning curves: the metric on the validation split by optimiser step.
 
-Where validation was scored fewer than twice, the training loss. Line: mean over seeds. Band:
-smallest to largest seed. Dashed: the trivial baseline.
+Where validation was scored fewer than twice, the training loss. Line: mean over seeds.
+Band: smallest to largest seed. Dashed: the trivial baseline.
 """
 
 import pandas as pd
