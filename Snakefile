@@ -36,13 +36,11 @@ onstart:
 
 
 onsuccess:
-    name_the_runs()
     end_of_study()
 
 
 onerror:
     write_what_there_is()
-    name_the_runs()
     end_of_study()
 
 

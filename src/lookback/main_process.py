@@ -57,7 +57,6 @@ class Session:
         self.index = index
         self.code = code
         self.started = time.monotonic()
-        self._began = time.time()
         self._lock: TextIO | None = None  # held until the process ends
         self._server: subprocess.Popen[bytes] | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="lookback-", dir=_short_folder())
@@ -79,10 +78,6 @@ class Session:
             env={**os.environ, "PYTHONPATH": self.code},
         )
         os.environ[worker.SOCKET] = str(self.address)
-
-    def began_before(self, path: str) -> bool:
-        """Whether a file was written since this run of Snakemake began."""
-        return Path(path).stat().st_mtime >= self._began
 
     def end(self, log: Any) -> None:
         """Stop the worker and say what the run cost, by stage."""

@@ -359,7 +359,7 @@ def test_a_server_that_cannot_be_reached_fails_the_tracking_alone(fresh):
     assert re.search(r"FAILED track: .*127\.0\.0\.1:9", said)
     assert said.count("FAILED") == 1
     assert (fresh.study / "report/index.html").exists()
-    assert fresh.planned() == {"track"}
+    assert fresh.planned() == {"track", "report"}
 
 
 @pytest.mark.parametrize(

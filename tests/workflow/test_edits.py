@@ -68,7 +68,7 @@ tune: {recipe.clip: [1e-3, 1.0], budget: {steps: 2}}
 """
 BASE, TUNED = "unedited", "unedited, under equal conditions"
 SAID = ("needless", "tuned")  # keys of an edit that are no files
-WHOLE_STUDY = {"summarise", "report", "track"}
+WHOLE_STUDY = {"summarise", "draw", "track", "report"}
 
 
 @dataclass(frozen=True)
@@ -246,4 +246,4 @@ def test_snakemake_trains_for_a_seed_more_and_measures_for_an_explainer_more(fin
 
 def test_snakemake_reports_and_tracks_after_an_edit_of_the_template(finished):
     edit(finished.root, files_of("the template"))
-    assert finished.planned() == {"report", "track"}
+    assert finished.planned() == {"draw", "track", "report"}

@@ -132,7 +132,7 @@ def soak_one(root: Path, draw: random.Random, kills: int) -> list[str]:
             project.edit(EDIT[0], *EDIT[:0:-1])
         project.run()
         assert project.contents() == wanted
-    assert project.planned() == set()
+    assert project.planned() == set(), project.run("-n")
     return hits
 
 

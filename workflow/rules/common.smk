@@ -17,6 +17,8 @@ NAME = INDEX["study"]["name"]
 STUDY = f"results/{NAME}"
 CELLS = INDEX["cells"]
 URI = INDEX["uri"]
+REPORT = f"{STUDY}/report/index.html"
+DRAFT = f"{STUDY}/report/.drawn.html"
 RECEIPT = f"{STUDY}/tracked/{INDEX['receipt']}.json"
 # -P keeps the working directory out of the path: jobs import the copy of the code, nothing else.
 LOOKBACK = f"{quote(sys.executable)} -P -m lookback"
@@ -28,8 +30,9 @@ localrules:
     download,
     prepare,
     summarise,
-    report,
+    draw,
     track,
+    report,
 
 
 wildcard_constraints:
@@ -76,42 +79,33 @@ def every_file_of_the_study():
         for option in stages[stage]
     ]
     trained = [f"{STUDY}/{name}/metrics.json" for name in CELLS]
-    return [*trained, *measured, f"{STUDY}/report/index.html", RECEIPT]
+    return [*trained, *measured, RECEIPT, REPORT]
 
 
 def write_what_there_is():
     """The report and the tracking of what is there, with the holes named: after a failed job."""
-    commands = [
-        f"summarise plan={INDEX['summarise']['plan']} out={STUDY}/summary",
-        f"report plan={INDEX['report']['plan']} summary={STUDY}/summary out={STUDY}/report/index.html",
-        f"track plan={INDEX['track']['plan']} {quote(f'uri={URI}')} out={RECEIPT}",
-    ]
-    for command in commands:
-        log = f"{STUDY}/log/{command.split()[0]}.log"
+    drawn = f"report plan={INDEX['report']['plan']} summary={STUDY}/summary"
+    for rule, command in (
+        (
+            "summarise",
+            f"summarise plan={INDEX['summarise']['plan']} out={STUDY}/summary",
+        ),
+        ("draw", f"{drawn} out={DRAFT}"),
+        (
+            "track",
+            f"track plan={INDEX['track']['plan']} {quote(f'uri={URI}')} out={RECEIPT}",
+        ),
+        ("report", f"{drawn} out={REPORT}"),
+    ):
+        log = f"{STUDY}/log/{rule}.log"
         shell(f"mkdir -p {STUDY}/log && {LOOKBACK} {command} > {log} 2>&1 || true")
-
-
-def name_the_runs():
-    """Make the report again once it can name each cell's run in MLflow, without a newer time.
-
-    Tracking reads the report's figures, so it comes after; a newer report would be tracked again.
-    """
-    page = Path(f"{STUDY}/report/index.html")
-    if Path(RECEIPT).exists() and SESSION.began_before(RECEIPT):
-        times = page.stat()
-        shell(
-            f"{LOOKBACK} report plan={INDEX['report']['plan']} summary={STUDY}/summary out={page} "
-            f">> {STUDY}/log/report.log 2>&1 || true"
-        )
-        os.utime(page, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
 def end_of_study():
     """Stop the worker; say where the results are and what they cost."""
     SESSION.end(print_line)
-    page = Path(f"{STUDY}/report/index.html")
-    if page.exists():
-        print_line(f"report     {page}")
+    if Path(REPORT).exists():
+        print_line(f"report     {REPORT}")
         shown = URI if URI.startswith("http") and "@" not in URI else "make ui"
         print_line(f"MLflow UI  {shown}")
 

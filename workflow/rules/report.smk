@@ -1,4 +1,4 @@
-# Tables over cells, one report, and MLflow. They read what is there and name what is missing.
+# Tables over cells, MLflow, and one report. They read what is there and name what is missing.
 rule summarise:
     input:
         plan=plan_of("summarise"),
@@ -16,14 +16,15 @@ rule summarise:
         "{LOOKBACK} summarise plan={input.plan:q} out={output:q} > {log:q} 2>&1"
 
 
-rule report:
+# Tracking takes the report's figures, and the report names tracking's runs: so it is made twice.
+rule draw:
     input:
         plan=plan_of("report"),
         summary=f"{STUDY}/summary",
     output:
-        f"{STUDY}/report/index.html",
+        DRAFT,
     log:
-        f"{STUDY}/log/report.log",
+        f"{STUDY}/log/draw.log",
     shell:
         "{LOOKBACK} report plan={input.plan:q} summary={input.summary:q} out={output:q} > {log:q} 2>&1"
 
@@ -31,10 +32,23 @@ rule report:
 rule track:
     input:
         plan=plan_of("track"),
-        report=f"{STUDY}/report/index.html",
+        drawn=DRAFT,
     output:
         RECEIPT,
     log:
         f"{STUDY}/log/track.log",
     shell:
         "{LOOKBACK} track plan={input.plan:q} uri={URI:q} out={output:q} > {log:q} 2>&1"
+
+
+rule report:
+    input:
+        plan=plan_of("report"),
+        summary=f"{STUDY}/summary",
+        receipt=RECEIPT,
+    output:
+        REPORT,
+    log:
+        f"{STUDY}/log/report.log",
+    shell:
+        "{LOOKBACK} report plan={input.plan:q} summary={input.summary:q} out={output:q} > {log:q} 2>&1"

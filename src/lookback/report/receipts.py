@@ -1,6 +1,7 @@
 """Where the study's runs are in MLflow: read from the receipts that tracking left.
 
-The report is made before tracking, so the runs stand in it from the next time on.
+The report that rule `draw` makes is older than tracking, which takes its figures; the one that rule
+`report` makes names the runs.
 """
 
 from collections.abc import Mapping
