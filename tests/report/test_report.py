@@ -232,6 +232,16 @@ def test_one_seed_has_no_interval_and_no_winner(tmp_path: Path):
     assert "of one seed: no interval" in made.text
 
 
+def test_of_five_seeds_the_interquartile_mean_is_shown_with_its_interval(tmp_path: Path):
+    made = make(write_study(tmp_path, tasks=("digits_rows",), seeds=tuple(range(5))))
+    place = made.table("seeds")[0].index("interquartile mean")
+    full = made.csv("results_digits_rows").set_index("model").loc["gru"]
+    shown = next(row for row in made.table("seeds") if row[0].startswith("gru"))[place]
+    # Seeds 0.97, 0.9725, 0.965, 0.97, 0.9725, the least and the greatest left out.
+    assert shown == f"0.9708 | {full['iqm_low']:.4f} to {full['iqm_high']:.4f}"
+    assert "interquartile mean" not in make(write_study(tmp_path / "three")).text.lower()
+
+
 def test_a_study_of_which_nothing_is_there_still_has_a_report(tmp_path: Path):
     plan = write_study(tmp_path)
     shutil.rmtree(tmp_path / "results" / "quick")

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from lookback.summarise import bootstrap
-from lookback.summarise.bootstrap import hierarchical, interquartile_mean, resampled
+from lookback.summarise.bootstrap import hierarchical, interquartile_mean, mean, resampled
 
 
 def simulated(generator: np.random.Generator, seeds: int, sequences: int) -> np.ndarray:
@@ -25,7 +25,7 @@ def test_the_interval_holds_the_truth_in_19_of_20_studies_where_sequences_as_run
     generator, studies, held, flat = np.random.default_rng(0), 200, 0, 0
     for _ in range(studies):
         values = simulated(generator, 15, 40)
-        found = hierarchical(values.ravel(), *indices(15, 40))
+        [found] = hierarchical(values.ravel(), *indices(15, 40), mean)
         held += found.low < 0 < found.high
         everything = values.ravel()
         drawn = everything[generator.integers(values.size, size=(200, values.size))].mean(axis=1)
@@ -84,18 +84,20 @@ def test_the_interquartile_mean_is_scipys_trimmed_by_a_quarter(count):
 
 def test_of_interquartile_means_the_interval_shrugs_off_one_lucky_seed():
     values = np.repeat([0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 9.0], 5)
-    found = hierarchical(values, *indices(8, 5), statistic=interquartile_mean)
-    assert found.mean == pytest.approx(0.1)
-    assert hierarchical(values, *indices(8, 5)).mean > 1
+    middle, whole = hierarchical(values, *indices(8, 5), interquartile_mean, mean)
+    assert middle.mean == pytest.approx(0.1)
+    assert middle.low == pytest.approx(0.1)
+    assert whole.mean > 1
 
 
 def test_the_interval_is_the_same_at_every_call():
     values = simulated(np.random.default_rng(3), 3, 5).ravel()
-    assert hierarchical(values, *indices(3, 5)) == hierarchical(values, *indices(3, 5))
+    first, again = (hierarchical(values, *indices(3, 5), mean) for _ in range(2))
+    assert first == again
 
 
 def test_one_seed_has_a_mean_but_no_interval():
-    found = hierarchical([0.25, 0.75], [0, 0], [0, 1])
+    [found] = hierarchical([0.25, 0.75], [0, 0], [0, 1], mean)
     assert found.mean == 0.5
     assert math.isnan(found.low)
     assert math.isnan(found.high)
@@ -103,5 +105,6 @@ def test_one_seed_has_a_mean_but_no_interval():
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_what_is_not_finite_has_no_mean(value):
-    assert all(map(math.isnan, hierarchical([0.5, value], [0, 1], [0, 0])))
-    assert all(map(math.isnan, hierarchical([], [], [])))
+    for nothing in (([0.5, value], [0, 1], [0, 0]), ([], [], [])):
+        [found] = hierarchical(*nothing, mean)
+        assert all(map(math.isnan, found))

@@ -6,14 +6,15 @@ import pandas as pd
 import pytest
 
 from lookback.files import read_json, write_json
+from lookback.lineage import plans_of
 from lookback.summarise import summarise
 from lookback.summarise.card import CARD
-from lookback.tables import read_parquet
-from tests.fake_study import VALUES, lose_seed, write_study
+from lookback.tables import read_parquet, write_parquet
+from tests.fake_study import MODELS, VALUES, lose_seed, write_study
 
 COLUMNS = {
-    "results": "task model metric better mean low high seeds parameters hidden_size baseline "
-    "baseline_name chance optimum best reason",
+    "results": "task model metric better mean low high iqm iqm_low iqm_high seeds parameters "
+    "hidden_size baseline baseline_name chance optimum best reason",
     "runs": "task model seed metric value",
     "history": "task model seed step split metric value",
     "scores": "task model explainer score mean low high chance seeds reason",
@@ -56,6 +57,32 @@ def test_the_mean_is_over_the_seeds_and_the_best_is_clear_of_all(plan: Path):
     assert list(results.index[results["best"]]) == ["gru"]
     assert set(results["baseline"]) == {1 / 6}
     assert set(results["optimum"]) == {0.0}
+
+
+def test_an_interval_is_over_test_sequences_too(tmp_path: Path):
+    """Of seeds that are equally good, what is left is the spread of a mean of all their answers."""
+    share, answers = 0.75, 400
+    plan = write_study(tmp_path, ("digits_rows",))
+    own = plan.parents[2] / "quick" / "digits_rows" / "gru" / "predictions.parquet"
+    frame = read_parquet(own)
+    alike = frame["sequence"] < share * answers
+    write_parquet(own, frame.assign(prediction=np.where(alike, 3, 5)), plans_of(own))
+    row = summary(plan)["results"].set_index("model").loc["gru"]
+    spread = 1.96 * np.sqrt(share * (1 - share) / answers / 3)
+    assert [row["low"], row["high"]] == pytest.approx([share - spread, share + spread], abs=0.006)
+
+
+def test_the_interquartile_mean_leaves_out_the_worst_and_the_best_of_five_seeds(
+    tmp_path: Path, monkeypatch
+):
+    values = (0.25, 0.75, 0.5, 1.0, 0.5)
+    for model in MODELS:
+        monkeypatch.setitem(VALUES["digits_rows"], model, values)
+    plan = write_study(tmp_path, ("digits_rows",), tuple(range(5)))
+    row = summary(plan)["results"].set_index("model").loc["gru"]
+    assert row["mean"] == pytest.approx(0.6)
+    assert row["iqm"] == pytest.approx((0.5 + 0.5 + 0.75) / 3)
+    assert row["iqm_low"] < row["iqm"] < row["iqm_high"]
 
 
 def test_a_complete_study_misses_only_what_does_not_apply(plan: Path):

@@ -70,6 +70,7 @@ def results_table(material: Material, task: str, receipts: Sequence[Receipt]) ->
         "model",
         f"{own['metric'].max() or 'metric'} (test)",
         "95 % interval",
+        *(["interquartile mean"] if _has_middle(material) else []),
         "seeds",
         "parameters",
         "hidden size",
@@ -141,6 +142,7 @@ def _result(row: dict[Any, Any], material: Material, receipts: Sequence[Receipt]
         f"{row['model']} ★" if row["best"] else row["model"],
         mean,
         interval(row["low"], row["high"], row["metric"]),
+        *([_middle(row)] if _has_middle(material) else []),
         over_seeds(row["seeds"], material),
         f"{row['parameters']:,}",
         NONE if pd.isna(row["hidden_size"]) else f"{row['hidden_size']:.0f}",
@@ -150,15 +152,28 @@ def _result(row: dict[Any, Any], material: Material, receipts: Sequence[Receipt]
     return Row([*cells, *links], "best" if row["best"] else "")
 
 
+def _has_middle(material: Material) -> bool:
+    """Whether an interquartile mean leaves any seed out: of fewer than four it is the mean."""
+    return len(material.study["seeds"]) >= 4
+
+
+def _middle(row: Mapping[Any, Any]) -> str:
+    bounds = interval(row["iqm_low"], row["iqm_high"], row["metric"])
+    return Markup("{}<small>{}</small>").format(number(row["iqm"], row["metric"]), bounds)
+
+
 def _notes(material: Material, receipts: Sequence[Receipt]) -> list[str]:
     said, seeds = material.sizes, len(material.study["seeds"])
     if seeds == 1:
         said += " One seed: no interval, and so no winner."
     else:
-        said += " ★: the bootstrap interval over seeds overlaps no other model's."
+        said += " ★: the interval overlaps no other model's. Intervals: bootstrap over seeds,"
+        said += " and over test sequences within them."
         said += many_comparisons(len(material.study["models"]), len(material.study["tasks"]))
     if seeds in (2, 3):
-        said += f" Of {seeds} seeds the interval is the range."
+        said += f" Of {seeds} seeds that is about their range."
+    if _has_middle(material):
+        said += " Interquartile mean: a quarter of the seeds, rounded down, left out at each end."
     return [said, *(f"MLflow runs in {receipt.uri}." for receipt in receipts)]
 
 

@@ -52,22 +52,24 @@ def hierarchical(
     values: ArrayLike,
     seeds: ArrayLike,
     sequences: ArrayLike,
-    statistic: Callable[[Numbers], Numbers] = mean,
-) -> Interval:
-    """`statistic` over the seeds' means and its 95 % interval, the same at every call.
+    *statistics: Callable[[Numbers], Numbers],
+) -> list[Interval]:
+    """Each of `statistics` over the seeds' means and its 95 % interval, the same at every call.
 
-    One value an answer, with its seed and its sequence. `statistic` takes the means (…, seed);
-    `interquartile_mean` is another. Bounds are NaN where there is one seed: the sequences say
-    nothing of the spread over seeds. All is NaN where a value is not finite, or there is none.
+    One value an answer, with its seed and its sequence. A statistic takes the means (…, seed):
+    `mean`, `interquartile_mean`. Bounds are NaN where there is one seed: the sequences say nothing
+    of the spread over seeds. All is NaN where a value is not finite, or there is none.
     """
     sample = np.asarray(values, dtype=np.float64)
     if sample.size == 0 or not np.isfinite(sample).all():
-        return Interval(math.nan, math.nan, math.nan)
-    found, drawn = resampled(sample, seeds, sequences, np.zeros(sample.size, dtype=np.int64))
-    low, high = percentiles(statistic(drawn.sums[..., 0] / drawn.counts[..., 0]))
-    if found.sums.shape[0] == 1:
-        low = high = math.nan
-    return Interval(float(statistic(found.sums[:, 0] / found.counts[:, 0])), low, high)
+        return [Interval(math.nan, math.nan, math.nan)] * len(statistics)
+    there, drawn = resampled(sample, seeds, sequences, np.zeros(sample.size, dtype=np.int64))
+    means, draws = there.sums[:, 0] / there.counts[:, 0], drawn.sums[..., 0] / drawn.counts[..., 0]
+    found = []
+    for statistic in statistics:
+        bounds = percentiles(statistic(draws)) if len(means) > 1 else (math.nan, math.nan)
+        found.append(Interval(float(statistic(means)), *bounds))
+    return found
 
 
 def percentiles(draws: Numbers) -> tuple[float, float]:

@@ -6,12 +6,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from lookback.files import read_json
 from lookback.summarise.present import NOT_THERE, lack
 from lookback.tables import read_parquet
 from lookback.training.store import TUNED
+
+PREDICTIONS = "predictions.parquet"
 
 Row = dict[str, Any]
 
@@ -44,7 +47,7 @@ class Cell:
         tuned = self.expected.get("tune")
         if tuned and self.lack(TUNED, tuned, "log/tune.log"):
             return "its tuning is missing"
-        files = ("metrics.json", "history.parquet")
+        files = ("metrics.json", "history.parquet", PREDICTIONS)
         reasons = (self.lack(path, self.expected["train"], "log/train.log") for path in files)
         return next((reason for reason in reasons if reason), "")
 
@@ -64,6 +67,14 @@ class Cell:
         asked = frame[frame["seed"].isin(self.seeds)]
         rest = [column for column in asked if column not in self.name]
         return asked.assign(**self.name)[[*self.name, *rest]]
+
+    def answers(self, metric: str) -> pd.DataFrame:
+        """One row an answer to the test split: seed, sequence, and what it adds to the metric."""
+        frame = self.own(read_parquet(self.folder / PREDICTIONS))
+        target, given = frame.filter(like="target"), frame.filter(like="prediction")
+        apart = target.to_numpy(np.float64) - given.to_numpy(np.float64)
+        value = (apart == 0) if metric == "accuracy" else apart**2
+        return frame[["seed", "sequence"]].assign(value=value.mean(axis=1))
 
     def measured(self, stage: str, name: str, path: str) -> tuple[pd.DataFrame | None, list[Hole]]:
         """What probe or explainer `name` left at `path`, and what is missing of it."""

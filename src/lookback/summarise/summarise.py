@@ -10,9 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from lookback.files import read_json
+from lookback.summarise.bootstrap import hierarchical, interquartile_mean, mean
 from lookback.summarise.card import FIGURES, memory_card
 from lookback.summarise.cells import Cell, Hole, Row, cells_of
 from lookback.summarise.intervals import Better, Interval, interval, winner
@@ -29,6 +31,7 @@ RESULTS: Columns = (
     CELL
     | {"metric": "str", "better": "str"}
     | SPREAD
+    | {"iqm": "float64", "iqm_low": "float64", "iqm_high": "float64"}
     | {"seeds": "int64", "parameters": "Int64", "hidden_size": "Int64"}
     | {"baseline": "float64", "baseline_name": "str", "chance": "float64", "optimum": "float64"}
     | {"best": "bool", "reason": "str"}
@@ -102,7 +105,8 @@ def mark_best(rows: list[Row], seeds: int) -> None:
 def result(cell: Cell) -> tuple[Row, list[Hole]]:
     """The cell's row of `results`, and what of its training is missing."""
     facts, holes = task_facts(cell)
-    unknown = {"mean": math.nan, "low": math.nan, "high": math.nan, "seeds": 0}
+    unknown = dict.fromkeys(("mean", "low", "high", "iqm", "iqm_low", "iqm_high"), math.nan)
+    unknown |= {"seeds": 0}
     size = {"parameters": None, "hidden_size": None}
     row = cell.name | facts | unknown | size | {"best": False, "reason": cell.untrained}
     if cell.untrained:
@@ -112,9 +116,18 @@ def result(cell: Cell) -> tuple[Row, list[Hole]]:
     values = {seed: float(each[f"test/{metrics['metric']}"]) for seed, each in scored.items()}
     holes += [Hole(f"train seed {seed}", why) for seed, why in cell.absent(values).items()]
     row |= {"metric": metrics["metric"], "better": better_of(metrics["metric"])}
-    row |= interval(list(values.values()))._asdict()
+    row |= spread(list(values.values()), cell.answers(metrics["metric"]))
     size = {"parameters": metrics["parameters"], "hidden_size": metrics.get("hidden_size")}
     return row | {"seeds": len(values), **size}, holes
+
+
+def spread(values: list[float], answers: pd.DataFrame) -> Row:
+    """Mean and interquartile mean of one value a seed; how sure, by `answers`: bootstrap.py."""
+    value, seed, sequence = (answers[name] for name in ("value", "seed", "sequence"))
+    whole, middle = hierarchical(value, seed, sequence, mean, interquartile_mean)
+    row = {"mean": float(np.mean(values)), "low": whole.low, "high": whole.high}
+    middling = float(interquartile_mean(values))
+    return row | {"iqm": middling, "iqm_low": middle.low, "iqm_high": middle.high}
 
 
 def task_facts(cell: Cell) -> tuple[Row, list[Hole]]:
