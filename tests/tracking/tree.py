@@ -130,6 +130,9 @@ class Study:
         ]
         columns = ["seed", "step", "split", "metric", "value"]
         write_parquet(cell / "history.parquet", pd.DataFrame(history, columns=columns), plans)
+        answers = [(seed, sequence, 0, sequence % 2) for seed in seeds for sequence in range(4)]
+        columns = ["seed", "sequence", "target", "prediction"]
+        write_parquet(cell / "predictions.parquet", pd.DataFrame(answers, columns=columns), plans)
         fading = pd.DataFrame({"seed": seeds, "distance": 1, "log_norm": -0.5})
         write_parquet(cell / "probe" / "fading.parquet", fading, {**plans, "probe": "f" * 16})
 
