@@ -2,15 +2,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite store without runs, made once: its migrations take a second."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    SqlAlchemyStore(f"sqlite:///{path}", "mlartifacts").engine.dispose()
-    return path
 
 
 @pytest.fixture(autouse=True)

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,9 @@ def finished(finished_once: Project, tmp_path: Path) -> Project:
 
 
 @pytest.fixture
-def fresh(tmp_path: Path) -> Project:
-    """A project that nothing was run in."""
-    return Project.at(tmp_path / "project")
+def fresh(tmp_path: Path, empty_store: Path) -> Project:
+    """A project that nothing was run in, but for an MLflow store without runs."""
+    project = Project.at(tmp_path / "project")
+    (project.root / "results").mkdir()
+    shutil.copyfile(empty_store, project.root / "results" / "mlflow.db")
+    return project

@@ -13,11 +13,12 @@ from lookback.report.tables import above_chance, interval, lost_seeds, number, o
 
 @dataclass(frozen=True)
 class Answer:
-    """What was found on one task: a verdict in a few words, and what stands behind it."""
+    """What was found on one task: a verdict in a few words, what stands behind it, and the rest."""
 
     task: str
     verdict: str
     sentences: list[str]
+    more: list[str]  # what the probes after the study's first one found
 
 
 def answers(material: Material) -> Iterator[Answer]:
@@ -30,14 +31,15 @@ def answers(material: Material) -> Iterator[Answer]:
         every = len(material.study["models"])
         if absent := every - len(there):
             verdict += f" ({absent} of {every} models missing)"
+        first, *more = [*findings(material, task)] or [""]
         sentences = [
             reason,
             *lost_seeds(material, task),
             *at_baseline(there, unskilled),
-            *findings(material, task),
+            first,
             *best_explainers(material, task),
         ]
-        yield Answer(task, verdict, sentences)
+        yield Answer(task, verdict, [sentence for sentence in sentences if sentence], more)
 
 
 def compare(there: pd.DataFrame, material: Material) -> tuple[str, str]:
