@@ -19,7 +19,7 @@ from lookback.training.evaluate import scores_of
 from lookback.training.run import Run
 from lookback.training.skill import skill_of
 
-BASELINE_STEPS = 1_000_000  # of a split that the baseline is fitted or judged on: generated only
+BASELINE_STEPS = 200_000  # of a split that the baseline is fitted or judged on: generated only
 
 
 class LengthGeneralisation:
