@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -144,6 +144,7 @@ class RecurrentEncoder(SequenceModel):
     layers: int
     state_size: int  # S, the width of the whole state, all layers of it
     bidirectional: bool = False
+    keeping: ClassVar[str | None] = None  # the gate whose value is the share of its state kept
     truncates: bool = False  # whether `outputs` heeds `truncate`
     truncate: int | None = None  # steps after which training cuts the state from its past
 
@@ -165,6 +166,22 @@ class RecurrentEncoder(SequenceModel):
     @abstractmethod
     def initial_state(self, batch: int) -> Float[Tensor, "batch state"]:
         """The state before the first step (B, S)."""
+
+    def log_kept(
+        self, gate: str, values: Float[Tensor, "*shape"]
+    ) -> Float[Tensor, "*shape"] | None:
+        """The logarithm of the share of its state that a unit keeps, by a gate of these `values`.
+
+        None of a gate that has no say in it.
+        """
+        return values.log() if gate == self.keeping else None
+
+    def log_decays(self) -> list[Float[Tensor, " unit"]]:
+        """By layer, the logarithm of the share that a unit keeps at every step, whatever it reads.
+
+        Empty where that hangs on a gate, or on nothing.
+        """
+        return []
 
     def forward(
         self,

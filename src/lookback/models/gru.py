@@ -27,6 +27,8 @@ from lookback.models.recurrent import Gates, Parts, RecurrentModel
 class GRU(RecurrentModel):
     """State «hidden»; gates «reset», «update» and «candidate»."""
 
+    keeping = "update"
+
     def __init__(
         self,
         features: int,

@@ -135,6 +135,10 @@ class LRU(RecurrentEncoder):
                 z = block.added(z, u, torch.cat([states[name] for name in mine], dim=-1))
             return Trace(at_queries(z, query), states, path=path)
 
+    def log_decays(self) -> list[Float[Tensor, " unit"]]:
+        """Of each mode ln |Λ|; not by way of |Λ|, which may round to 1."""
+        return [-block.nu_log.detach().exp() for block in self._each()]
+
     def initialise(self, initialisation: Initialisation) -> None:
         """Λ, B, C, D and γ as in the paper; W_e, W_1 and W_2 as `input` says, their biases zero.
 

@@ -26,6 +26,7 @@ class LSTM(RecurrentModel):
 
     parts = ("hidden", "cell")
 
+    keeping = "forget"
     fused = KERNEL
 
     def __init__(

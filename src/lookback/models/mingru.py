@@ -28,6 +28,12 @@ class MinGRU(MinimalModel):
         z, h = torch.sigmoid(k), positive(candidate)
         return 1 - z, z * h, {"update": z, "candidate": h}
 
+    def log_kept(
+        self, gate: str, values: Float[Tensor, "*shape"]
+    ) -> Float[Tensor, "*shape"] | None:
+        """Of 1 - z: this update gate is the share of the new."""
+        return torch.log1p(-values) if gate == "update" else None
+
     @torch.no_grad()
     def initialise(self, initialisation: Initialisation) -> None:
         """As every minimal model; then, by `chrono`, b_z."""

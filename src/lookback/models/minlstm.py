@@ -23,6 +23,7 @@ class MinLSTM(MinimalModel):
     """State «hidden»; gates «forget» and «input», f' and i' that sum to 1, and «candidate»."""
 
     gates = ("forget", "input", "candidate")
+    keeping = "forget"
 
     def cell(self, *blocks: Float[Tensor, "*shape hidden"]) -> Opened:
         """f', i' ⊙ h̃, and the gates; f' = σ(log f - log i), so that no quotient is 0 / 0."""

@@ -3,28 +3,27 @@
 A state behind a gate alone, s_t = f_t s_{t-1} + …, keeps Π f_t = e^(-n/τ) of itself over n steps,
 so the mean ⟨⟩, over steps and sequences, is that of the logarithm.
 
-f_t is f of an LSTM and f' of a minLSTM («forget»), z of a GRU and 1 - z of a minGRU («update»),
-|Λ| of an LRU («eigenvalue»), which no input changes. Tallec & Ollivier 2018, "Can recurrent neural
-networks warp time?", whose `chrono` initialisation aims at τ spread up to T, the task's length.
+Which gate that is, each model says (`log_kept`): f of an LSTM, z of a GRU, 1 - z of a minGRU. |Λ|
+of an LRU («eigenvalue») is no gate, since no input changes it (`log_decays`). Tallec & Ollivier
+2018, "Can recurrent neural networks warp time?", whose `chrono` initialisation aims at τ spread up
+to T, the task's length.
 
 A gate is saturated to the left below 0.1, to the right above 0.9: Karpathy, Johnson & Fei-Fei 2015,
 "Visualizing and understanding recurrent networks", section 4.2.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
 import pandas as pd
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from lookback.applies import DoesNotApply
 from lookback.data.batch import SequenceDataset
-from lookback.models.gru import GRU
-from lookback.models.lru import LRU, LRUBlock
-from lookback.models.mingru import MinGRU
+from lookback.models.base import RecurrentEncoder
 from lookback.models.network import Network
 from lookback.probes.precision import in_float64
 from lookback.probes.settings import require_positive
@@ -53,19 +52,22 @@ class GateTimescales:
         network = deepcopy(run.model).double()
         encoder = network.encoder
         inner = getattr(encoder, "encoder", encoder)  # what attention looks back over
-        if isinstance(inner, LRU):
-            return _of_eigenvalues(inner)
-        sums = self._summed(network, run.task().dataset("test"))
+        if not isinstance(inner, RecurrentEncoder):
+            raise DoesNotApply(f"a {type(inner).__name__} has no gates")
+        if decays := inner.log_decays():
+            return _of_eigenvalues(decays)
+        sums = self._summed(network, inner, run.task().dataset("test"))
         if not sums:
             raise DoesNotApply(f"a {type(inner).__name__} has no gates")
         chrono = run.config["recipe"]["initialisation"]["forget_bias"] == "chrono"
         aimed = float(run.facts.length) if chrono else torch.nan
         return pd.concat(
-            [_rows(name, of_gate, inner, aimed) for name, of_gate in sums.items()],
-            ignore_index=True,
+            [_rows(name, of_gate, aimed) for name, of_gate in sums.items()], ignore_index=True
         )
 
-    def _summed(self, network: Network, dataset: SequenceDataset) -> dict[str, "Sums"]:
+    def _summed(
+        self, network: Network, encoder: RecurrentEncoder, dataset: SequenceDataset
+    ) -> dict[str, "Sums"]:
         end, whole = min(self.sequences, len(dataset)), dict[str, Sums]()
         size = max(1, STEPS_AT_ONCE // dataset.inputs.shape[1])
         for start in range(0, end, size):
@@ -74,7 +76,8 @@ class GateTimescales:
             _, trace = network.trace(inputs, batch.lengths, batch.query)
             there = torch.arange(inputs.shape[1]) < batch.lengths.unsqueeze(1)
             for name, values in _sigmoids(trace.gates):
-                of_batch = Sums.of(values[there])
+                gate = values[there]
+                of_batch = Sums.of(gate, encoder.log_kept(_kind(name), gate))
                 whole[name] = whole[name] + of_batch if name in whole else of_batch
         return whole
 
@@ -84,35 +87,36 @@ class Sums:
     """Of one gate over steps, unit by unit."""
 
     steps: int
-    kept: Float[Tensor, " unit"]  # of ln f
-    renewed: Float[Tensor, " unit"]  # of ln (1 - f)
+    kept: Float[Tensor, " unit"]  # of ln f; NaN of a gate that does not keep the state
     left: Float[Tensor, " unit"]  # of steps below LEFT
     right: Float[Tensor, " unit"]  # of steps above RIGHT
 
     @classmethod
-    def of(cls, gate: Float[Tensor, "step unit"]) -> "Sums":
+    def of(
+        cls, gate: Float[Tensor, "step unit"], log_kept: Float[Tensor, "step unit"] | None
+    ) -> "Sums":
         """The sums over the steps of a gate."""
-        return cls(
-            len(gate),
-            gate.log().sum(dim=0),
-            torch.log1p(-gate).sum(dim=0),
-            (gate < LEFT).sum(dim=0).double(),
-            (gate > RIGHT).sum(dim=0).double(),
-        )
+        left, right = (gate < LEFT).sum(dim=0).double(), (gate > RIGHT).sum(dim=0).double()
+        kept = torch.full_like(left, torch.nan) if log_kept is None else log_kept.sum(dim=0)
+        return cls(len(gate), kept, left, right)
 
     def __add__(self, more: "Sums") -> "Sums":
         return Sums(
             self.steps + more.steps,
             self.kept + more.kept,
-            self.renewed + more.renewed,
             self.left + more.left,
             self.right + more.right,
         )
 
 
+def _kind(name: str) -> str:
+    """A gate's own name, whatever its layer and direction."""
+    return name.split("/")[0].removesuffix("_reverse")
+
+
 def _sigmoids(gates: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     for name, values in gates.items():
-        if name.split("/")[0].removesuffix("_reverse") in GATES:
+        if _kind(name) in GATES:
             yield name, values
 
 
@@ -121,11 +125,10 @@ def timescale(log_kept: Float[Tensor, " unit"]) -> Float[Tensor, " unit"]:
     return 1 / log_kept.abs()  # no logarithm of a gate is above 0
 
 
-def _rows(name: str, sums: Sums, encoder: nn.Module, aimed: float) -> pd.DataFrame:
+def _rows(name: str, sums: Sums, aimed: float) -> pd.DataFrame:
     """The rows of one gate of one layer."""
     gate, layer = name.split("/")
-    logs = _log_kept(gate.removesuffix("_reverse"), sums, encoder)
-    kept = torch.full_like(sums.left, torch.nan) if logs is None else timescale(logs / sums.steps)
+    kept = timescale(sums.kept / sums.steps)
     return pd.DataFrame(
         {
             "gate": gate,
@@ -134,29 +137,17 @@ def _rows(name: str, sums: Sums, encoder: nn.Module, aimed: float) -> pd.DataFra
             "timescale": kept.numpy(),
             "left_saturated": (sums.left / sums.steps).numpy(),
             "right_saturated": (sums.right / sums.steps).numpy(),
-            "aimed": torch.nan if logs is None else aimed,
+            "aimed": torch.nan if sums.kept.isnan().all() else aimed,
         }
     )
 
 
-def _log_kept(gate: str, sums: Sums, encoder: nn.Module) -> Tensor | None:
-    """The sum of ln f of the gate that keeps the state; None of another gate."""
-    if gate == "forget" or (gate == "update" and isinstance(encoder, GRU)):
-        return sums.kept
-    if gate == "update" and isinstance(encoder, MinGRU):
-        return sums.renewed
-    return None
-
-
-def _of_eigenvalues(encoder: LRU) -> pd.DataFrame:
-    """A row a mode: its |Λ| is the same at every step, and no gate."""
-    frames = []
-    for layer, block in enumerate(encoder.blocks):
-        assert isinstance(block, LRUBlock)
-        kept = timescale(-block.nu_log.detach().exp())  # ln |Λ|: |Λ| itself may round to 1
-        frames.append(
-            pd.DataFrame({"layer": layer, "unit": range(len(kept)), "timescale": kept.numpy()})
-        )
+def _of_eigenvalues(decays: Sequence[Float[Tensor, " unit"]]) -> pd.DataFrame:
+    """A row a unit: what it keeps is the same at every step, and no gate."""
+    frames = [
+        pd.DataFrame({"layer": layer, "unit": range(len(kept)), "timescale": kept.numpy()})
+        for layer, kept in enumerate(map(timescale, decays))
+    ]
     frame = pd.concat(frames, ignore_index=True)
     frame.insert(0, "gate", "eigenvalue")
     return frame.assign(left_saturated=torch.nan, right_saturated=torch.nan, aimed=torch.nan)
