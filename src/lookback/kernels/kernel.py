@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from lookback.kernels.product import padded
+
 
 @dataclass(frozen=True)
 class Product:
@@ -16,7 +18,11 @@ class Product:
 
 @dataclass(frozen=True)
 class Kernel:
-    """A cell's compiled passes. Torch's gates are numbered from 0, in its own order."""
+    """A cell's compiled passes. Torch's gates are numbered from 0, in its own order.
+
+    A group is H columns wide, H filled up to a multiple of 8; or H itself, where groups lie `dense`
+    (what one product makes all of, since the next would write over what the last left too wide).
+    """
 
     forward: Callable[..., None]
     backward: Callable[..., None]
@@ -25,3 +31,13 @@ class Kernel:
     products: tuple[Product, ...]  # of a step
     gates: tuple[str, ...] = ()  # names of the first groups, as they are kept
     keeps_cell: bool = False
+    dense: bool = False
+
+    @property
+    def groups(self) -> int:
+        """How many there are."""
+        return 1 + max(*self.of_input, *self.of_state)
+
+    def width(self, size: int) -> int:
+        """Columns from one group's start to the next one's, at H = `size`."""
+        return size if self.dense else padded(size)

@@ -34,7 +34,7 @@ class Pass:
     """What a forward pass leaves: R rows, and lines of [x, 1, h]."""
 
     kernel: Kernel
-    weights: Float[np.ndarray, "group hidden width"]  # of each group, for a whole line
+    weights: Float[np.ndarray, "wide width"]  # of all groups, for a whole line
     line: Float[np.ndarray, "time rows width"]
     gates: Float[np.ndarray, "time rows wide"]
     cells: Float[np.ndarray, "time rows hidden"]
@@ -44,7 +44,7 @@ class Pass:
     @property
     def hidden(self) -> int:
         """H, filled up."""
-        return int(self.weights.shape[1])
+        return padded(self.size)
 
     def kept(self) -> Kept:
         """The same as the kernels take it."""
@@ -64,9 +64,9 @@ class Pass:
         states = {"hidden": self.outputs()}
         if self.kernel.keeps_cell:
             states["cell"] = self._cut(self.cells[1:])
-        groups = np.split(self.gates, len(self.weights), axis=2)
-        gates = zip(self.kernel.gates, groups, strict=False)
-        return states, {name: self._cut(group) for name, group in gates}
+        starts = range(0, self.gates.shape[2], self.kernel.width(self.size))
+        gates = zip(self.kernel.gates, starts, strict=False)
+        return states, {name: self._cut(self.gates[:, :, start:]) for name, start in gates}
 
     def _cut(self, kept: Float[np.ndarray, "time rows hidden"]) -> Tensor:
         return torch.from_numpy(kept[:, : self.batch, : self.size]).transpose(0, 1)
@@ -148,9 +148,9 @@ def _forward(
     batch, steps, _ = inputs.shape
     size, rows = weights[1].shape[1], padded(batch, ROWS)
     whole = _whole(kernel, *(weight.detach().numpy() for weight in weights))
-    groups, hidden, width = whole.shape
+    (wide, width), hidden = whole.shape, padded(size)
     times = steps if keep else 1  # without a backward pass nothing but the lines is looked at again
-    gates = (times if kernel.gates else 0, rows, groups * hidden)
+    gates = (times if kernel.gates else 0, rows, wide)
     cells = (times + 1 if kernel.keeps_cell else 0, rows, hidden)
     line = room((steps + 1, rows, width))
     made = Pass(kernel, whole, line, room(gates), room(cells), batch, size)
@@ -160,15 +160,13 @@ def _forward(
         place[:] = 0
     for place, start in zip(starts, state, strict=bool(state)):
         place[:batch, :size] = start.detach().numpy()
+    group = kernel.width(size)
     packed = tuple(
         _packed(
             whole[
-                product.first : product.past,
-                :,
+                product.first * group : padded(product.past * group),
                 (0 if product.input else before - 1) : (before + size if product.state else before),
-            ]
-            .reshape((product.past - product.first) * hidden, -1)
-            .T
+            ].T
         )
         for product in kernel.products
     )
@@ -185,20 +183,18 @@ def _backward(
 ) -> tuple[Tensor | None, list[Tensor]]:
     kernel, hidden, before = made.kernel, made.hidden, made.before
     steps, rows, features = len(made.line) - 1, made.line.shape[1], before - 1
-    groups = len(made.weights)
-    to_state = made.weights[min(kernel.of_state) :, :, before:].reshape(-1, hidden)
-    to_input = np.zeros((len(kernel.of_input) * hidden, padded(features)), np.float32)
-    to_input[:, :features] = made.weights[: len(kernel.of_input), :, :features].reshape(
-        -1, features
-    )
+    wide, group, groups = len(made.weights), kernel.width(made.size), kernel.groups
+    to_state = made.weights[min(kernel.of_state) * group :, before:]
+    to_input = np.zeros((padded(len(kernel.of_input) * group), padded(features)), np.float32)
+    to_input[:, :features] = made.weights[: len(to_input), :features]
     to_state, to_input = _packed(to_state), _packed(to_input)
     inputs = room((steps if of_inputs else 0, rows, padded(features)))
     given = _flat(grad, rows)
     parts = []
 
     def through(first: int, last: int) -> None:
-        of_input = np.zeros((groups * hidden, padded(before)), np.float32)
-        of_state = np.zeros((groups * hidden, hidden), np.float32)
+        of_input = np.zeros((wide, padded(before)), np.float32)
+        of_state = np.zeros((wide, hidden), np.float32)
         parts.append((first, of_input, of_state))
         for start in range(first, last, BLOCK):
             end = min(start + BLOCK, last)
@@ -209,7 +205,7 @@ def _backward(
     _share(rows, through)
     parts.sort(key=lambda part: part[0])  # the same sum whichever thread was first
     of_input, of_state = (
-        np.sum(halves, axis=0).reshape(groups, hidden, -1)[:, : made.size]
+        np.sum(halves, axis=0)[: groups * group].reshape(groups, group, -1)[:, : made.size]
         for halves in zip(*(part[1:] for part in parts), strict=True)
     )
     ours = [
@@ -226,19 +222,18 @@ def _backward(
 
 def _whole(
     kernel: Kernel, w_x: np.ndarray, w_h: np.ndarray, b_x: np.ndarray, b_h: np.ndarray
-) -> Float[np.ndarray, "group hidden width"]:
-    """Each group's weights for a whole line [x, 1, h], zero where it does not meet a part."""
+) -> Float[np.ndarray, "wide width"]:
+    """The groups' weights for a whole line [x, 1, h], zero where one does not meet a part."""
     size, features = w_h.shape[1], w_x.shape[1]
-    hidden = padded(size)
-    whole = np.zeros(
-        (1 + max(*kernel.of_input, *kernel.of_state), hidden, features + 1 + hidden), np.float32
-    )
-    for gate, (x_group, h_group) in enumerate(zip(kernel.of_input, kernel.of_state, strict=True)):
+    group = kernel.width(size)
+    whole = np.zeros((padded(kernel.groups * group), features + 1 + padded(size)), np.float32)
+    for gate, places in enumerate(zip(kernel.of_input, kernel.of_state, strict=True)):
         own = slice(gate * size, (gate + 1) * size)
-        whole[x_group, :size, :features] = w_x[own]
-        whole[x_group, :size, features] += b_x[own]
-        whole[h_group, :size, features] += b_h[own]
-        whole[h_group, :size, features + 1 : features + 1 + size] = w_h[own]
+        from_x, from_h = (whole[place * group : place * group + size] for place in places)
+        from_x[:, :features] = w_x[own]
+        from_x[:, features] += b_x[own]
+        from_h[:, features] += b_h[own]
+        from_h[:, features + 1 : features + 1 + size] = w_h[own]
     return whole
 
 

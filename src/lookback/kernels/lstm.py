@@ -21,19 +21,19 @@ from lookback.kernels.product import add_weights, enter, multiply, pass_back
 def forward(kept: Kept, inputs: Strided, packed: tuple[Array, ...], first: int, last: int) -> None:
     """Rows first to last: fills line[1:], gates (T, R, 4H) and cells[1:] (T + 1, R, H)."""
     line, before, size, gates, cells = kept
-    rows, hidden = last - first, cells.shape[2]
+    rows, wide = last - first, gates.shape[2]
     for t in range(line.shape[0] - 1):
         enter(inputs, kept, t, first, last)
         gate_t, old_t = gates[t % len(gates)], cells[t % len(cells)]
         new_t = cells[(t + 1) % len(cells)]
-        multiply(rows, 4 * hidden, before + size, line[t], first, 0, packed[0], gate_t, first, 0)
+        multiply(rows, wide, before + size, line[t], first, 0, packed[0], gate_t, first, 0)
         for r in range(first, last):
             gate, old, new, h = gate_t[r], old_t[r], new_t[r], line[t + 1, r, before:]
-            for j in range(hidden):
-                i, f = logistic(gate[j]), logistic(gate[hidden + j])
-                g, o = tanh(gate[2 * hidden + j]), logistic(gate[3 * hidden + j])
+            for j in range(size):
+                i, f = logistic(gate[j]), logistic(gate[size + j])
+                g, o = tanh(gate[2 * size + j]), logistic(gate[3 * size + j])
                 c = f * old[j] + i * g
-                gate[j], gate[hidden + j], gate[2 * hidden + j], gate[3 * hidden + j] = i, f, g, o
+                gate[j], gate[size + j], gate[2 * size + j], gate[3 * size + j] = i, f, g, o
                 new[j] = c
                 h[j] = o * tanh(c)
 
@@ -52,14 +52,14 @@ def backward(kept: Kept, back: Backward, first: int, last: int) -> None:
             a, dh_r, dc_r = sums[held * rows + r], dh[r], dc[r]
             given = grad.flat[(first + r) * grad.row + t * grad.step :]
             for j in range(size):
-                i, f, g, o = gate[j], gate[hidden + j], gate[2 * hidden + j], gate[3 * hidden + j]
+                i, f, g, o = gate[j], gate[size + j], gate[2 * size + j], gate[3 * size + j]
                 s = tanh(new[j])
                 d = dh_r[j] + given[j]
                 c = dc_r[j] + d * o * (ONE - s * s)
                 a[j] = c * g * i * (ONE - i)
-                a[hidden + j] = c * old[j] * f * (ONE - f)
-                a[2 * hidden + j] = c * i * (ONE - g * g)
-                a[3 * hidden + j] = d * s * o * (ONE - o)
+                a[size + j] = c * old[j] * f * (ONE - f)
+                a[2 * size + j] = c * i * (ONE - g * g)
+                a[3 * size + j] = d * s * o * (ONE - o)
                 dc_r[j] = c * f
         multiply(rows, hidden, wide, sums, held * rows, 0, back.to_state, dh, 0, 0)
         pass_back(back, sums, held, 0, wide, t, first)
@@ -77,4 +77,5 @@ KERNEL = Kernel(
     products=(Product(0, 4),),
     gates=("input", "forget", "candidate", "output"),
     keeps_cell=True,
+    dense=True,
 )
