@@ -171,7 +171,7 @@ def _notes(material: Material, receipts: Sequence[Receipt]) -> list[str]:
         said += " and over test sequences within them."
         said += many_comparisons(len(material.study["models"]), len(material.study["tasks"]))
     if seeds in (2, 3):
-        said += f" Of {seeds} seeds that is about their range."
+        said += f" Of {seeds} seeds they are rough."
     if _has_middle(material):
         said += " Interquartile mean: a quarter of the seeds, rounded down, left out at each end."
     return [said, *(f"MLflow runs in {receipt.uri}." for receipt in receipts)]
