@@ -1,5 +1,8 @@
 """A fused layer against torch's module of the same weights, in float64 and in float32."""
 
+import warnings
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -7,6 +10,7 @@ from torch.testing import assert_close
 
 from lookback.kernels import gru, lstm, rnn
 from lookback.kernels.layer import applies, open_layer, run_layer
+from lookback.kernels.room import _kept
 
 KERNELS = {"rnn_tanh": rnn.TANH, "rnn_relu": rnn.RELU, "lstm": lstm.KERNEL, "gru": gru.KERNEL}
 MODULES = {
@@ -237,3 +241,22 @@ def test_under_autocast_a_layer_computes_in_float32(name):
         assert applies(inputs.bfloat16(), weights(made))
         found, _ = run_layer(KERNELS[name], inputs.bfloat16(), weights(made))
     assert torch.equal(found, wanted)
+
+
+@kernels
+def test_what_an_earlier_pass_left_in_its_room_reaches_nothing(name):
+    """And the columns that fill H = 5 up to 8 are zeros, whoever wrote there before."""
+    shape = (40, 6, 3, 5)
+    (outputs, grads), _ = both(name, shape, torch.ones(40, 6, 5))
+    wanted = outputs.detach().clone(), [gradient.clone() for gradient in grads]
+    del outputs, grads  # views of the room
+    for array in _kept:
+        array.fill(np.inf)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found, _ = both(name, shape, torch.ones(40, 6, 5))
+    assert_close((found[0].detach(), list(found[1])), wanted, rtol=0, atol=0)
+    lines = [array for array in _kept if array.shape == (6 + 1, 40, 3 + 1 + 8)]
+    used = [line for line in lines if np.isfinite(line[1:, :, 4:9]).all()]
+    assert used
+    assert all((line[:, :, 9:] == 0).all() for line in used)

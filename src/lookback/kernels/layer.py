@@ -158,6 +158,7 @@ def _forward(
     starts = [line[0, :, before:], *made.cells[:1]]
     for place in starts:
         place[:] = 0
+    line[1:, :, before + size :] = 0  # the filling, which a dense kernel does not write
     for place, start in zip(starts, state, strict=bool(state)):
         place[:batch, :size] = start.detach().numpy()
     group = kernel.width(size)

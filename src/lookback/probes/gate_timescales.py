@@ -52,18 +52,15 @@ class GateTimescales:
         network = deepcopy(run.model).double()
         encoder = network.encoder
         inner = getattr(encoder, "encoder", encoder)  # what attention looks back over
-        if not isinstance(inner, RecurrentEncoder):
-            raise DoesNotApply(f"a {type(inner).__name__} has no gates")
-        if decays := inner.log_decays():
-            return _of_eigenvalues(decays)
-        sums = self._summed(network, inner, run.task().dataset("test"))
-        if not sums:
-            raise DoesNotApply(f"a {type(inner).__name__} has no gates")
-        chrono = run.config["recipe"]["initialisation"]["forget_bias"] == "chrono"
-        aimed = float(run.facts.length) if chrono else torch.nan
-        return pd.concat(
-            [_rows(name, of_gate, aimed) for name, of_gate in sums.items()], ignore_index=True
-        )
+        if isinstance(inner, RecurrentEncoder):
+            if decays := inner.log_decays():
+                return _of_eigenvalues(decays)
+            if sums := self._summed(network, inner, run.task().dataset("test")):
+                chrono = run.config["recipe"]["initialisation"]["forget_bias"] == "chrono"
+                aimed = float(run.facts.length) if chrono else torch.nan
+                rows = [_rows(name, of_gate, aimed) for name, of_gate in sums.items()]
+                return pd.concat(rows, ignore_index=True)
+        raise DoesNotApply(f"a {type(inner).__name__} has no gates")
 
     def _summed(
         self, network: Network, encoder: RecurrentEncoder, dataset: SequenceDataset

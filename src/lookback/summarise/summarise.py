@@ -116,12 +116,12 @@ def result(cell: Cell) -> tuple[Row, list[Hole]]:
     values = {seed: float(each[f"test/{metrics['metric']}"]) for seed, each in scored.items()}
     holes += [Hole(f"train seed {seed}", why) for seed, why in cell.absent(values).items()]
     row |= {"metric": metrics["metric"], "better": better_of(metrics["metric"])}
-    row |= spread(list(values.values()), cell.answers(metrics["metric"]))
+    row |= means(list(values.values()), cell.answers(metrics["metric"]))
     size = {"parameters": metrics["parameters"], "hidden_size": metrics.get("hidden_size")}
     return row | {"seeds": len(values), **size}, holes
 
 
-def spread(values: list[float], answers: pd.DataFrame) -> Row:
+def means(values: list[float], answers: pd.DataFrame) -> Row:
     """Mean and interquartile mean of one value a seed; how sure, by `answers`: bootstrap.py."""
     value, seed, sequence = (answers[name] for name in ("value", "seed", "sequence"))
     whole, middle = hierarchical(value, seed, sequence, mean, interquartile_mean)
