@@ -23,13 +23,14 @@ setup: .venv/ready  ## create .venv and install: by hash, and torch by version (
 run: setup  ## run study `quick`, here, on all cores; says where the report is
 	$(BIN)/snakemake --cores $(CORES)
 
-check: setup  ## lint and types, in seconds
+check: setup  ## lint, types and import layers, in seconds
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
-test: check  ## lint, types, and all tests, the real DAG included; files side by side on all cores
+test: check  ## make check, and all tests, the real DAG included; files side by side on all cores
 	$(BIN)/python -m pytest -n $(CORES) --dist loadfile
 
 soak: setup  ## two hundred kills, each followed by one plain command, ending in the same bytes

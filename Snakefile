@@ -9,10 +9,10 @@ from snakemake_interface_executor_plugins.settings import ExecMode
 
 if workflow.exec_mode == ExecMode.DEFAULT:
     sys.path.insert(0, str(Path(workflow.basedir) / "src"))
-    from lookback import main_process
+    from lookback.commands import session
 
     quiet = bool(workflow.output_settings.quiet)
-    PLAN = str(main_process.plan(Path(workflow.basedir), config, quiet=quiet))
+    PLAN = str(session.plan(Path(workflow.basedir), config, quiet=quiet))
     # Internal to Snakemake, held by a test: how a cluster's jobs learn the plan's name.
     workflow.config_settings.config_args.append(f"plan_file={PLAN}")
 else:
@@ -28,7 +28,7 @@ include: f"{Path(INDEX['code']).absolute()}/workflow/rules/common.smk"
 
 
 if workflow.exec_mode == ExecMode.DEFAULT:
-    SESSION = main_process.Session(Path(PLAN), INDEX["code"])
+    SESSION = session.Session(Path(PLAN), INDEX["code"])
 
 
 onstart:

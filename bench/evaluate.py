@@ -23,7 +23,7 @@ from writing import write
 from lookback.data.batch import SequenceDataset
 from lookback.data.task import Facts
 from lookback.models.network import Network, build_network
-from lookback.study import compose_by_hand
+from lookback.planning.study import compose_by_hand
 from lookback.training.evaluate import BATCH, answers_of, predictions_of, scores_of
 
 ROOT = Path(__file__).parents[1]

@@ -19,12 +19,12 @@ import torch
 import yaml
 from writing import write
 
-from lookback.applies import DoesNotApply
-from lookback.build import build
 from lookback.data.task import Task
+from lookback.errors import NotApplicable
 from lookback.models.network import Network, build_network
+from lookback.planning.study import CellConfig, compose_by_hand
 from lookback.probes.base import Probe
-from lookback.study import CellConfig, compose_by_hand
+from lookback.runtime.instantiate import instantiate
 from lookback.training.loss import answer_loss
 from lookback.training.recipe import optimizer_of
 from lookback.training.run import Run
@@ -48,7 +48,7 @@ def probes(sequences: int | None) -> Mapping[str, Probe]:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
         if sequences is not None and "sequences" in config:
             config["sequences"] = sequences
-        found[path.stem] = build(config)
+        found[path.stem] = instantiate(config)
     return found
 
 
@@ -74,7 +74,7 @@ def seconds_of(probe: Probe, run: Run) -> float | None:
     start = time.perf_counter()
     try:
         probe.measure(run, generator=torch.Generator().manual_seed(0))
-    except DoesNotApply:
+    except NotApplicable:
         return None
     return time.perf_counter() - start
 
@@ -85,7 +85,7 @@ def measured(model: str, changes: Mapping[str, int]) -> list[dict[str, Any]]:
     sequences = settings.pop("sequences", None)
     overrides = [*SIZES, *(f"{name}={value}" for name, value in settings.items())]
     cell = compose_by_hand(ROOT / "conf", TASK, model, 0, overrides).cells[TASK, model]
-    task: Task = build(cell.task)
+    task: Task = instantiate(cell.task)
     start = cell.recipe["initialisation"]
     network = build_network(cell.model, start, task.facts(), seed=0).eval()
     config = {"task": cell.task, "model": cell.model, "recipe": cell.recipe}

@@ -21,10 +21,10 @@ from writing import write
 
 from lookback.data.adding import Adding
 from lookback.models.network import Network, build_network
-from lookback.study import compose_by_hand
+from lookback.planning.study import compose_by_hand
+from lookback.storage.journal import Journal
 from lookback.training.batches import Batches
 from lookback.training.callbacks import Log, Resume, Validate
-from lookback.training.journal import Journal
 from lookback.training.loss import answer_loss
 from lookback.training.module import TrainingModule
 from lookback.training.recipe import optimizer_of, share_of

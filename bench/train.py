@@ -27,10 +27,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lookback.build import build
 from lookback.models.base import Initialisation, Trace
 from lookback.models.recurrent import RecurrentModel
-from lookback.study import compose_by_hand
+from lookback.planning.study import compose_by_hand
+from lookback.runtime.instantiate import instantiate
 
 ROOT = Path(__file__).parents[1]
 SHAPES = (  # batch, steps, features, hidden, layers
@@ -52,7 +52,7 @@ def model_of(name: str, features: int, hidden: int, layers: int) -> nn.Module:
     config = dict(compose_by_hand(ROOT / "conf", "adding", name, 0, []).cells["adding", name].model)
     config |= {"hidden_size": hidden} | ({"layers": layers} if "layers" in config else {})
     config.pop("embedding_size", None)
-    model = build(config, features=features)
+    model = instantiate(config, features=features)
     model.initialise(START)
     return model
 

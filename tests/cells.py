@@ -9,8 +9,8 @@ from torch import Tensor
 
 from lookback.data.batch import SequenceDataset
 from lookback.data.task import Facts, Split, Task
-from lookback.files import write_json, write_text
 from lookback.models.network import build_network
+from lookback.storage.atomic import write_json, write_text
 
 PLANS = {"prepare": "a" * 16, "train": "b" * 16}
 INITIALISATION = {"recurrent": "orthogonal", "input": "xavier_uniform", "forget_bias": 1.0}

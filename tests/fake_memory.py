@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lookback.files import read_json
-from lookback.tables import write_parquet
+from lookback.storage.atomic import read_json
+from lookback.storage.tables import write_parquet
 from tests.fake_study import MODELS, SEEDS, SHAPES, TASKS, gradients_of, write_study
 
 LAGS = np.arange(1, 121)

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lookback.files import digest, read_json, write_json
-from lookback.lineage import plans_of
-from lookback.tables import read_parquet, write_npz, write_parquet
+from lookback.storage.atomic import digest, read_json, write_json
+from lookback.storage.provenance import plans_of
+from lookback.storage.tables import read_parquet, write_npz, write_parquet
 
 TASKS = {"adding": "mse", "digits_rows": "accuracy", "digits_pixels": "accuracy"}
 SHAPES = {"adding": (50, 2), "digits_rows": (8, 8), "digits_pixels": (64, 1)}

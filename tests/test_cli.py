@@ -6,8 +6,9 @@ import os
 import pytest
 
 from lookback import cli
-from lookback.errors import Mistake
-from lookback.files import write_json
+from lookback.commands import dispatch
+from lookback.errors import UserError
+from lookback.storage.atomic import write_json
 
 ADDING = {"_target_": "lookback.data.adding.Adding", "length": 6, "seed": 0}
 ADDING |= {"train": 8, "validation": 4, "test": 4}
@@ -41,13 +42,13 @@ def test_a_full_disk_names_the_file_and_one_that_may_not_be_opened_does_not_say_
     """The temporary file that `task.json` is written to lies on a disk that is full."""
     write_json("plan.yaml", {"task": ADDING})
     (in_tmp / f".task.{os.getpid()}.json").symlink_to("/dev/full")
-    assert cli.run(["prepare", "plan=plan.yaml", "out=task.json"], forked=True) == 2
+    assert dispatch.run(["prepare", "plan=plan.yaml", "out=task.json"], forked=True) == 2
     assert "the disk is full: task.json could not be written" in capsys.readouterr().err
     refused = PermissionError(errno.EACCES, "Permission denied", "plan.yaml")
-    assert cli.about_disk(refused, "prepare").startswith("plan.yaml may not be opened")
+    assert dispatch.disk_message(refused, "prepare").startswith("plan.yaml may not be opened")
 
 
 def test_the_place_of_a_mistake_is_shown_on_request(in_tmp, monkeypatch):
     monkeypatch.setenv("LOOKBACK_TRACEBACK", "1")
-    with pytest.raises(Mistake):
+    with pytest.raises(UserError):
         cli.main(["ui", "port=abc"])

@@ -67,7 +67,8 @@ rule train:
 TRAINER = """
 import json, os, sys, time
 from pathlib import Path
-from lookback.training.store import journal, runs_folder, seed_folder
+from lookback.storage.paths import SeedPaths
+from lookback.storage.run_store import runs_folder, seed_folder
 
 print("epoch 1")
 if os.environ.get("FAILS") == sys.argv[4]:
@@ -75,7 +76,7 @@ if os.environ.get("FAILS") == sys.argv[4]:
 plan = Path(f"results/.plan/train/{sys.argv[4]}.yaml")
 runs = runs_folder(plan, Path("results/quick/adding/task.json"))
 for seed in (0, 1):
-    path = journal(seed_folder(runs, seed))
+    path = SeedPaths(seed_folder(runs, seed)).journal
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         def say(**entry):

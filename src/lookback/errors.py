@@ -1,17 +1,31 @@
-"""Mistakes of the user: what, where, the nearest right thing, how to mend it."""
+"""The three errors that callers tell apart, and the nearest valid word for a misspelt one."""
 
 import difflib
 from collections.abc import Iterable
 
-TRACEBACK = "LOOKBACK_TRACEBACK"  # set in the environment: a mistake shows where it was found
+TRACEBACK = "LOOKBACK_TRACEBACK"  # environment variable: show the traceback of a UserError, too
 
 
-class Mistake(Exception):
-    """Something a person can mend; printed as «lookback: …» without a traceback, exit status 2."""
+class UserError(Exception):
+    """A mistake that the user can correct. Printed without a traceback; the exit status is 2.
+
+    The message names what is wrong, where, the nearest valid choice and the cure.
+    """
+
+
+class NotApplicable(Exception):
+    """A probe or an explainer has no meaning for this model or task.
+
+    The message is one clause: «a transformer has no gates».
+    """
+
+
+class Diverged(RuntimeError):
+    """The loss became infinite or NaN. This seed is lost; the message says at which step."""
 
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:
-    """The choice most like `word`, or None where none is near."""
+    """The choice most similar to `word`, or None if no choice is similar."""
     lower = {choice.lower(): choice for choice in choices}
     asked = word.lower()
     found = difflib.get_close_matches(asked, lower, n=1, cutoff=0.6)

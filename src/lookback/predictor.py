@@ -14,8 +14,8 @@ import yaml
 from jaxtyping import Float, Int
 
 from lookback.data.task import Facts
-from lookback.files import read_json
 from lookback.models.network import Network, build_network
+from lookback.storage.atomic import read_json
 
 
 class Predictor:

@@ -49,12 +49,12 @@ class Job:
         """The journals of a train job, which the plan and the task among its inputs lead to."""
         plan = next((name for name in self.inputs if "/.plan/train/" in name), None)
         task = next((name for name in self.inputs if name.endswith("/task.json")), None)
+        tuning = next((name for name in self.inputs if name.endswith("/tune.json")), None)
         if self.rule != "train" or plan is None or task is None:
             return None
-        from lookback.training.store import TUNED, runs_folder
+        from lookback.storage.run_store import runs_folder
 
-        tuned = next((name for name in self.inputs if name.endswith(f"/{TUNED}")), TUNED)
-        runs = runs_folder(Path(plan), Path(task), Path(tuned))
+        runs = runs_folder(Path(plan), Path(task), Path(tuning) if tuning else None)
         return Journals(runs, self.seeds) if runs else None
 
     def follow(self) -> list[Seed]:

@@ -76,8 +76,8 @@ def reason(text: str, inputs: Iterable[str], outputs: Iterable[str]) -> str:
 
 def _edited(inputs: Iterable[str], outputs: Iterable[str]) -> list[str]:
     """What the plan among a job's inputs says other than the plan that its result names."""
-    from lookback.lineage import plans_of
-    from lookback.plan import differences
+    from lookback.planning.plan import differences
+    from lookback.storage.provenance import plans_of
 
     plan = next((Path(name) for name in inputs if "/.plan/" in name), None)
     if plan is None:

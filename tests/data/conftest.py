@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from lookback.data import download
-from lookback.files import write_json
+from lookback.storage.atomic import write_json
 
 
 @dataclass

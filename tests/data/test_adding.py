@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 from lookback.data.adding import Adding
 from lookback.data.content import digest_of
 from lookback.data.task import SPLITS
-from lookback.errors import Mistake
+from lookback.errors import UserError
 
 
 def small(length=11, seed=3):
@@ -105,5 +105,5 @@ def test_the_shipped_task_is_the_one_of_the_literature(config):
 
 
 def test_a_sequence_too_short_for_two_marks_is_a_mistake():
-    with pytest.raises(Mistake, match="length 1 is too short"):
+    with pytest.raises(UserError, match="length 1 is too short"):
         small(length=1)

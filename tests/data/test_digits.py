@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits
 
 from lookback.data.digits import Digits, stratified_order
 from lookback.data.task import SPLITS
-from lookback.errors import Mistake
+from lookback.errors import UserError
 
 
 @pytest.fixture
@@ -85,10 +85,10 @@ def test_the_only_one_of_its_class_stands_in_the_middle():
 
 def test_wrong_settings_are_mistakes(project, fetched):
     settings = {"dataset": {"name": "digits"}, "validation": 200, "test": 400, "seed": 0}
-    with pytest.raises(Mistake, match="not by 'row': order: rows"):
+    with pytest.raises(UserError, match="not by 'row': order: rows"):
         Digits(**settings, order="row")
-    with pytest.raises(Mistake, match=r"results/data/digits/manifest\.json"):
+    with pytest.raises(UserError, match=r"results/data/digits/manifest\.json"):
         Digits(**settings, order="rows").facts()
     fetched("digits")
-    with pytest.raises(Mistake, match="leave none to train on"):
+    with pytest.raises(UserError, match="leave none to train on"):
         Digits(**settings | {"test": 1597}, order="rows").facts()

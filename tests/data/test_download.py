@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from lookback.data import download
-from lookback.errors import Mistake
-from lookback.files import read_json, write_json
+from lookback.errors import UserError
+from lookback.storage.atomic import read_json, write_json
 
 CONTENT = random.Random(0).randbytes(300_000)  # noise: gzip leaves its size as it is
 PACKED = gzip.compress(CONTENT, mtime=0)
@@ -76,7 +76,7 @@ def test_a_damaged_file_is_fetched_again(project, serve, damaged):
 
 
 def test_a_cut_download_is_resumed_from_its_last_byte(project, serve):
-    with pytest.raises(Mistake, match="cut off after 100,000 of "):
+    with pytest.raises(UserError, match="cut off after 100,000 of "):
         fetch(serve(PACKED, cut_after=100_000).address)
     assert PART.read_bytes() == PACKED[:100_000]
     assert not TARGET.exists()
@@ -130,7 +130,7 @@ def test_a_part_that_cannot_be_resumed_is_discarded(project, serve, part, faults
 )
 def test_wrong_bytes_are_refused_and_the_next_mirror_serves(project, serve, content, reason):
     wrong, right = serve(content), serve(PACKED)
-    with pytest.raises(Mistake, match=reason):
+    with pytest.raises(UserError, match=reason):
         fetch(wrong.address)
     assert sorted(path.name for path in OUT.parent.iterdir()) == [".lock"]
 
@@ -153,7 +153,7 @@ def test_when_none_serves_one_mistake_names_each_mirror_its_reason_and_the_cure(
         "ftp://127.0.0.1/": "a mirror starts with https://, http://, file:// or package:",
         "http://127.0.0.1:port": "nonnumeric port: 'port'",
     }
-    with pytest.raises(Mistake) as caught:
+    with pytest.raises(UserError) as caught:
         fetch(*mirrors)
     for mirror, reason in mirrors.items():
         assert f"{mirror}: {reason}\n" in str(caught.value)
@@ -173,7 +173,7 @@ def test_a_mirror_that_an_unset_variable_left_empty_is_skipped(project, serve):
 )
 def test_a_mirror_that_stalls_is_left(project, serve, monkeypatch, fault, reason):
     monkeypatch.setattr(download, "TIMEOUT", 0.2)
-    with pytest.raises(Mistake, match=reason):
+    with pytest.raises(UserError, match=reason):
         fetch(serve(PACKED, **fault).address)
     PART.unlink()
     fetch(serve(PACKED, **fault).address, serve(PACKED).address)
@@ -182,7 +182,7 @@ def test_a_mirror_that_stalls_is_left(project, serve, monkeypatch, fault, reason
 
 def test_a_mirror_that_sends_far_too_much_is_left_early(project, serve):
     mirror = serve(b"", flood=True)
-    with pytest.raises(Mistake, match="larger than 300,000 bytes"):
+    with pytest.raises(UserError, match="larger than 300,000 bytes"):
         fetch(mirror.address)
     assert mirror.sent < 5e7  # what the sockets held, not all of 10⁸
 
@@ -191,7 +191,7 @@ def test_a_server_that_never_answers_is_left(project, monkeypatch):
     monkeypatch.setattr(download, "TIMEOUT", 0.2)
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,
-        pytest.raises(Mistake, match="timed out"),
+        pytest.raises(UserError, match="timed out"),
     ):
         fetch(f"http://127.0.0.1:{silent.getsockname()[1]}")
 
@@ -238,7 +238,7 @@ def test_a_full_disk_is_not_blamed_on_the_mirror(project, serve, stage):
 
 def test_a_file_without_a_checksum_is_a_mistake(project):
     with pytest.raises(
-        Mistake, match=r"noise\.bin\.gz in conf/dataset/noise\.yaml .* It has: size"
+        UserError, match=r"noise\.bin\.gz in conf/dataset/noise\.yaml .* It has: size"
     ):
         fetch("file:///", files={"noise.bin.gz": {"size": 3}})
 

@@ -12,7 +12,7 @@ from lookback.data.content import digest_of
 from lookback.data.generated import distinct, shuffled
 from lookback.data.selective_copy import SelectiveCopy
 from lookback.data.task import SPLITS
-from lookback.errors import Mistake
+from lookback.errors import UserError
 from tests.data.definitions import CASES, SIZES, Case
 
 
@@ -130,7 +130,9 @@ def test_sequences_that_came_before_are_drawn_anew_until_every_one_is_found():
 def test_more_sequences_than_there_are_is_a_mistake():
     task = SelectiveCopy(length=3, symbols=2, items=1, train=3, validation=1, test=1, seed=0)
     task.dataset("validation")
-    with pytest.raises(Mistake, match=r"too few different sequences\. Of the 3 of train, 1 could"):
+    with pytest.raises(
+        UserError, match=r"too few different sequences\. Of the 3 of train, 1 could"
+    ):
         task.dataset("train")
 
 
@@ -183,5 +185,5 @@ def test_shuffled_rows_are_every_order_alike():
     ],
 )
 def test_a_wrong_setting_is_a_mistake_that_says_the_cure(name, changes, message):
-    with pytest.raises(Mistake, match=message):
+    with pytest.raises(UserError, match=message):
         CASES[name].task(**changes)

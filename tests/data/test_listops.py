@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lookback.data.listops import ListOps
-from lookback.errors import Mistake
+from lookback.errors import UserError
 from tests.data.definitions import CASES, SIZES
 
 
@@ -40,5 +40,5 @@ def test_listops_lengths_reach_both_bounds():
 
 def test_expressions_that_are_too_rare_are_a_mistake():
     task = CASES["listops"].task(depth=2, arguments=10, shortest=30)
-    with pytest.raises(Mistake, match="`arguments`, 0 have 30 to 40 tokens"):
+    with pytest.raises(UserError, match="`arguments`, 0 have 30 to 40 tokens"):
         task.dataset("test")

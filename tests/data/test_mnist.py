@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 
 from lookback.data.mnist import Mnist, read_idx
 from lookback.data.task import SPLITS
-from lookback.errors import Mistake
+from lookback.errors import UserError
 
 IDX = bytes.fromhex("00000803 00000002 00000002 00000003") + bytes(range(12))
 PUBLISHED = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
@@ -72,7 +72,7 @@ def test_idx_is_read_as_its_bytes_say(tmp_path):
 def test_what_is_not_a_whole_idx_file_is_a_mistake(tmp_path, content):
     path = tmp_path / "array"
     path.write_bytes(content)
-    with pytest.raises(Mistake, match="not a whole IDX file"):
+    with pytest.raises(UserError, match="not a whole IDX file"):
         read_idx(path)
 
 
@@ -108,12 +108,12 @@ def test_pixels_are_the_rows_one_after_the_other(project):
 @pytest.mark.parametrize("validation", [20, -1])
 def test_a_validation_that_leaves_nothing_is_a_mistake(project, validation):
     tiny()
-    with pytest.raises(Mistake, match="not between 0 and one less"):
+    with pytest.raises(UserError, match="not between 0 and one less"):
         mnist(validation=validation).dataset("train")
 
 
 def test_missing_files_are_a_mistake_that_names_the_cure(project):
-    with pytest.raises(Mistake, match=r"results/data/mnist/manifest\.json"):
+    with pytest.raises(UserError, match=r"results/data/mnist/manifest\.json"):
         mnist().facts()
 
 

@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from hydra.utils import instantiate
 from sklearn.datasets import load_digits
 
-from lookback.build import build
 from lookback.data.content import digest_of
 from lookback.data.task import SPLITS
-from lookback.errors import Mistake
+from lookback.errors import UserError
+from lookback.runtime.instantiate import instantiate
 
 
 @pytest.fixture
@@ -66,5 +65,5 @@ def test_the_facts_are_those_of_the_digits_at_this_length(task, config):
 
 
 def test_a_length_without_room_for_the_digit_is_a_mistake(config):
-    with pytest.raises(Mistake, match=r"length: 7 steps .* make it 8 or more"):
-        build(config("task=padded_digits") | {"length": 7})
+    with pytest.raises(UserError, match=r"length: 7 steps .* make it 8 or more"):
+        instantiate(config("task=padded_digits") | {"length": 7})

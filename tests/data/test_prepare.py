@@ -9,8 +9,8 @@ from lookback.data import prepare
 from lookback.data.adding import Adding
 from lookback.data.content import as_prepared
 from lookback.data.task import SPLITS, Facts
-from lookback.errors import Mistake
-from lookback.files import read_json, write_json
+from lookback.errors import UserError
+from lookback.storage.atomic import read_json, write_json
 
 OUT = Path("results/study/my_task/task.json")
 
@@ -41,7 +41,7 @@ def test_a_file_from_before_there_was_an_optimum_is_still_read(project, adding):
 
 def test_a_downloaded_task_names_the_plan_of_its_download_too(project, fetched, config):
     task = config("task=digits_rows")
-    with pytest.raises(Mistake, match=r"digits.*start again"):
+    with pytest.raises(UserError, match=r"digits.*start again"):
         prepared(task)
     fetched("digits")
     assert prepared(task)["plans"] == {"prepare": "4567", "download": "plan-of-download"}
@@ -55,7 +55,7 @@ def test_the_digests_see_one_changed_value_in_any_tensor_of_any_split(project, a
         for name in ("inputs", "lengths", "query", "target", "lag"):
             changed = Changed(**settings_of(adding) | {"validation": 5})
             changed.where = (split, name)
-            with pytest.raises(Mistake, match=f"the {split} split .* not the one that {OUT}"):
+            with pytest.raises(UserError, match=f"the {split} split .* not the one that {OUT}"):
                 as_prepared(changed, split, OUT)
 
 
@@ -76,7 +76,7 @@ def settings_of(config):
 
 
 def test_a_mistake_in_the_settings_reaches_the_user_as_such(project, adding):
-    with pytest.raises(Mistake, match="length 1 is too short"):
+    with pytest.raises(UserError, match="length 1 is too short"):
         prepared(adding | {"length": 1})
     assert not OUT.exists()
 
@@ -84,4 +84,4 @@ def test_a_mistake_in_the_settings_reaches_the_user_as_such(project, adding):
 def test_a_fault_of_the_code_keeps_its_traceback(project, adding):
     with pytest.raises(Exception, match="unexpected keyword") as caught:
         prepared(adding | {"lenght": 1})
-    assert not isinstance(caught.value, Mistake)
+    assert not isinstance(caught.value, UserError)

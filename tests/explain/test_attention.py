@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from lookback.applies import DoesNotApply
+from lookback.errors import NotApplicable
 from lookback.explain.attention import Attention
 from lookback.models.attention import AttentionModel
 from lookback.models.gru import GRU
@@ -66,5 +66,5 @@ def test_a_steps_value_is_its_weight_by_bahdanaus_equations():
 
 
 def test_a_gru_has_no_attention_and_the_reason_says_so():
-    with pytest.raises(DoesNotApply, match="GRU has no attention weights"):
+    with pytest.raises(NotApplicable, match="GRU has no attention weights"):
         attribute(gated("gru"))

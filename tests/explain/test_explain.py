@@ -5,10 +5,10 @@ from torch.testing import assert_close
 
 from lookback.data.batch import SequenceDataset
 from lookback.explain import explain
-from lookback.lineage import plans_of
 from lookback.models.network import Network
 from lookback.models.rnn import RNN
-from lookback.tables import read_npz, read_parquet
+from lookback.storage.provenance import plans_of
+from lookback.storage.tables import read_npz, read_parquet
 from lookback.training.run import load_runs
 from tests.cells import GRU, MARKED, PLANS, TOKENS, Marked, write_cell, write_plan
 

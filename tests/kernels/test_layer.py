@@ -9,8 +9,8 @@ from torch import nn
 from torch.testing import assert_close
 
 from lookback.kernels import gru, lstm, rnn
+from lookback.kernels.buffers import _kept
 from lookback.kernels.layer import applies, open_layer, run_layer
-from lookback.kernels.room import _kept
 
 KERNELS = {"rnn_tanh": rnn.TANH, "rnn_relu": rnn.RELU, "lstm": lstm.KERNEL, "gru": gru.KERNEL}
 MODULES = {

@@ -7,7 +7,7 @@ import torch
 from numpy.testing import assert_allclose
 from torch.testing import assert_close
 
-from lookback.errors import Mistake
+from lookback.errors import UserError
 from lookback.models.base import Initialisation
 from lookback.models.gru import GRU
 from lookback.models.network import build_network
@@ -240,7 +240,7 @@ def test_every_weight_is_drawn_anew_by_initialise(name):
 
 @pytest.mark.parametrize("kind", ["recurrent", "input"])
 def test_an_unknown_initialisation_is_a_mistake_whichever_the_model(kind):
-    with pytest.raises(Mistake, match=f"initialisation.{kind}` is 'orthogonol'.*uniform"):
+    with pytest.raises(UserError, match=f"initialisation.{kind}` is 'orthogonol'.*uniform"):
         build_network(shipped("transformer"), {**RECIPE, kind: "orthogonol"}, facts(), seed=0)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from lookback.errors import Mistake
+from lookback.errors import UserError
 from lookback.models.attention import AttentionModel
 from lookback.models.base import Initialisation
 from lookback.models.minlstm import MinLSTM
@@ -103,6 +103,6 @@ def test_one_head_and_scaled_dot_look_alike():
 
 
 def test_heads_that_do_not_divide_the_width_are_a_mistake_in_multi_head_alone():
-    with pytest.raises(Mistake, match="`hidden_size` 6 cannot be shared out among 4 heads"):
+    with pytest.raises(UserError, match="`hidden_size` 6 cannot be shared out among 4 heads"):
         AttentionModel(FEATURES, 6, MinLSTM, attention="multi_head", heads=4)
     assert AttentionModel(FEATURES, 6, MinLSTM, attention="additive", heads=4).output_size == 6

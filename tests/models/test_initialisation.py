@@ -7,15 +7,15 @@ import torch
 from scipy import stats
 from torch.testing import assert_close
 
-from lookback.checks import check_settings
 from lookback.data.task import Facts
-from lookback.errors import Mistake
+from lookback.errors import UserError
 from lookback.models.base import Initialisation
 from lookback.models.gru import GRU
 from lookback.models.lstm import LSTM
 from lookback.models.network import build_network
 from lookback.models.rnn import RNN
-from lookback.study import compose_by_hand
+from lookback.planning.study import compose_by_hand
+from lookback.planning.validation import check_settings
 
 from .cases import shipped
 
@@ -97,7 +97,7 @@ def test_normal_is_that_of_the_irnn():
 
 
 def test_an_identity_of_several_gates_is_a_mistake():
-    with pytest.raises(Mistake, match="only a gate's own"):
+    with pytest.raises(UserError, match="only a gate's own"):
         start(GRU(3, 4), recurrent="identity", unit="layer")
 
 
@@ -124,12 +124,12 @@ def test_every_shipped_recipe_starts_every_recurrent_model(recipe):
 def test_a_recipe_that_says_nonsense_is_a_mistake(change, said):
     composed = compose_by_hand(ROOT / "conf", "adding", "gru", 0, [])
     recipe = {**composed.cells["adding", "gru"].recipe, **change}
-    with pytest.raises(Mistake) as error:
+    with pytest.raises(UserError) as error:
         check_settings(recipe, "recipe", "conf/recipe/mine.yaml")
     assert said in str(error.value)
 
 
 def test_a_misspelt_chrono_is_a_mistake():
     overrides = ["recipe.initialisation.forget_bias=chron"]
-    with pytest.raises(Mistake, match="Did you mean 'chrono'"):
+    with pytest.raises(UserError, match="Did you mean 'chrono'"):
         compose_by_hand(ROOT / "conf", "adding", "gru", 0, overrides)

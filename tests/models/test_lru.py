@@ -7,7 +7,7 @@ import torch
 from scipy import stats
 from torch.testing import assert_close
 
-from lookback.errors import Mistake
+from lookback.errors import UserError
 from lookback.models.base import Initialisation
 from lookback.models.lru import LRU
 
@@ -120,5 +120,5 @@ def test_an_eigenvalue_stays_inside_the_circle_whatever_training_does():
     ],
 )
 def test_a_ring_that_is_none_is_a_mistake(changes, said):
-    with pytest.raises(Mistake, match=said):
+    with pytest.raises(UserError, match=said):
         initialised(**{"modes": 4, **changes})

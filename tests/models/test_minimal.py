@@ -5,8 +5,7 @@ import torch
 from torch.nn import functional
 from torch.testing import assert_close
 
-from lookback.applies import DoesNotApply
-from lookback.errors import Mistake
+from lookback.errors import NotApplicable, UserError
 from lookback.models.base import Initialisation, reversed_within
 from lookback.models.mingru import MinGRU
 from lookback.models.minimal import positive
@@ -82,7 +81,7 @@ def test_steps_are_the_trace_with_layers_in_the_order_said(name):
 def test_two_directions_have_no_step(name):
     model = build(f"{name}_bidirectional")
     assert model.bidirectional
-    with pytest.raises(DoesNotApply, match="no single step"):
+    with pytest.raises(NotApplicable, match="no single step"):
         model.step(torch.zeros(1, FEATURES), model.initial_state(1))
 
 
@@ -149,5 +148,5 @@ def test_each_gates_matrix_starts_by_itself(kind):
     ],
 )
 def test_sizes_that_it_cannot_take_are_mistakes(kind, sizes, said):
-    with pytest.raises(Mistake, match=said):
+    with pytest.raises(UserError, match=said):
         kind(FEATURES, **sizes)

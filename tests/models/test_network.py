@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lookback.data.batch import SequenceDataset
-from lookback.errors import Mistake
+from lookback.errors import UserError
 from lookback.models.base import Initialisation
 from lookback.models.network import build_network
 
@@ -39,7 +39,7 @@ def test_weights_are_those_of_a_generator_seeded_in_the_open():
 def test_tokens_for_a_model_without_a_width_for_them_are_a_mistake():
     config = shipped("gru")
     del config["embedding_size"]
-    with pytest.raises(Mistake, match=r"tokens.*models\.gru\.GRU.*Add `embedding_size: 32`"):
+    with pytest.raises(UserError, match=r"tokens.*models\.gru\.GRU.*Add `embedding_size: 32`"):
         build_network(config, RECIPE, facts(tokens=True), seed=0)
     build_network(config, RECIPE, facts(), seed=0)
 
@@ -47,14 +47,14 @@ def test_tokens_for_a_model_without_a_width_for_them_are_a_mistake():
 @pytest.mark.parametrize("name", ["features", "length", "outputs"])
 @pytest.mark.parametrize("size", [0, -3])
 def test_a_shape_that_is_none_is_a_mistake(name, size):
-    with pytest.raises(Mistake, match=f"`{name}` is {size}; a model needs 1 at least"):
+    with pytest.raises(UserError, match=f"`{name}` is {size}; a model needs 1 at least"):
         build_network(shipped("gru"), RECIPE, replace(facts(), **{name: size}), seed=0)
 
 
 @pytest.mark.parametrize("length", [0, -2, 8])
 def test_a_length_outside_its_sequence_is_a_mistake(length):
     lengths = torch.tensor([7, length, 1])
-    with pytest.raises(Mistake, match=f"Sequence 1 .*length {length}. Make each length 1 to 7"):
+    with pytest.raises(UserError, match=f"Sequence 1 .*length {length}. Make each length 1 to 7"):
         SequenceDataset(
             torch.zeros(3, 7, 2), lengths, lengths.unsqueeze(1) - 1, torch.zeros(3, 1, 1)
         )

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from lookback.applies import DoesNotApply
-from lookback.errors import Mistake
+from lookback.errors import NotApplicable, UserError
 from lookback.models.base import Initialisation
 from lookback.models.gru import GRU
 from lookback.models.lstm import LSTM
@@ -132,12 +131,12 @@ def test_a_forget_bias_opens_the_forget_gate_as_far_as_it_says():
 
 
 def test_dropout_without_a_layer_above_is_a_mistake():
-    with pytest.raises(Mistake, match="between layers"):
+    with pytest.raises(UserError, match="between layers"):
         GRU(FEATURES, HIDDEN, layers=1, dropout=0.1)
 
 
 def test_an_unknown_nonlinearity_is_a_mistake():
-    with pytest.raises(Mistake, match="tanh or relu"):
+    with pytest.raises(UserError, match="tanh or relu"):
         RNN(FEATURES, HIDDEN, nonlinearity="sigmoid")
 
 
@@ -199,5 +198,5 @@ def test_gradients_of_the_backward_states_reach_from_a_query_to_the_end():
 
 def test_two_directions_have_no_step():
     model = build("lstm", bidirectional=True)
-    with pytest.raises(DoesNotApply, match="two directions"):
+    with pytest.raises(NotApplicable, match="two directions"):
         model.step(torch.zeros(1, FEATURES), model.initial_state(1))

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 from torch.testing import assert_close
 
-from lookback.errors import Mistake
+from lookback.errors import UserError
 from lookback.models.base import Initialisation
 from lookback.models.tcn import TCN, CausalConvolution
 
@@ -70,5 +70,5 @@ def test_weight_norm_starts_where_it_changes_nothing():
 @pytest.mark.parametrize("name", ["hidden_size", "layers", "kernel_size"])
 def test_a_size_below_one_is_a_mistake(name):
     sizes = {"hidden_size": 4, "layers": 2, "kernel_size": 3, name: 0}
-    with pytest.raises(Mistake, match=f"`{name}` is 0. Make it 1 or more"):
+    with pytest.raises(UserError, match=f"`{name}` is 0. Make it 1 or more"):
         TCN(FEATURES, **sizes)

@@ -5,8 +5,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from lookback.applies import DoesNotApply
-from lookback.errors import Mistake
+from lookback.errors import NotApplicable, UserError
 from lookback.models.base import Initialisation
 from lookback.models.transformer import Transformer, sinusoids
 from lookback.models.transformer_layer import turned
@@ -104,7 +103,7 @@ def test_every_matrix_starts_xavier_uniform_with_zero_bias_and_plain_norms():
 
 
 def test_heads_that_do_not_divide_the_width_are_a_mistake_that_names_the_next_width():
-    with pytest.raises(Mistake, match="Make it 12"):
+    with pytest.raises(UserError, match="Make it 12"):
         Transformer(FEATURES, 10, layers=1, heads=4, feedforward=8)
 
 
@@ -159,7 +158,7 @@ def test_order_means_something_with_rotary_positions():
 
 
 def test_rotary_positions_want_heads_of_an_even_width():
-    with pytest.raises(Mistake, match=r"leaves each of 2 heads 3\. Make it 8"):
+    with pytest.raises(UserError, match=r"leaves each of 2 heads 3\. Make it 8"):
         rotary(hidden_size=6)
 
 
@@ -192,14 +191,14 @@ def test_learned_positions_are_learned_where_there_were_steps():
 def test_past_its_learned_positions_a_transformer_says_that_it_has_none():
     model = learned(longest=6)
     asked = torch.tensor([7]), torch.tensor([[6]])
-    with pytest.raises(DoesNotApply, match="learned 6 positions has none for step 7"):
+    with pytest.raises(NotApplicable, match="learned 6 positions has none for step 7"):
         model(torch.zeros(1, 7, FEATURES, dtype=torch.float64), *asked)
 
 
 def test_a_task_longer_than_the_learned_positions_is_a_mistake_before_training():
     model = learned(longest=6)
     model.initialise(Initialisation("orthogonal", "uniform", 1.0, length=6))
-    with pytest.raises(Mistake, match="Set its `longest` to 7"):
+    with pytest.raises(UserError, match="Set its `longest` to 7"):
         model.initialise(Initialisation("orthogonal", "uniform", 1.0, length=7))
 
 

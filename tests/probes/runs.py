@@ -8,7 +8,7 @@ from torch import Tensor
 from lookback.data.adding import Adding
 from lookback.data.batch import SequenceDataset
 from lookback.data.task import Facts, Split, Task
-from lookback.errors import Mistake
+from lookback.errors import UserError
 from lookback.models.base import Initialisation, SequenceModel, Trace
 from lookback.models.network import Network
 from lookback.training.run import Run
@@ -19,7 +19,7 @@ class Recall(Task):
 
     def __init__(self, length: int, lag: int, test: int, train: int = 50, longest: int = 10**9):
         if length > longest:
-            raise Mistake(f"length {length} is past {longest}.")
+            raise UserError(f"length {length} is past {longest}.")
         self.length, self.lag = length, lag
         self.sizes = {"train": train, "validation": 10, "test": test}
 

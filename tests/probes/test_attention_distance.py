@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lookback.applies import DoesNotApply
+from lookback.errors import NotApplicable
 from lookback.models.network import build_network
 from lookback.probes.attention_distance import AttentionDistance
 from tests.cells import INITIALISATION
@@ -62,7 +62,7 @@ def test_padding_of_nan_is_not_looked_at():
 
 
 def test_a_model_without_attention_says_so():
-    with pytest.raises(DoesNotApply, match="GRU has no attention"):
+    with pytest.raises(NotApplicable, match="GRU has no attention"):
         measured(run_with("gru"))
-    with pytest.raises(DoesNotApply, match="Reads has no attention"):
+    with pytest.raises(NotApplicable, match="Reads has no attention"):
         measured(run_of(TASK, reading(2)))

@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from lookback.probes import probe
-from lookback.summarise.cells import Cell
-from lookback.tables import read_parquet
+from lookback.storage.tables import read_parquet
+from lookback.summarise.cells import CellResults
 from tests.cells import GRU, PLANS, write_cell, write_plan
 from tests.models.cases import shipped
 
@@ -47,7 +47,7 @@ def test_a_probe_as_shipped_writes_the_same_rows_twice_and_names_what_it_lacks(
     pd.testing.assert_frame_equal(once, read_parquet(cell / "twice.parquet"))
 
     expected = {"train": PLANS, "probe": {name: {**PLANS, "probe": plan.stem}}}
-    own = Cell("adding", "model", cell, expected, frozenset({0, 1}))
+    own = CellResults("adding", "model", cell, expected, frozenset({0, 1}))
     frame, holes = own.measured("probe", name, f"probe/{name}.parquet")
     said = [hole.reason.removeprefix("does not apply: ") for hole in holes]
     assert len(said) == len(lacks)

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from lookback.applies import DoesNotApply
 from lookback.data.batch import Batch
+from lookback.errors import NotApplicable
 from lookback.models.network import build_network
 from lookback.probes.effective_context import EffectiveContext, cut, donors, spaced
 from lookback.training.skill import skill_of
@@ -71,5 +71,5 @@ def test_long_sequences_are_fewer_and_the_same_generator_gives_the_same_table():
 
 
 def test_a_split_of_one_sequence_has_nothing_to_draw_from():
-    with pytest.raises(DoesNotApply, match="no second sequence"):
+    with pytest.raises(NotApplicable, match="no second sequence"):
         measured(reading(5), recall(length=40, lag=5, test=1))

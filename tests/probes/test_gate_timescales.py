@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lookback.applies import DoesNotApply
+from lookback.errors import NotApplicable
 from lookback.models.lstm import LSTM
 from lookback.models.mingru import MinGRU
 from lookback.probes.gate_timescales import GateTimescales, timescale
@@ -156,7 +156,7 @@ def test_both_directions_have_their_own_gates(tmp_path):
 )
 def test_a_model_without_gates_says_so(tmp_path, target, settings):
     run = run_of(tmp_path, target, **settings)
-    with pytest.raises(DoesNotApply, match=f"a {target.split('.')[1]} has no gates"):
+    with pytest.raises(NotApplicable, match=f"a {target.split('.')[1]} has no gates"):
         measured(run)
 
 

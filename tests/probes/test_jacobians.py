@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from lookback.applies import DoesNotApply
+from lookback.errors import NotApplicable
 from lookback.models.attention import AttentionModel
 from lookback.models.gru import GRU
 from lookback.models.lru import LRU
@@ -79,7 +79,7 @@ def test_the_recurrence_of_attention_is_its_encoder():
     ],
 )
 def test_what_has_no_step_says_so(encoder, reason):
-    with pytest.raises(DoesNotApply, match=reason):
+    with pytest.raises(NotApplicable, match=reason):
         recurrence(Network(encoder, 2))
 
 

@@ -5,8 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from lookback.applies import DoesNotApply
-from lookback.errors import Mistake
+from lookback.errors import NotApplicable, UserError
 from lookback.models.network import Network, build_network
 from lookback.models.rnn import RNN
 from lookback.probes.length_generalisation import LengthGeneralisation
@@ -100,7 +99,7 @@ def test_a_task_whose_shape_changes_with_its_length_is_a_row_with_the_reason():
     ("setting", "value"), [("factors", [2, 0]), ("factors", []), ("sequences", 0), ("steps", -1)]
 )
 def test_a_setting_below_one_is_a_mistake(setting, value):
-    with pytest.raises(Mistake, match=f"`{setting}` is .* Make it 1 or more"):
+    with pytest.raises(UserError, match=f"`{setting}` is .* Make it 1 or more"):
         LengthGeneralisation(**{"factors": [1], "sequences": 5, "steps": 9, setting: value})
 
 
@@ -115,5 +114,5 @@ def test_of_long_lengths_fewer_sequences_are_answered_but_the_baseline_sees_more
 
 def test_a_task_without_a_length_does_not_apply(tmp_path):
     run = next(load_runs(write_cell(tmp_path, MARKED, GRU)))
-    with pytest.raises(DoesNotApply, match="cannot be made longer"):
+    with pytest.raises(NotApplicable, match="cannot be made longer"):
         measured(run)

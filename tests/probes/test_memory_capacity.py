@@ -8,12 +8,12 @@ import yaml
 from sklearn.decomposition import PCA
 from torch import nn
 
-from lookback.applies import DoesNotApply
+from lookback.errors import NotApplicable
 from lookback.models.network import Network
 from lookback.models.rnn import RNN
 from lookback.probes import probe
 from lookback.probes.memory_capacity import MemoryCapacity, direction, driven
-from lookback.tables import read_parquet
+from lookback.storage.tables import read_parquet
 from lookback.training.run import load_runs
 from tests.cells import GRU, MARKED, TOKENS, write_cell, write_plan
 
@@ -73,12 +73,12 @@ def test_the_states_are_those_of_the_trace():
 
 
 def test_a_model_without_a_recurrence_is_named(tmp_path):
-    with pytest.raises(DoesNotApply, match="TCN carries no state"):
+    with pytest.raises(NotApplicable, match="TCN carries no state"):
         measured(tmp_path, MARKED, TCN)
 
 
 def test_a_model_of_two_directions_is_named(tmp_path):
-    with pytest.raises(DoesNotApply, match="GRU of two directions"):
+    with pytest.raises(NotApplicable, match="GRU of two directions"):
         measured(tmp_path, MARKED, {**GRU, "bidirectional": True})
 
 
@@ -88,7 +88,7 @@ def test_a_state_that_overflows_is_named(tmp_path):
     with torch.no_grad():
         nn.init.eye_(run.model.encoder.kernel.weight_hh_l0).mul_(1e9)
         run.model.encoder.kernel.bias_ih_l0.fill_(1)
-    with pytest.raises(DoesNotApply, match="the trained state overflows within 37 steps"):
+    with pytest.raises(NotApplicable, match="the trained state overflows within 37 steps"):
         small().measure(run, generator=torch.Generator())
 
 

@@ -1,10 +1,10 @@
 import pandas as pd
 import torch
 
-from lookback.applies import DoesNotApply
-from lookback.lineage import plans_of
+from lookback.errors import NotApplicable
 from lookback.probes import probe
-from lookback.tables import read_parquet
+from lookback.storage.provenance import plans_of
+from lookback.storage.tables import read_parquet
 from tests.cells import GRU, MARKED, PLANS, write_cell, write_plan
 
 
@@ -13,7 +13,7 @@ class Draws:
 
     def measure(self, run, *, generator):
         if run.seed == 4:
-            raise DoesNotApply("four is refused")
+            raise NotApplicable("four is refused")
         return pd.DataFrame({"drawn": torch.rand(2, generator=generator).numpy()})
 
 

@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from lookback.applies import DoesNotApply
-from lookback.errors import Mistake
+from lookback.errors import NotApplicable, UserError
 from lookback.probes.recall_by_lag import RecallByLag
 from lookback.summarise.horizon import horizon
 from lookback.training.run import load_runs
@@ -46,10 +45,10 @@ def test_only_the_first_sequences_are_asked_and_the_horizon_reads_the_rows():
 
 def test_a_task_without_lags_has_no_recall_by_lag(tmp_path):
     run = next(load_runs(write_cell(tmp_path, MARKED, GRU)))
-    with pytest.raises(DoesNotApply, match="how long ago"):
+    with pytest.raises(NotApplicable, match="how long ago"):
         RecallByLag(5).measure(run, generator=torch.Generator())
 
 
 def test_no_sequences_are_a_mistake():
-    with pytest.raises(Mistake, match="`sequences` is 0"):
+    with pytest.raises(UserError, match="`sequences` is 0"):
         RecallByLag(0)

@@ -1,8 +1,8 @@
 import pytest
 import yaml
 
-from lookback.build import build
-from lookback.errors import Mistake
+from lookback.errors import UserError
+from lookback.runtime.instantiate import instantiate
 from tests.conftest import ROOT
 
 SHIPPED = {
@@ -19,10 +19,10 @@ COUNTS = [
 
 @pytest.mark.parametrize(("probe", "setting"), COUNTS)
 def test_a_count_of_none_is_refused_by_its_name_before_anything_is_measured(probe, setting):
-    with pytest.raises(Mistake, match=f"`{setting}` is 0"):
-        build({**SHIPPED[probe], setting: 0})
+    with pytest.raises(UserError, match=f"`{setting}` is 0"):
+        instantiate({**SHIPPED[probe], setting: 0})
 
 
 @pytest.mark.parametrize("probe", SHIPPED)
 def test_the_shipped_settings_are_taken(probe):
-    build(SHIPPED[probe])
+    instantiate(SHIPPED[probe])

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from lookback.applies import DoesNotApply
 from lookback.data.batch import SequenceDataset
 from lookback.data.task import Facts, Task
+from lookback.errors import NotApplicable
 from lookback.models.base import SequenceModel, Trace, at_queries
 from lookback.models.network import Network
 from lookback.probes.state_decoding import Places, StateDecoding, states_after
@@ -138,7 +138,7 @@ def test_each_state_is_taken_at_its_own_step_whatever_the_chunk(monkeypatch):
     ],
 )
 def test_a_task_with_nothing_to_look_for_is_named(changes, reason):
-    with pytest.raises(DoesNotApply, match=reason):
+    with pytest.raises(NotApplicable, match=reason):
         found(DelayLine(), Told(**changes))
 
 

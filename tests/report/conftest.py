@@ -7,10 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lookback.files import read_json, write_json
 from lookback.report import report
+from lookback.storage.atomic import read_json, write_json
+from lookback.storage.tables import read_parquet, write_parquet
 from lookback.summarise import summarise
-from lookback.tables import read_parquet, write_parquet
 from tests.fake_study import change_plan, write_study
 
 PUBLISHED = {"task": "digits_rows", "model": "lstm", "metric": "accuracy", "value": 0.98127}

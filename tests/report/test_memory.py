@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lookback.report.card_table import forwards_and_backwards, lag, share, steps
 from lookback.report.figures import failing_lag, memory_card
-from lookback.report.memory import forwards_and_backwards, lag, share, steps
-from lookback.report.tables import many_comparisons
-from lookback.report.theory import findings
+from lookback.report.result_tables import many_comparisons
+from lookback.report.theory_section import findings
 from lookback.summarise.card import CARD
 from lookback.summarise.theory import failing_lags, theory
 from tests.fake_memory import HALF, write_memory

@@ -8,11 +8,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lookback.files import read_json
 from lookback.report import report
-from lookback.report.answers import answers
-from lookback.report.material import read
-from lookback.tables import read_parquet, write_parquet
+from lookback.report.inputs import read
+from lookback.report.verdicts import answers
+from lookback.storage.atomic import read_json
+from lookback.storage.tables import read_parquet, write_parquet
 from tests.fake_study import MODELS, TASKS, lose_seed, write_study
 
 from .conftest import RUN, Made, Reader, make

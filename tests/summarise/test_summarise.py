@@ -5,11 +5,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lookback.files import read_json, write_json
-from lookback.lineage import plans_of
+from lookback.storage.atomic import read_json, write_json
+from lookback.storage.provenance import plans_of
+from lookback.storage.tables import read_parquet, write_parquet
 from lookback.summarise import summarise
 from lookback.summarise.card import CARD
-from lookback.tables import read_parquet, write_parquet
 from tests.fake_study import MODELS, VALUES, lose_seed, write_study
 
 COLUMNS = {

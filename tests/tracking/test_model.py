@@ -20,10 +20,10 @@ from mlflow import MlflowClient
 
 import lookback
 from lookback.data.images import ImageTask
-from lookback.files import read_json
 from lookback.models.network import build_network
 from lookback.predictor import Predictor
-from lookback.tracking import main
+from lookback.storage.atomic import read_json
+from lookback.tracking.track import main
 
 from .rows import count
 from .tree import FACTS, RECIPE, Study, complete
@@ -40,7 +40,7 @@ def server(project: Path) -> Iterator[str]:
     """The server that `lookback ui` starts."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    start = f"from lookback.tracking import ui; ui('sqlite:///results/mlflow.db', {port})"
+    start = f"from lookback.tracking.track import ui; ui('sqlite:///results/mlflow.db', {port})"
     environment = {**os.environ, "PYTHONPATH": PACKAGE}
     with Path("server.log").open("w") as log:
         process = subprocess.Popen(

@@ -10,12 +10,13 @@ import torch
 import yaml
 
 from lookback.data.task import Facts
-from lookback.files import digest, write_json, write_text
 from lookback.models.network import Network, build_network
+from lookback.storage import run_store
+from lookback.storage.atomic import digest, write_json, write_text
+from lookback.storage.journal import Journal
+from lookback.storage.paths import SeedPaths
+from lookback.storage.tables import write_parquet
 from lookback.summarise import summarise
-from lookback.tables import write_parquet
-from lookback.training import store
-from lookback.training.journal import Journal
 
 RECIPE = {
     "initialisation": {"recurrent": "orthogonal", "input": "xavier_uniform", "forget_bias": 1.0},
@@ -83,10 +84,10 @@ class Study:
 
     def journal(self, model: str, seed: int) -> Journal:
         """The journal of a seed that begins to train."""
-        runs = store.runs_folder(self.train_plan(model), Path("results/tiny/marks/task.json"))
-        folder = store.seed_folder(runs, seed)
+        runs = run_store.runs_folder(self.train_plan(model), Path("results/tiny/marks/task.json"))
+        folder = run_store.seed_folder(runs, seed)
         folder.mkdir(parents=True, exist_ok=True)
-        return Journal(store.journal(folder))
+        return Journal(SeedPaths(folder).journal)
 
     def train(self, model: str, seeds: Sequence[int] | None = None) -> Path:
         """A cell as training leaves it."""

@@ -6,7 +6,7 @@ from typing import Any
 from lookback.data.adding import Adding
 from lookback.data.task import Facts
 from lookback.models.network import Network, build_network
-from lookback.study import CellConfig, compose_by_hand
+from lookback.planning.study import CellConfig, compose_by_hand
 
 CONF = Path(__file__).parents[2] / "conf"
 

@@ -7,7 +7,8 @@ import torch
 
 from lookback.models.cost import forward_flops
 from lookback.models.network import undrawn_network
-from lookback.training.budget import MEASURED, measured, steps_of, with_steps
+from lookback.storage.paths import measured_steps_file
+from lookback.training.budget import measured, steps_of, with_steps
 from tests.training.small import adding, shipped
 
 FACTS = adding().facts()
@@ -51,7 +52,7 @@ def test_seconds_are_measured_once_and_stay_what_they_were(tmp_path):
     assert with_steps(config, FACTS, tmp_path)["trainer"]["max_steps"] is None
     first = measured(config, FACTS, train, tmp_path)["trainer"]["max_steps"]
     assert first >= 1
-    (tmp_path / MEASURED).write_text('{"steps": 12345}')
+    measured_steps_file(tmp_path).write_text('{"steps": 12345}')
     assert measured(config, FACTS, train, tmp_path)["trainer"]["max_steps"] == 12345
     assert steps(config, tmp_path) == 12345
 

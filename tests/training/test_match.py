@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lookback.data.task import Facts
-from lookback.errors import Mistake
+from lookback.errors import UserError
 from lookback.models.network import build_network
 from lookback.training.match import around, matched, parameters_of
 from tests.training.small import shipped
@@ -74,7 +74,7 @@ def test_a_size_that_the_constructor_refuses_is_passed_over():
 def test_a_count_that_no_size_reaches_is_answered_with_the_nearest_ones():
     wanted, low, high = 3_800, recurrent("lstm", 28), recurrent("lstm", 29)
     assert low < wanted < high
-    with pytest.raises(Mistake) as caught:
+    with pytest.raises(UserError) as caught:
         matched(model_of("lstm"), {"params": wanted, "tolerance": 0.001}, FACTS)
     said = str(caught.value)
     assert all(f"{count:,}" in said for count in (low, high))
@@ -84,19 +84,19 @@ def test_a_count_that_no_size_reaches_is_answered_with_the_nearest_ones():
 
 
 def test_fewer_parameters_than_the_smallest_network_has_are_out_of_reach():
-    with pytest.raises(Mistake, match=f"1 has {recurrent('gru', 1)}"):
+    with pytest.raises(UserError, match=f"1 has {recurrent('gru', 1)}"):
         matched(model_of("gru"), {"params": 3, "tolerance": 0.05}, FACTS)
 
 
 def test_a_mistake_that_no_size_mends_is_the_constructor_s_own():
-    with pytest.raises(Mistake, match=r"has dropout 0\.5"):
+    with pytest.raises(UserError, match=r"has dropout 0\.5"):
         matched(model_of("gru", dropout=0.5), {"params": 500, "tolerance": 0.05}, FACTS)
 
 
 def test_the_two_neighbours_are_found_for_every_count():
     def count(size: int) -> int:
         if size % 3:
-            raise Mistake("a multiple of three")
+            raise UserError("a multiple of three")
         return size * size
 
     for wanted in range(10, 3000, 7):

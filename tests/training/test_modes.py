@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from lookback.errors import Mistake
+from lookback.errors import UserError
 from lookback.training.modes import set_modes
 from tests.training.small import adding, network_of
 
@@ -61,13 +61,13 @@ def test_the_recurrent_encoder_of_an_attention_model_is_cut_as_well():
 
 def test_a_model_without_a_state_cannot_be_truncated():
     network = network_of("transformer", adding().facts(), seed=0)
-    with pytest.raises(Mistake, match=r"no state to carry.*trainer\.tbptt=null"):
+    with pytest.raises(UserError, match=r"no state to carry.*trainer\.tbptt=null"):
         set_modes(network, {**PLAIN, "tbptt": 4}, "cpu")
 
 
 def test_a_recurrent_model_is_not_compiled():
     network = network_of("attention", adding().facts(), seed=0)
-    with pytest.raises(Mistake, match=r"recurrent.*trainer\.compile=false"):
+    with pytest.raises(UserError, match=r"recurrent.*trainer\.compile=false"):
         set_modes(network, {**PLAIN, "compile": True}, "cpu")
 
 
@@ -75,5 +75,5 @@ def test_without_a_compiler_nothing_is_compiled(monkeypatch):
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CXX", raising=False)
     network = network_of("transformer", adding().facts(), seed=0)
-    with pytest.raises(Mistake, match=r"no C\+\+ compiler"):
+    with pytest.raises(UserError, match=r"no C\+\+ compiler"):
         set_modes(network, {**PLAIN, "compile": True}, "cpu")

@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from lookback.applies import DoesNotApply
 from lookback.data.batch import Batch
 from lookback.data.task import Facts
+from lookback.errors import NotApplicable
 from lookback.training.skill import skill_of
 
 SIZES = {"train": 1, "validation": 1, "test": 1}
@@ -46,5 +46,5 @@ def test_where_nothing_is_asked_there_is_no_skill():
 @pytest.mark.parametrize(("kind", "perfect"), [("class", 1.0), ("value", 0.0)])
 def test_a_perfect_baseline_leaves_no_room_for_skill(kind, perfect):
     target = torch.zeros(1, 1, dtype=torch.long) if kind == "class" else torch.zeros(1, 1, 3)
-    with pytest.raises(DoesNotApply, match="most frequent, is already perfect"):
+    with pytest.raises(NotApplicable, match="most frequent, is already perfect"):
         skill_of(torch.zeros(1, 1, 3), asked([[3]], target), facts(kind, perfect))

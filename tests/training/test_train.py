@@ -15,10 +15,12 @@ import pytest
 import torch
 
 from lookback.data import prepare
-from lookback.errors import Mistake
-from lookback.files import read_json, write_json
-from lookback.tables import read_parquet
-from lookback.training import callbacks, store, train
+from lookback.errors import UserError
+from lookback.storage import run_store
+from lookback.storage.atomic import read_json, write_json
+from lookback.storage.paths import SeedPaths
+from lookback.storage.tables import read_parquet
+from lookback.training import callbacks, train
 from tests.training.small import shipped
 
 SAME = ("history.parquet", "metrics.json", "predictions.parquet", "config.yaml")
@@ -71,7 +73,7 @@ def stop_in_the_third_epoch(monkeypatch, plan: Path, task: Path, seed: int, cell
 def test_an_added_seed_is_the_only_one_trained(fresh):
     plan, task, cell = fresh("one", "gru")
     train.main(plan, task, [0, 1], cell)
-    done = store.seed_folder(store.runs_folder(plan, task), 0) / "done.json"
+    done = run_store.seed_folder(run_store.runs_folder(plan, task), 0) / "done.json"
     before = done.stat().st_mtime_ns
     first = read_parquet(cell / "history.parquet")
     train.main(plan, task, [0, 1, 2], cell)
@@ -146,11 +148,11 @@ def _train(plan: Path, task: Path, cell: Path) -> None:
 
 
 def _journals(plan: Path, task: Path) -> list[Path]:
-    return sorted(store.runs_folder(plan, task).glob("seed=*/journal.jsonl"))
+    return sorted(run_store.runs_folder(plan, task).glob("seed=*/journal.jsonl"))
 
 
 def _in_training(plan: Path, task: Path) -> list[Path]:
-    return [path for path in _journals(plan, task) if not store.done(path.parent)]
+    return [path for path in _journals(plan, task) if not run_store.is_finished(path.parent)]
 
 
 def _seconds_of_training(plan: Path, task: Path) -> float:
@@ -183,7 +185,7 @@ def test_a_resumed_run_goes_on_where_it_was_and_does_not_begin_again(fresh, monk
         with pytest.raises((KeyboardInterrupt, SystemExit)):
             train.main(plan, task, [0], cell)
     train.main(plan, task, [0], cell)
-    journal = store.journal(store.seed_folder(store.runs_folder(plan, task), 0))
+    journal = SeedPaths(run_store.seed_folder(run_store.runs_folder(plan, task), 0)).journal
     starts = [
         e["step"]
         for e in map(json.loads, journal.read_text().splitlines())
@@ -203,7 +205,7 @@ def test_a_cell_of_which_every_seed_diverges_is_a_hole_and_no_seed_is_trained_ag
     with pytest.raises(callbacks.Diverged, match=f"seed 0: {reason}.*seed 1: {reason}"):
         train.main(plan, task, [0, 1], cell)
     assert not (cell / "metrics.json").exists()
-    journal = store.journal(store.seed_folder(store.runs_folder(plan, task), 0))
+    journal = SeedPaths(run_store.seed_folder(run_store.runs_folder(plan, task), 0)).journal
     before = journal.read_bytes()
     assert json.loads(before.splitlines()[-1])["event"] == "failed"
     with pytest.raises(callbacks.Diverged, match=reason):
@@ -312,7 +314,7 @@ def test_a_resume_state_that_cannot_be_read_starts_that_seed_anew(fresh, monkeyp
     wanted = contents(cell)
     plan, task, cell = fresh("cut", "gru")
     stop_in_the_third_epoch(monkeypatch, plan, task, 0, cell)
-    state = store.seed_folder(store.runs_folder(plan, task), 0) / "resume.ckpt"
+    state = run_store.seed_folder(run_store.runs_folder(plan, task), 0) / "resume.ckpt"
     for size in (state.stat().st_size // 2, 0):
         state.write_bytes(state.read_bytes()[:size])
         assert train._resume_state(state) is None
@@ -332,18 +334,18 @@ def test_a_recipe_that_a_task_cannot_have_is_a_mistake_before_the_first_step(
     fresh, overrides, said
 ):
     plan, task, cell = fresh("mistaken", "rnn", *overrides)
-    with pytest.raises(Mistake, match=said):
+    with pytest.raises(UserError, match=said):
         train.main(plan, task, [0], cell)
 
 
 def test_an_orphan_of_an_older_plan_leaves_a_cell_alone_and_keeps_its_seeds(fresh):
     plan, task, cell = fresh("orphan", "rnn")
-    store.want(cell, "another")
-    with pytest.raises(Mistake, match="under another plan since"):
+    run_store.set_wanted(cell, "another")
+    with pytest.raises(UserError, match="under another plan since"):
         train.main(plan, task, [0], cell)
     assert not (cell / "metrics.json").exists()
-    assert store.done(store.seed_folder(store.runs_folder(plan, task), 0))
-    store.want(cell, plan.stem)
+    assert run_store.is_finished(run_store.seed_folder(run_store.runs_folder(plan, task), 0))
+    run_store.set_wanted(cell, plan.stem)
     train.main(plan, task, [0], cell)
     assert (cell / "metrics.json").exists()
 
@@ -352,7 +354,7 @@ def test_other_data_than_were_prepared_are_not_trained_on(fresh):
     plan, task, cell = fresh("other", "rnn")
     digests = read_json(task)["digest"]
     write_json(task, {**read_json(task), "digest": {**digests, "test": "0" * 16}})
-    with pytest.raises(Mistake, match="the test split that is made here is not the one"):
+    with pytest.raises(UserError, match="the test split that is made here is not the one"):
         train.main(plan, task, [0], cell)
     assert not cell.exists() or not list(cell.glob("*.parquet"))
 
@@ -395,8 +397,8 @@ def test_without_a_validation_split_the_last_weights_are_kept(fresh):
 
 def test_another_preparation_to_the_same_end_keeps_the_seeds(fresh):
     plan, task, _ = fresh("prepared", "rnn")
-    runs = store.runs_folder(plan, task)
+    runs = run_store.runs_folder(plan, task)
     write_json(task, {**read_json(task), "plans": {"prepare": "another"}})
-    assert store.runs_folder(plan, task) == runs
+    assert run_store.runs_folder(plan, task) == runs
     write_json(task, {**read_json(task), "digest": {"train": "other data"}})
-    assert store.runs_folder(plan, task) != runs
+    assert run_store.runs_folder(plan, task) != runs

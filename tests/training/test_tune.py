@@ -9,10 +9,10 @@ import yaml
 
 from lookback.data import prepare
 from lookback.data.adding import Adding
-from lookback.errors import Mistake
-from lookback.files import read_json, write_json
-from lookback.training import store, train, tune
-from lookback.training.callbacks import Diverged
+from lookback.errors import Diverged, UserError
+from lookback.storage import run_store
+from lookback.storage.atomic import read_json, write_json
+from lookback.training import train, tune
 from lookback.training.tune import Trial, grid, search
 from tests.training.small import shipped
 
@@ -75,11 +75,11 @@ def test_the_grid_is_tried_whole_and_the_best_of_an_independent_loop_is_chosen(p
     assert [trial["values"] for trial in found["trials"]] == [{LR: rate} for rate in RATES[LR]]
     scores = {}
     for rate in RATES[LR]:
-        config = store.laid(place.config, {LR: rate, "trainer.max_steps": 12})
+        config = run_store.with_values(place.config, {LR: rate, "trainer.max_steps": 12})
         plan, cell = place.folder / f"alone-{rate}.yaml", place.task.parent / f"gru-{rate}"
         write_json(plan, {"stage": "train", **config})
-        train.main(plan, place.task, [store.TUNING_SEED], cell)
-        scores[rate] = read_json(cell / "metrics.json")["seeds"][str(store.TUNING_SEED)][
+        train.main(plan, place.task, [run_store.TUNING_SEED], cell)
+        scores[rate] = read_json(cell / "metrics.json")["seeds"][str(run_store.TUNING_SEED)][
             "validation/mse"
         ]
     assert [trial["score"] for trial in found["trials"]] == [scores[rate] for rate in RATES[LR]]
@@ -113,8 +113,8 @@ def test_seeds_of_an_older_tuning_are_not_taken_for_the_new_one_s(place):
     place.tune(RATES)
     place.train([0])
     write_json(place.cell / "tune.json", {"plans": {"tune": "another"}, "chosen": {LR: 1.0}})
-    assert store.runs_folder(place.train_plan, place.task, place.cell / "tune.json") is None
-    with pytest.raises(Mistake, match="not by the tuning"):
+    assert run_store.runs_folder(place.train_plan, place.task, place.cell / "tune.json") is None
+    with pytest.raises(UserError, match="not by the tuning"):
         train.main(place.train_plan, place.task, [0], place.cell)
 
 
@@ -159,13 +159,13 @@ def test_a_trial_that_diverged_is_counted_as_worst_and_kept(place, monkeypatch):
 
 def test_without_a_validation_split_there_is_nothing_to_choose_by(in_tmp):
     place = Place(in_tmp, "gru", None, "task.validation=0")
-    with pytest.raises(Mistake, match="no validation split"):
+    with pytest.raises(UserError, match="no validation split"):
         place.tune(RATES)
 
 
 def test_a_value_that_makes_no_network_is_said_before_any_trial(in_tmp):
     place = Place(in_tmp, "transformer", None, "model.heads=2")
-    with pytest.raises(Mistake, match="among 3 heads"):
+    with pytest.raises(UserError, match="among 3 heads"):
         place.tune({"model.heads": [2, 3]})
     assert not list(Path("results/.runs").glob("*/trial=*"))
 

@@ -118,8 +118,8 @@ def do(project: Path, base: Path, *, runs: bool) -> None:
 
 def plan() -> None:
     sys.path.insert(0, str(Path("src").absolute()))
-    from lookback.plan import make
-    from lookback.study import compose_study
+    from lookback.planning.plan import make
+    from lookback.planning.study import compose_study
 
     index = make(Path(), compose_study(Path("conf"), "tiny"))
     Path("index.json").write_text(index.read_text())
@@ -186,7 +186,7 @@ def job(
 
 def run(planned: list[Job], known: dict[str, str] | None) -> dict[str, str]:
     """Run the jobs by the commands of the rules; a digest of what each one's results mean."""
-    from lookback import cli
+    from lookback.commands import dispatch
 
     found: dict[str, str] = {}
     for job in planned:
@@ -196,7 +196,7 @@ def run(planned: list[Job], known: dict[str, str] | None) -> dict[str, str]:
             found[job.name] = BELOW
             continue
         words = [job.name.split()[0], *(f"{key}={it}" for key, it in job.arguments.items())]
-        assert cli.run(words, forked=True) == 0
+        assert dispatch.run(words, forked=True) == 0
         found[job.name] = digest(job.results())
     return found
 

@@ -11,8 +11,8 @@ import sys
 import pandas as pd
 import pytest
 
-from lookback.files import read_json
-from lookback.tables import read_parquet
+from lookback.storage.atomic import read_json
+from lookback.storage.tables import read_parquet
 
 MODELS = ("rnn", "gru", "attention")
 

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
-from lookback import snapshot
-from lookback.errors import Mistake
+from lookback.errors import UserError
+from lookback.planning import snapshot
 from tests.workflow.projects import Project
 
 HERE = Path(__file__).parent
@@ -145,8 +145,8 @@ def outcomes(tmp_path_factory) -> dict[str, Outcome]:
     for name in EDITS:
         project(base_of(name), name, files_of(name))
     for fault, (old, new, (name, _, _)) in FAULTS.items():
-        project(BASE, f"{BASE}, {fault}", {"snapshot.py": {old: new}})
-        project(BASE, f"{name}, {fault}", {"snapshot.py": {old: new}}, files_of(name))
+        project(BASE, f"{BASE}, {fault}", {"planning/snapshot.py": {old: new}})
+        project(BASE, f"{name}, {fault}", {"planning/snapshot.py": {old: new}}, files_of(name))
     only_planned = [path.name for name, path in folders.items() if name.endswith(tuple(FAULTS))]
     environment = {key: it for key, it in os.environ.items() if key != "PYTHONPATH"}
     environment |= {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
@@ -197,7 +197,7 @@ def test_a_folder_that_is_no_package_is_a_mistake(in_tmp):
     """What imports its modules cannot be seen, so a change of one would be missed."""
     root = Project.at(in_tmp / "project").root
     edit(root, {"models/drafts/gru.py": {"": "half = 0.5\n"}})
-    with pytest.raises(Mistake, match="models/drafts/ has no __init__"):
+    with pytest.raises(UserError, match="models/drafts/ has no __init__"):
         snapshot.fingerprints(snapshot.take(root))
 
 

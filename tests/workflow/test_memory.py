@@ -4,7 +4,7 @@ import mlflow
 import pytest
 import yaml
 
-from lookback.tables import read_parquet
+from lookback.storage.tables import read_parquet
 from tests.workflow.projects import Project
 
 SHORTER = (

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lookback.data.batch import SequenceDataset
 from lookback.data.generated import GeneratedTask
-from lookback.errors import Mistake
+from lookback.errors import UserError
 
 
 class Adding(GeneratedTask):
@@ -28,7 +28,7 @@ class Adding(GeneratedTask):
     def __init__(self, length: int, train: int, validation: int, test: int, seed: int):
         super().__init__(length, train, validation, test, seed)
         if length < 2:
-            raise Mistake(
+            raise UserError(
                 f"the adding problem marks two steps: length {length} is too short; make it 2 or "
                 "more."
             )

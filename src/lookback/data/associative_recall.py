@@ -20,7 +20,7 @@ from torch import Tensor
 
 from lookback.data.batch import SequenceDataset
 from lookback.data.generated import GeneratedTask, distinct, shuffled
-from lookback.errors import Mistake
+from lookback.errors import UserError
 
 
 class AssociativeRecall(GeneratedTask):
@@ -41,17 +41,17 @@ class AssociativeRecall(GeneratedTask):
         super().__init__(length, train, validation, test, seed)
         keys, room = vocabulary // 2 - 1, length // 4
         if not 1 <= pairs <= room:
-            raise Mistake(
+            raise UserError(
                 f"pairs: {pairs}, each with two steps and two more to be asked again in, and "
                 f"length {length} has room for {room}. Make `pairs` 1 to that, or `length` larger."
             )
         if keys < max(pairs, 2):
-            raise Mistake(
+            raise UserError(
                 f"vocabulary: of {vocabulary} tokens {max(keys, 0)} are keys, too few for "
                 f"{pairs} different ones to tell apart. Make it {2 * max(pairs, 2) + 2} or more."
             )
         if power < 0:
-            raise Mistake(f"power: {power}; make it 0 or more, 1 for gaps that are all alike.")
+            raise UserError(f"power: {power}; make it 0 or more, 1 for gaps that are all alike.")
         self.vocabulary, self.pairs, self.power = vocabulary, pairs, power
         self.random_non_queries = random_non_queries
         self.features = self.outputs = vocabulary

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lookback.errors import Mistake
+from lookback.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,12 @@ class SequenceDataset:
     evidence: Callable[[Tensor], Bool[Tensor, "batch query time"]] | None = None
 
     def __post_init__(self) -> None:
-        """Raise Mistake where a length is below 1, or above the T steps that there are."""
+        """Raise UserError where a length is below 1, or above the T steps that there are."""
         steps = self.inputs.shape[1]
         wrong = (self.lengths < 1) | (self.lengths > steps)
         if wrong.any():
             row = int(wrong.nonzero()[0])
-            raise Mistake(
+            raise UserError(
                 f"Sequence {row} of a task's data has the length {int(self.lengths[row])}. "
                 f"Make each length 1 to {steps}, as many steps as the inputs have."
             )

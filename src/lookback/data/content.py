@@ -12,8 +12,8 @@ from torch import Tensor
 
 from lookback.data.batch import SequenceDataset
 from lookback.data.task import Split, Task
-from lookback.errors import Mistake
-from lookback.files import digest, read_json
+from lookback.errors import UserError
+from lookback.storage.atomic import digest, read_json
 
 
 def digest_of(dataset: SequenceDataset) -> str:
@@ -30,12 +30,12 @@ def digest_of(dataset: SequenceDataset) -> str:
 def as_prepared(task: Task, split: Split, prepared: Path) -> SequenceDataset:
     """A split of `task`, which must be the one that the task.json `prepared` was made from.
 
-    Raises Mistake where it is another.
+    Raises UserError where it is another.
     """
     dataset = task.dataset(split)
     wanted: Mapping[Split, str] = read_json(prepared)["digest"]
     if digest_of(dataset) != wanted[split]:
-        raise Mistake(
+        raise UserError(
             f"the {split} split that is made here is not the one that {prepared} was made from: "
             "other files, or another release of a library on this machine.\n"
             f"Give all machines the same environment; remove {prepared} to prepare it anew."

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lookback.data.batch import SequenceDataset
 from lookback.data.generated import GeneratedTask, require_symbols
-from lookback.errors import Mistake
+from lookback.errors import UserError
 
 
 class Copy(GeneratedTask):
@@ -37,7 +37,7 @@ class Copy(GeneratedTask):
         room = (length - 1) // 2
         require_symbols(symbols)
         if not 1 <= items <= room:
-            raise Mistake(
+            raise UserError(
                 f"items: {items} need a step each to be seen and one to be said, beside the "
                 f"delimiter, and length {length} has room for {room}. Make `items` 1 to that, or "
                 "`length` larger."

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lookback.data.batch import SequenceDataset
 from lookback.data.generated import GeneratedTask, require_symbols
-from lookback.errors import Mistake
+from lookback.errors import UserError
 
 
 class DelayedRecall(GeneratedTask):
@@ -36,7 +36,7 @@ class DelayedRecall(GeneratedTask):
         super().__init__(length, train, validation, test, seed)
         require_symbols(symbols)
         if not 1 <= longest_lag < length:
-            raise Mistake(
+            raise UserError(
                 f"longest_lag: {longest_lag} steps before the last one of length {length}: make "
                 f"it 1 to {length - 1}, or `length` larger."
             )

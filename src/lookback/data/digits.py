@@ -13,7 +13,7 @@ from jaxtyping import Int
 from lookback.data.downloaded import downloaded
 from lookback.data.images import Images, ImageTask, Labels
 from lookback.data.task import Split
-from lookback.errors import Mistake
+from lookback.errors import UserError
 
 
 class Digits(ImageTask):
@@ -52,7 +52,7 @@ class Digits(ImageTask):
         """Where the images of a split lie in the table."""
         ends = np.cumsum([self.sizes["test"], self.sizes["validation"]])
         if min(self.sizes.values()) < 0 or ends[-1] >= len(self._table):
-            raise Mistake(
+            raise UserError(
                 f"digits has {len(self._table):,} images: validation {self.sizes['validation']:,} "
                 f"and test {self.sizes['test']:,} leave none to train on. Make them smaller."
             )

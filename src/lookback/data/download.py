@@ -21,8 +21,8 @@ from urllib.error import HTTPError
 from urllib.parse import quote, urlsplit
 from urllib.request import Request, url2pathname, urlopen
 
-from lookback.errors import Mistake
-from lookback.files import read_json, whole, write_json
+from lookback.errors import UserError
+from lookback.storage.atomic import atomic_write, read_json, write_json
 
 TIMEOUT = 30.0  # seconds without one byte
 SLOWEST = 1024  # bytes a second: a mirror that only trickles must not hold a study
@@ -37,7 +37,7 @@ class _Unserved(Exception):
 def main(plan: Path, out: Path) -> None:
     """Put every file of the plan's dataset, verified, beside `out`, its manifest.
 
-    Raises Mistake where no mirror serves a file, and OSError where the disk does not take it.
+    Raises UserError where no mirror serves a file, and OSError where the disk does not take it.
     """
     dataset = read_json(plan)["dataset"]
     _check(dataset)
@@ -55,10 +55,10 @@ def main(plan: Path, out: Path) -> None:
 
 
 def _check(dataset: Mapping[str, Any]) -> None:
-    """Raise Mistake where a file is described otherwise than by its size and its SHA-256."""
+    """Raise UserError where a file is described otherwise than by its size and its SHA-256."""
     for name, expected in dataset["files"].items():
         if set(expected) != {"size", "sha256"}:
-            raise Mistake(
+            raise UserError(
                 f"{name} in conf/dataset/{dataset['name']}.yaml needs two keys: size and sha256, "
                 f"of the content after gunzip. It has: {', '.join(expected) or 'none'}."
             )
@@ -84,7 +84,7 @@ def _fetch(dataset: Mapping[str, Any], name: str, target: Path) -> None:
         else:
             print(f"{target.name} from {mirror}", flush=True)
             return
-    raise Mistake(
+    raise UserError(
         "\n  ".join([f"no mirror of dataset '{dataset['name']}' serves {name}.", *refusals])
         + f"\nAdd a mirror to conf/dataset/{dataset['name']}.yaml: the address of the folder that "
         "holds this file; file:///… works too."
@@ -178,7 +178,7 @@ def _blocks(response: HTTPResponse, most: int) -> Iterator[bytes]:
 def _unpack(packed: Path, target: Path, expected: Mapping[str, Any]) -> None:
     """Write the content of `packed` to `target`, if it is the expected one."""
     content, size = hashlib.sha256(), 0
-    with whole(target) as temporary, temporary.open("wb") as file:
+    with atomic_write(target) as temporary, temporary.open("wb") as file:
         for block in _content(packed):
             file.write(block)
             content.update(block)

@@ -1,24 +1,17 @@
-"""Where the files of a dataset lie. Apart from `download`, whose changes must retrain nothing."""
+"""The downloaded files of a dataset. Not in `download`: an edit there must not retrain anything."""
 
 from pathlib import Path
 
-from lookback.errors import Mistake
-
-
-def folder(dataset: str) -> Path:
-    """The folder of a dataset, shared by all studies."""
-    return Path("results/data") / dataset
+from lookback.errors import UserError
+from lookback.storage.paths import dataset_folder, manifest_file
 
 
 def downloaded(dataset: str, name: str) -> Path:
-    """A file of a dataset.
-
-    Raises Mistake where it is not there.
-    """
-    path = folder(dataset) / name
+    """A file of a dataset. Raises UserError if it is missing."""
+    path = dataset_folder(dataset) / name
     if not path.is_file():
-        raise Mistake(
-            f"{path} is not there. Remove {folder(dataset)}/manifest.json and start again: "
-            "the file is fetched anew."
+        raise UserError(
+            f"{path} is missing. Remove {manifest_file(dataset)} and start again to download it "
+            "once more."
         )
     return path

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lookback.data.batch import SequenceDataset
 from lookback.data.task import SPLITS, Facts, Split, Task
-from lookback.errors import Mistake
+from lookback.errors import UserError
 
 ORDER: tuple[Split, ...] = ("test", "validation", "train")
 ROUNDS = 50  # of drawing what is missing, before the space of sequences counts as too small
@@ -37,7 +37,7 @@ class GeneratedTask(Task):
         for split, size in self.sizes.items():
             least = 0 if split == "validation" else 1
             if size < least:
-                raise Mistake(f"{split}: {size} sequences; make it {least} or more.")
+                raise UserError(f"{split}: {size} sequences; make it {least} or more.")
 
     @abstractmethod
     def draw(self, count: int, generator: np.random.Generator) -> SequenceDataset:
@@ -46,7 +46,7 @@ class GeneratedTask(Task):
     def dataset(self, split: Split) -> SequenceDataset:
         """One split.
 
-        Raises Mistake where there are not as many different sequences as the splits ask for.
+        Raises UserError where there are not as many different sequences as the splits ask for.
         """
         seeds = dict(zip(SPLITS, np.random.SeedSequence(self.seed).spawn(len(SPLITS)), strict=True))
         seen: set[bytes] = set()
@@ -84,7 +84,7 @@ class GeneratedTask(Task):
             missing -= len(new)
             if not missing:
                 return _joined(parts)
-        raise Mistake(
+        raise UserError(
             f"{type(self).__name__}, length {self.length}: too few different sequences. Of the "
             f"{count:,} of {split}, {missing:,} could not be found. Make `length` or the alphabet "
             "larger, or `train`, `validation` and `test` smaller."
@@ -92,9 +92,9 @@ class GeneratedTask(Task):
 
 
 def require_symbols(symbols: int) -> None:
-    """Raise Mistake for an alphabet too small to ask anything."""
+    """Raise UserError for an alphabet too small to ask anything."""
     if symbols < 2:
-        raise Mistake(f"symbols: {symbols} leave nothing to tell apart; make it 2 or more.")
+        raise UserError(f"symbols: {symbols} leave nothing to tell apart; make it 2 or more.")
 
 
 def distinct(

@@ -13,7 +13,7 @@ from jaxtyping import Int, UInt8
 
 from lookback.data.batch import SequenceDataset
 from lookback.data.task import SPLITS, Facts, Split, Task
-from lookback.errors import Mistake, nearest
+from lookback.errors import UserError, nearest
 
 Images = UInt8[np.ndarray, "image height width"]
 Labels = Int[np.ndarray, " image"]
@@ -31,7 +31,9 @@ class ImageTask(Task):
         shapes = {"rows": (self.height, self.width), "pixels": (self.height * self.width, 1)}
         if order not in shapes:
             near = nearest(order, shapes) or "rows"
-            raise Mistake(f"images are read by rows or by pixels, not by '{order}': order: {near}.")
+            raise UserError(
+                f"images are read by rows or by pixels, not by '{order}': order: {near}."
+            )
         self.length, self.features = shapes[order]
 
     @abstractmethod

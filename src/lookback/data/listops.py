@@ -22,7 +22,7 @@ from torch import Tensor
 
 from lookback.data.batch import SequenceDataset
 from lookback.data.generated import GeneratedTask
-from lookback.errors import Mistake
+from lookback.errors import UserError
 
 Nodes = Int[np.ndarray, " _"]  # as many as a depth has
 
@@ -69,11 +69,11 @@ class ListOps(GeneratedTask):
     ):
         super().__init__(length, train, validation, test, seed)
         if depth < 2:
-            raise Mistake(f"depth: {depth} has no room for an operator; make it 2 or more.")
+            raise UserError(f"depth: {depth} has no room for an operator; make it 2 or more.")
         if arguments < 2:
-            raise Mistake(f"arguments: {arguments}; make it 2 or more, as an operator has.")
+            raise UserError(f"arguments: {arguments}; make it 2 or more, as an operator has.")
         if not 4 <= shortest <= length:
-            raise Mistake(
+            raise UserError(
                 f"shortest: {shortest}; an expression has 4 tokens or more, and {length} at most "
                 f"by `length`. Make `shortest` 4 to {max(length, 4)}, or `length` larger."
             )
@@ -91,7 +91,7 @@ class ListOps(GeneratedTask):
             worth.append(_values(levels, symbols))
             drawn, found = drawn + CHUNK, found + len(worth[-1])
             if drawn > RAREST * (found + 1):
-                raise Mistake(
+                raise UserError(
                     f"Of {drawn:,} expressions of `depth` {self.depth} with {self.arguments} "
                     f"`arguments`, {found} have {self.shortest} to {self.length} tokens. "
                     "Make `shortest` smaller, or `depth` or `arguments` larger."

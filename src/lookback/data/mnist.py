@@ -17,7 +17,7 @@ from jaxtyping import UInt8
 from lookback.data.downloaded import downloaded
 from lookback.data.images import Images, ImageTask, Labels
 from lookback.data.task import Split
-from lookback.errors import Mistake
+from lookback.errors import UserError
 
 
 class Mnist(ImageTask):
@@ -49,7 +49,7 @@ class Mnist(ImageTask):
         images, labels = self._training
         count = len(labels) - self.validation
         if not 0 < count <= len(labels):
-            raise Mistake(
+            raise UserError(
                 f"MNIST has {len(labels):,} training images: validation {self.validation:,} is not "
                 "between 0 and one less."
             )
@@ -77,14 +77,14 @@ class Mnist(ImageTask):
 def read_idx(path: Path) -> UInt8[np.ndarray, "..."]:
     """The array in an IDX file of unsigned bytes.
 
-    Raises Mistake where the file is none, or is not whole.
+    Raises UserError where the file is none, or is not whole.
     """
     content = path.read_bytes()
     dimensions = content[3] if content[:3] == b"\0\0\x08" and len(content) > 3 else 0
     start = 4 + 4 * dimensions
     shape = struct.unpack_from(f">{dimensions}I", content, 4) if len(content) >= start else ()
     if not shape or len(content) != start + math.prod(shape):
-        raise Mistake(
+        raise UserError(
             f"{path} is not a whole IDX file of unsigned bytes. Remove it and download it again."
         )
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()

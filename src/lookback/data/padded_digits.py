@@ -16,7 +16,7 @@ from torch import Tensor
 from lookback.data.batch import SequenceDataset
 from lookback.data.digits import Digits
 from lookback.data.task import SPLITS, Facts, Split, Task
-from lookback.errors import Mistake
+from lookback.errors import UserError
 
 
 class PaddedDigits(Task):
@@ -26,7 +26,7 @@ class PaddedDigits(Task):
         self, dataset: Mapping[str, Any], length: int, validation: int, test: int, seed: int
     ):
         if length < Digits.height:
-            raise Mistake(
+            raise UserError(
                 f"length: {length} steps do not hold the {Digits.height} rows of a digit; make it "
                 f"{Digits.height} or more."
             )

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lookback.data.batch import SequenceDataset
 from lookback.data.generated import GeneratedTask
-from lookback.errors import Mistake
+from lookback.errors import UserError
 
 
 class Parity(GeneratedTask):
@@ -29,7 +29,7 @@ class Parity(GeneratedTask):
     def __init__(self, length: int, train: int, validation: int, test: int, seed: int):
         super().__init__(length, train, validation, test, seed)
         if length < 1:
-            raise Mistake(f"length: {length} steps have no bit; make it 1 or more.")
+            raise UserError(f"length: {length} steps have no bit; make it 1 or more.")
 
     def draw(self, count: int, generator: np.random.Generator) -> SequenceDataset:
         """Inputs (N, T), bits; target (N, T)."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lookback.data.batch import SequenceDataset
 from lookback.data.generated import GeneratedTask, distinct, require_symbols
-from lookback.errors import Mistake
+from lookback.errors import UserError
 
 
 class SelectiveCopy(GeneratedTask):
@@ -34,7 +34,7 @@ class SelectiveCopy(GeneratedTask):
         super().__init__(length, train, validation, test, seed)
         require_symbols(symbols)
         if not 1 <= items <= length // 2:
-            raise Mistake(
+            raise UserError(
                 f"items: {items} need a step each to be seen and one to be said, and length "
                 f"{length} has room for {length // 2}. Make `items` 1 to that, or `length` larger."
             )

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lookback.data.batch import SequenceDataset
 from lookback.data.generated import GeneratedTask
-from lookback.errors import Mistake
+from lookback.errors import UserError
 
 DISTRACTORS, START, END, X, Y = 4, 4, 5, 6, 7  # the features: a, b, c, d, E, B, X, Y
 LONGEST, SHORTEST = 110, 100
@@ -31,9 +31,9 @@ class TemporalOrder(GeneratedTask):
     def __init__(self, length: int, marks: int, train: int, validation: int, test: int, seed: int):
         super().__init__(length, train, validation, test, seed)
         if marks not in BOUNDS:
-            raise Mistake(f"marks: {marks}; the paper's problems have 2 and 3 of them.")
+            raise UserError(f"marks: {marks}; the paper's problems have 2 and 3 of them.")
         if length < LONGEST // 10:
-            raise Mistake(
+            raise UserError(
                 f"length: {length} is too short for marks where the paper has them; make it "
                 f"{LONGEST // 10} or more."
             )

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lookback.applies import DoesNotApply
 from lookback.data.batch import Batch
+from lookback.errors import NotApplicable
 from lookback.explain.base import Attribution, within
 from lookback.models.network import Network
 
@@ -32,11 +32,11 @@ class Attention:
     ) -> Attribution:
         """A step's weight, shared evenly by its F features, so that a sequence's values sum to 1.
 
-        Raises DoesNotApply for a model without attention.
+        Raises NotApplicable for a model without attention.
         """
         weights = model.encoder.trace(batch.inputs, batch.lengths, batch.query).attention
         if weights is None:
-            raise DoesNotApply(f"{type(model.encoder).__name__} has no attention weights")
+            raise NotApplicable(f"{type(model.encoder).__name__} has no attention weights")
         time, features = batch.inputs.shape[1:]
         steps = weights[:, query] * within(batch.lengths, time) / features
         return Attribution(steps.unsqueeze(-1).expand_as(batch.inputs).contiguous())

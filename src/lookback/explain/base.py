@@ -39,7 +39,7 @@ class Explainer(Protocol):
         """Explain answer `output` of query number `query`, from embedded inputs and background.
 
         The model is in eval mode and stays so; its weights and their gradients stay untouched.
-        Raises DoesNotApply where the method makes no sense for the model.
+        Raises NotApplicable where the method makes no sense for the model.
         """
 
 

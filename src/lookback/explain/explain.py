@@ -14,15 +14,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lookback import usage
-from lookback.applies import DoesNotApply
-from lookback.build import build
 from lookback.data.batch import Batch, SequenceDataset
+from lookback.errors import NotApplicable
 from lookback.explain.base import Explainer, answer, within
 from lookback.explain.scores import Explained, scores
-from lookback.files import read_json
 from lookback.models.network import Network
-from lookback.tables import write_npz, write_parquet
+from lookback.runtime import cpu_time
+from lookback.runtime.instantiate import instantiate
+from lookback.storage.atomic import read_json
+from lookback.storage.tables import write_npz, write_parquet
 from lookback.training.run import Run, load_runs
 
 BACKGROUND = 64  # training sequences that stand for «any sequence»
@@ -39,13 +39,13 @@ def main(plan: Path, cell: Path, out: Path) -> None:
     """
     torch.set_flush_denormal(True)
     torch.set_num_threads(1)
-    explainer: Explainer = build(read_json(plan)["explainer"])
+    explainer: Explainer = instantiate(read_json(plan)["explainer"])
     runs = list(load_runs(cell))
     seeds = [run.seed for run in runs]
     try:
-        with usage.work():
+        with cpu_time.work():
             arrays, frame = explain(explainer, runs)
-    except DoesNotApply as reason:
+    except NotApplicable as reason:
         arrays = {"reason": str(reason)}
         frame = pd.DataFrame({"seed": seeds, "reason": str(reason)})
     plans = {**runs[0].plans, "explain": plan.stem}

@@ -18,10 +18,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from lookback.kernels.buffers import buffer
 from lookback.kernels.compiled import Backward, Kept, Strided
 from lookback.kernels.kernel import Kernel
 from lookback.kernels.product import ROWS, pack, padded
-from lookback.kernels.room import room
 
 BLOCK = 32  # rows carried through time together
 DEPTH = 128  # rows · steps gathered for one product of the weights' gradient
@@ -152,8 +152,8 @@ def _forward(
     times = steps if keep else 1  # without a backward pass nothing but the lines is looked at again
     gates = (times if kernel.gates else 0, rows, wide)
     cells = (times + 1 if kernel.keeps_cell else 0, rows, hidden)
-    line = room((steps + 1, rows, width))
-    made = Pass(kernel, whole, line, room(gates), room(cells), batch, size)
+    line = buffer((steps + 1, rows, width))
+    made = Pass(kernel, whole, line, buffer(gates), buffer(cells), batch, size)
     before = made.before
     starts = [line[0, :, before:], *made.cells[:1]]
     for place in starts:
@@ -189,7 +189,7 @@ def _backward(
     to_input = np.zeros((padded(len(kernel.of_input) * group), padded(features)), np.float32)
     to_input[:, :features] = made.weights[: len(to_input), :features]
     to_state, to_input = _packed(to_state), _packed(to_input)
-    inputs = room((steps if of_inputs else 0, rows, padded(features)))
+    inputs = buffer((steps if of_inputs else 0, rows, padded(features)))
     given = _flat(grad, rows)
     parts = []
 

@@ -9,8 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from lookback.applies import DoesNotApply
-from lookback.errors import Mistake
+from lookback.errors import NotApplicable, UserError
 
 Recurrent = Literal["orthogonal", "uniform", "identity"]
 Input = Literal["xavier_uniform", "uniform", "normal"]
@@ -31,18 +30,18 @@ class Initialisation:
     def of(cls, settings: Mapping[str, Any], *, length: int) -> "Initialisation":
         """A recipe's `initialisation` for a task of `length` steps.
 
-        Raises Mistake where it names a way that there is not, or two that go ill together.
+        Raises UserError where it names a way that there is not, or two that go ill together.
         """
         named = {"unit": "gate", **settings}
         for name, kind in (("recurrent", Recurrent), ("input", Input), ("unit", Unit)):
             ways = get_args(kind)
             if (way := named.get(name)) not in ways:
-                raise Mistake(
+                raise UserError(
                     f"The recipe's `initialisation.{name}` is {way!r}. "
                     f"Say one of {', '.join(ways)}."
                 )
         if named["recurrent"] == "identity" and named["unit"] == "layer":
-            raise Mistake(
+            raise UserError(
                 "The recipe's `initialisation.recurrent` is identity, which only a gate's own "
                 "matrix can be. Set its `initialisation.unit` to gate."
             )
@@ -125,9 +124,9 @@ class SequenceModel(nn.Module, ABC):
     ) -> list[Float[Tensor, "batch head query time"]]:
         """The attention of the queries, a tensor a layer, without the rest of a trace.
 
-        Raises DoesNotApply where the model has none.
+        Raises NotApplicable where the model has none.
         """
-        raise DoesNotApply(f"{type(self).__name__} has no attention")
+        raise NotApplicable(f"{type(self).__name__} has no attention")
 
     @abstractmethod
     def initialise(self, initialisation: Initialisation) -> None:
@@ -160,7 +159,7 @@ class RecurrentEncoder(SequenceModel):
     ) -> tuple[Float[Tensor, "batch hidden"], Float[Tensor, "batch state"]]:
         """The output (B, H) of one step and the next state (B, S).
 
-        Raises DoesNotApply in two directions.
+        Raises NotApplicable in two directions.
         """
 
     @abstractmethod

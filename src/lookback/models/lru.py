@@ -24,8 +24,7 @@ from jaxtyping import Complex, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lookback.applies import DoesNotApply
-from lookback.errors import Mistake
+from lookback.errors import NotApplicable, UserError
 from lookback.models.base import Initialisation, RecurrentEncoder, Trace, at_queries
 from lookback.models.scan import scan, zero_past
 from lookback.models.sizes import require_dropout, require_positive
@@ -56,12 +55,12 @@ class LRU(RecurrentEncoder):
         require_positive(hidden_size=hidden_size, layers=layers, modes=modes)
         require_dropout(dropout)
         if not 0 <= r_min < r_max <= 1:
-            raise Mistake(
+            raise UserError(
                 f"The model's ring reaches from `r_min` {r_min} to `r_max` {r_max}. "
                 "Let 0 ≤ r_min < r_max ≤ 1."
             )
         if not 0 < max_phase <= tau:
-            raise Mistake(
+            raise UserError(
                 f"The model's `max_phase` is {max_phase}. Make it more than 0, and 2π at most."
             )
         self.ring = (r_min, r_max, max_phase)
@@ -83,10 +82,10 @@ class LRU(RecurrentEncoder):
     ) -> tuple[Float[Tensor, "batch hidden"], Float[Tensor, "batch state"]]:
         """The output (B, H) of one step and the next state (B, S), by the equations.
 
-        Raises DoesNotApply in two directions.
+        Raises NotApplicable in two directions.
         """
         if self.bidirectional:
-            raise DoesNotApply("an LRU of two directions has no single step")
+            raise NotApplicable("an LRU of two directions has no single step")
         z, following = self.enter(input), list[Tensor]()
         for block, s in zip(self._each(), state.chunk(self.layers, dim=1), strict=True):
             u = block.norm(z)

@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lookback.applies import DoesNotApply
+from lookback.errors import NotApplicable
 from lookback.models.base import Initialisation, RecurrentEncoder, Trace, at_queries
 from lookback.models.scan import scan, zero_past
 from lookback.models.sizes import require_dropout, require_positive
@@ -76,10 +76,10 @@ class MinimalModel(RecurrentEncoder):
     ) -> tuple[Float[Tensor, "batch hidden"], Float[Tensor, "batch state"]]:
         """The output (B, H) of one step and the next state (B, S), by the equations.
 
-        Raises DoesNotApply in two directions.
+        Raises NotApplicable in two directions.
         """
         if self.bidirectional:
-            raise DoesNotApply(f"a {type(self).__name__} of two directions has no single step")
+            raise NotApplicable(f"a {type(self).__name__} of two directions has no single step")
         following = list[Tensor]()
         for layer, h in enumerate(state.chunk(self.layers, dim=1)):
             a, b, _ = self._open(self.from_input[layer], input)

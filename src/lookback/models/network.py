@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from lookback.build import build
 from lookback.data.task import Facts
-from lookback.errors import Mistake
+from lookback.errors import UserError
 from lookback.models.base import Initialisation, SequenceModel, Trace
+from lookback.runtime.instantiate import instantiate
 
 
 class Network(nn.Module):
@@ -61,7 +61,7 @@ class Network(nn.Module):
         lengths: Int[Tensor, " batch"],
         query: Int[Tensor, "batch query"],
     ) -> list[Float[Tensor, "batch head query time"]]:
-        """The encoder's attention at the queries. Raises DoesNotApply where it has none."""
+        """The encoder's attention at the queries. Raises NotApplicable where it has none."""
         embedded = _without_padding(self.embed(inputs), lengths)
         return self.encoder.attention_by_layer(embedded, lengths, query)
 
@@ -79,7 +79,7 @@ def build_network(
 ) -> Network:
     """The network of a config as it stands before training: the same for a seed, everywhere.
 
-    The global random state is left as it was. Raises Mistake where the task has a shape that the
+    The global random state is left as it was. Raises UserError where the task has a shape that the
     model cannot take.
     """
     with torch.random.fork_rng(devices=[]):
@@ -98,18 +98,18 @@ def undrawn_network(model: Mapping[str, Any], facts: Facts) -> Network:
     width = settings.pop("embedding_size", None)
     embedding = nn.Embedding(facts.features, width) if facts.tokens else None
     features = facts.features if embedding is None else embedding.embedding_dim
-    return Network(build(settings, features=features), facts.outputs, embedding)
+    return Network(instantiate(settings, features=features), facts.outputs, embedding)
 
 
 def _check(model: Mapping[str, Any], facts: Facts) -> None:
     for name in ("features", "length", "outputs"):
         if (size := getattr(facts, name)) < 1:
-            raise Mistake(
+            raise UserError(
                 f"The task says that its `{name}` is {size}; a model needs 1 at least. "
                 "Mend the task's settings, or its `facts()`."
             )
     if facts.tokens and "embedding_size" not in model:
-        raise Mistake(
+        raise UserError(
             f"The task's inputs are tokens, and the model {model.get('_target_')} says no width "
             "for them. Add `embedding_size: 32` to its YAML in conf/model/."
         )

@@ -18,8 +18,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.utils._pytree import tree_map
 
-from lookback.applies import DoesNotApply
-from lookback.errors import Mistake
+from lookback.errors import NotApplicable, UserError
 from lookback.kernels.kernel import Kernel
 from lookback.kernels.layer import applies, open_layer, run_layer
 from lookback.models.base import (
@@ -79,7 +78,7 @@ class RecurrentModel(RecurrentEncoder):
     ) -> None:
         super().__init__()
         if dropout and layers == 1:
-            raise Mistake(
+            raise UserError(
                 f"A model of one layer has dropout {dropout}, which acts between layers only. "
                 "Set the model's `dropout` to 0, or its `layers` to 2 or more."
             )
@@ -123,7 +122,7 @@ class RecurrentModel(RecurrentEncoder):
     ) -> tuple[Float[Tensor, "batch hidden"], Float[Tensor, "batch state"]]:
         """The output (B, H) of one step and the next state (B, S), by the equations."""
         if self.bidirectional:
-            raise DoesNotApply("a model of two directions has no step")
+            raise NotApplicable("a model of two directions has no step")
         parts = state.chunk(self.layers * len(self.parts), dim=1)
         width, following = len(self.parts), list[Tensor]()
         for layer, (w_x, w_h, b_x, b_h) in enumerate(self.kernel.all_weights):

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lookback.errors import Mistake
+from lookback.errors import UserError
 from lookback.kernels.rnn import RELU, TANH
 from lookback.models.recurrent import Gates, Parts, RecurrentModel
 
@@ -32,7 +32,7 @@ class RNN(RecurrentModel):
         bidirectional: bool = False,
     ) -> None:
         if nonlinearity not in _FUNCTIONS:
-            raise Mistake(
+            raise UserError(
                 f"The model's `nonlinearity` is {nonlinearity!r}; an RNN has tanh or relu."
             )
         kernel = partial(nn.RNN, nonlinearity=nonlinearity)

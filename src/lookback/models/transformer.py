@@ -17,8 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from lookback.applies import DoesNotApply
-from lookback.errors import Mistake
+from lookback.errors import NotApplicable, UserError
 from lookback.models.base import Initialisation, SequenceModel, Trace
 from lookback.models.sizes import require_dropout, require_heads, require_positive
 from lookback.models.transformer_layer import TransformerStack, angles
@@ -47,7 +46,7 @@ class Transformer(SequenceModel):
         require_positive(layers=layers, feedforward=feedforward, longest=longest)
         require_dropout(dropout)
         if positions == "rotary" and hidden_size // heads % 2:
-            raise Mistake(
+            raise UserError(
                 f"The model's `positions: rotary` turns pairs, but `hidden_size` {hidden_size} "
                 f"leaves each of {heads} heads {hidden_size // heads}. "
                 f"Make it {hidden_size + heads}, or change `heads`."
@@ -99,7 +98,7 @@ class Transformer(SequenceModel):
     def initialise(self, initialisation: Initialisation) -> None:
         """Matrices xavier_uniform, biases zero, LN at the identity; nothing here is recurrent.
 
-        Raises Mistake where the task is longer than the table of learned positions.
+        Raises UserError where the task is longer than the table of learned positions.
         """
         nn.init.xavier_uniform_(self.enter.weight)
         nn.init.zeros_(self.enter.bias)
@@ -107,7 +106,7 @@ class Transformer(SequenceModel):
         if self.positions == "learned":
             nn.init.normal_(self.table, std=0.02)
             if initialisation.length and initialisation.length > (longest := len(self.table)):
-                raise Mistake(
+                raise UserError(
                     f"The model's `positions: learned` has {longest} positions, but the task's "
                     f"sequences have up to {initialisation.length} steps. "
                     f"Set its `longest` to {initialisation.length}."
@@ -135,7 +134,7 @@ class Transformer(SequenceModel):
 
     def _learned(self, time: int) -> Float[Tensor, "time hidden"]:
         if time > (longest := len(self.table)):
-            raise DoesNotApply(
+            raise NotApplicable(
                 f"a transformer that learned {longest} positions has none for step {time}"
             )
         return self.table[:time]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lookback.data.batch import Batch
 from lookback.models.network import Network
-from lookback.probes.answers import batches, query_parts, sequences_within
+from lookback.probes.batching import batches, query_parts, sequences_within
 from lookback.probes.settings import require_positive
 from lookback.training.run import Run
 
@@ -29,7 +29,7 @@ class AttentionDistance:
     def measure(self, run: Run, *, generator: torch.Generator) -> pd.DataFrame:
         """One row a layer and head. Columns: layer, head, distance (steps), nearest (a share).
 
-        Raises DoesNotApply for a model without attention.
+        Raises NotApplicable for a model without attention.
         """
         dataset = run.task().dataset("test")
         count = sequences_within(self.steps, dataset.inputs.shape[1], self.sequences)

@@ -15,5 +15,5 @@ class Probe(Protocol):
     def measure(self, run: Run, *, generator: torch.Generator) -> pd.DataFrame:
         """One observation a row, named columns, no seed column (the stage adds it).
 
-        Raises DoesNotApply where the probe makes no sense for the run's model.
+        Raises NotApplicable where the probe makes no sense for the run's model.
         """

@@ -19,9 +19,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from lookback.applies import DoesNotApply
 from lookback.data.batch import Batch
-from lookback.probes.answers import answers_to, batches, sequences_within
+from lookback.errors import NotApplicable
+from lookback.probes.batching import answers_to, batches, sequences_within
 from lookback.probes.settings import require_positive
 from lookback.training.run import Run
 from lookback.training.skill import skill_of
@@ -37,13 +37,13 @@ class EffectiveContext:
     def measure(self, run: Run, *, generator: torch.Generator) -> pd.DataFrame:
         """One row a context. Columns: context (steps kept, the last row: all), skill (the mean).
 
-        Raises DoesNotApply where the split has no second sequence to draw from.
+        Raises NotApplicable where the split has no second sequence to draw from.
         """
         dataset = run.task().dataset("test")
         time = dataset.inputs.shape[1]
         count = min(sequences_within(self.steps, time, self.sequences), len(dataset))
         if count < 2:
-            raise DoesNotApply("the test split has no second sequence to replace steps by")
+            raise NotApplicable("the test split has no second sequence to replace steps by")
         donor = donors(count, generator)
         longest = int(dataset.query[:count].max()) + 1
         skills: dict[int, list[Tensor]] = {k: [] for k in spaced(longest, self.contexts)}

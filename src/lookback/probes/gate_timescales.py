@@ -21,8 +21,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lookback.applies import DoesNotApply
 from lookback.data.batch import SequenceDataset
+from lookback.errors import NotApplicable
 from lookback.models.base import RecurrentEncoder
 from lookback.models.network import Network
 from lookback.probes.precision import in_float64
@@ -60,7 +60,7 @@ class GateTimescales:
                 aimed = float(run.facts.length) if chrono else torch.nan
                 rows = [_rows(name, of_gate, aimed) for name, of_gate in sums.items()]
                 return pd.concat(rows, ignore_index=True)
-        raise DoesNotApply(f"a {type(inner).__name__} has no gates")
+        raise NotApplicable(f"a {type(inner).__name__} has no gates")
 
     def _summed(
         self, network: Network, encoder: RecurrentEncoder, dataset: SequenceDataset

@@ -24,8 +24,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lookback.applies import DoesNotApply
 from lookback.data.batch import Batch, SequenceDataset
+from lookback.errors import NotApplicable
 from lookback.models.network import Network
 from lookback.probes.jacobians import jacobians, log_spectral_norms, recurrence, trajectory
 from lookback.probes.precision import in_float64
@@ -72,7 +72,7 @@ class GradientFlow:
             if (frame := self._jacobian(network, dataset)) is not None:
                 frames.append(frame.assign(stage=stage, quantity="jacobian", state="state"))
         if not frames:
-            raise DoesNotApply(f"{type(run.model.encoder).__name__} has no states over time")
+            raise NotApplicable(f"{type(run.model.encoder).__name__} has no states over time")
         order = ["stage", "quantity", "state", "distance", "log_norm", "low", "high", "vanished"]
         return pd.concat(frames, ignore_index=True)[order]
 
@@ -80,7 +80,7 @@ class GradientFlow:
         """Quartiles of ln ‖∂s_q/∂s_t‖₂, q the last query; None where no state is carried."""
         try:
             encoder = recurrence(network)
-        except DoesNotApply:
+        except NotApplicable:
             return None
         distances = spaced(dataset.inputs.shape[1] - 1)
         norms, left = list[Tensor](), self.jacobian_steps

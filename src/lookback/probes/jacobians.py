@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lookback.applies import DoesNotApply
+from lookback.errors import NotApplicable
 from lookback.models.base import RecurrentEncoder
 from lookback.models.network import Network
 
@@ -21,14 +21,14 @@ NUMBERS_AT_ONCE = 4_194_304  # in the Jacobians of these steps: bounds the memor
 def recurrence(network: Network) -> RecurrentEncoder:
     """The recurrent encoder of a network: its encoder, or the one that attention looks back over.
 
-    Raises DoesNotApply where there is none, or one of two directions.
+    Raises NotApplicable where there is none, or one of two directions.
     """
     encoder = network.encoder
     found = encoder if isinstance(encoder, RecurrentEncoder) else getattr(encoder, "encoder", None)
     if not isinstance(found, RecurrentEncoder):
-        raise DoesNotApply(f"a {type(encoder).__name__} carries no state from step to step")
+        raise NotApplicable(f"a {type(encoder).__name__} carries no state from step to step")
     if found.bidirectional:
-        raise DoesNotApply(f"a {type(found).__name__} of two directions has no single step")
+        raise NotApplicable(f"a {type(found).__name__} of two directions has no single step")
     return found
 
 

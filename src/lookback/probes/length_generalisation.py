@@ -10,10 +10,9 @@ from typing import Any
 import pandas as pd
 import torch
 
-from lookback.applies import DoesNotApply
 from lookback.data.task import SPLITS, Facts, Task
-from lookback.errors import Mistake
-from lookback.probes.answers import answers_to, batches, sequences_within
+from lookback.errors import NotApplicable, UserError
+from lookback.probes.batching import answers_to, batches, sequences_within
 from lookback.probes.settings import require_positive
 from lookback.training.evaluate import scores_of
 from lookback.training.run import Run
@@ -33,18 +32,18 @@ class LengthGeneralisation:
         """One row a factor. Columns: factor, length, skill, value (the task's metric), reason.
 
         `reason` says why a length could not be measured, and is None where it was.
-        Raises DoesNotApply where the task has no setting `length`.
+        Raises NotApplicable where the task has no setting `length`.
         """
         length = run.config["task"].get("length")
         if not isinstance(length, int):
-            raise DoesNotApply("the task's sequences cannot be made longer: it has no `length`")
+            raise NotApplicable("the task's sequences cannot be made longer: it has no `length`")
         rows = []
         for factor in self.factors:
             row: dict[str, Any] = {"factor": factor, "length": factor * length}
             row |= {"skill": float("nan"), "value": float("nan"), "reason": None}
             try:
                 row |= self._measured(run, factor * length)
-            except (DoesNotApply, Mistake) as refused:
+            except (NotApplicable, UserError) as refused:
                 row["reason"] = f"at {factor} × {length} steps: {refused}"
             rows.append(row)
         return pd.DataFrame(rows).astype({"reason": "str"})
@@ -67,8 +66,8 @@ class LengthGeneralisation:
 
 
 def check_same_shape(facts: Facts, trained: Facts) -> None:
-    """Raise DoesNotApply where a longer task has inputs or outputs of another shape."""
+    """Raise NotApplicable where a longer task has inputs or outputs of another shape."""
     for name in ("features", "outputs"):
         found, had = getattr(facts, name), getattr(trained, name)
         if found != had:
-            raise DoesNotApply(f"the task has {found} {name} there, not {had}")
+            raise NotApplicable(f"the task has {found} {name} there, not {had}")

@@ -18,8 +18,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lookback.applies import DoesNotApply
 from lookback.data.batch import SequenceDataset
+from lookback.errors import NotApplicable
 from lookback.models.base import RecurrentEncoder
 from lookback.models.network import Network
 from lookback.probes.capacity import capacities
@@ -48,7 +48,7 @@ class MemoryCapacity:
         found), capacity (its bias removed; may be slightly negative), bound (the size of the
         state, which no sum of capacities exceeds).
 
-        Raises DoesNotApply where the network carries no state, or the state overflows.
+        Raises NotApplicable where the network carries no state, or the state overflows.
         """
         dataset = run.task().dataset("test")
         drive = 2 * torch.rand(SIDE_BY_SIDE, self.steps, generator=generator) - 1
@@ -58,7 +58,7 @@ class MemoryCapacity:
             mean, swing = direction(network, dataset)
             states = driven(encoder, mean + drive.unsqueeze(-1) * swing)
             if not states.isfinite().all():
-                raise DoesNotApply(f"the {stage} state overflows within {self.steps} steps")
+                raise NotApplicable(f"the {stage} state overflows within {self.steps} steps")
             frame = capacities(
                 states,
                 drive,

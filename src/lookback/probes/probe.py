@@ -5,12 +5,12 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from lookback import usage
-from lookback.applies import DoesNotApply
-from lookback.build import build
-from lookback.files import read_json
+from lookback.errors import NotApplicable
 from lookback.probes.base import Probe
-from lookback.tables import write_parquet
+from lookback.runtime import cpu_time
+from lookback.runtime.instantiate import instantiate
+from lookback.storage.atomic import read_json
+from lookback.storage.tables import write_parquet
 from lookback.training.run import Run, load_runs
 
 
@@ -22,9 +22,9 @@ def main(plan: Path, cell: Path, out: Path) -> None:
     """
     torch.set_flush_denormal(True)
     torch.set_num_threads(1)
-    probe: Probe = build(read_json(plan)["probe"])
+    probe: Probe = instantiate(read_json(plan)["probe"])
     runs = list(load_runs(cell))
-    with usage.work():
+    with cpu_time.work():
         frame = pd.concat([measured(probe, run) for run in runs], ignore_index=True)
     write_parquet(out, frame, {**runs[0].plans, "probe": plan.stem})
 
@@ -33,7 +33,7 @@ def measured(probe: Probe, run: Run) -> pd.DataFrame:
     """What the probe found, or why it does not apply, with the run's seed."""
     try:
         frame = probe.measure(run, generator=torch.Generator().manual_seed(run.seed))
-    except DoesNotApply as reason:
+    except NotApplicable as reason:
         frame = pd.DataFrame({"reason": [str(reason)]})
     frame.insert(0, "seed", run.seed)
     return frame

@@ -8,8 +8,8 @@ read off these rows by summarise/horizon.py.
 import pandas as pd
 import torch
 
-from lookback.applies import DoesNotApply
-from lookback.probes.answers import answers_to, batches
+from lookback.errors import NotApplicable
+from lookback.probes.batching import answers_to, batches
 from lookback.probes.settings import require_positive
 from lookback.training.run import Run
 from lookback.training.skill import skill_of
@@ -26,11 +26,11 @@ class RecallByLag:
         """One row an answer that has a lag. Columns: sequence, lag (steps), skill.
 
         The sequences are the first of the split, the same for every seed and model.
-        Raises DoesNotApply where the task knows no lag.
+        Raises NotApplicable where the task knows no lag.
         """
         dataset = run.task().dataset("test")
         if dataset.lag is None or not ((dataset.lag >= 0) & (dataset.query >= 0)).any():
-            raise DoesNotApply("the task does not know how long ago its evidence was")
+            raise NotApplicable("the task does not know how long ago its evidence was")
         parts, start = [], 0
         for batch in batches(run.model, dataset, self.sequences):
             skill = skill_of(answers_to(run.model, batch), batch, run.facts)

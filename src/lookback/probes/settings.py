@@ -1,10 +1,10 @@
 """What a probe's settings may be, checked before it measures."""
 
-from lookback.errors import Mistake
+from lookback.errors import UserError
 
 
 def require_positive(**settings: int) -> None:
-    """Raise Mistake where one of them is below 1."""
+    """Raise UserError where one of them is below 1."""
     for name, value in settings.items():
         if value < 1:
-            raise Mistake(f"The probe's `{name}` is {value}. Make it 1 or more.")
+            raise UserError(f"The probe's `{name}` is {value}. Make it 1 or more.")

@@ -23,8 +23,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lookback.applies import DoesNotApply
 from lookback.data.batch import Batch, SequenceDataset
+from lookback.errors import NotApplicable
 from lookback.models.network import Network
 from lookback.probes.readout import HeldOutReadout
 from lookback.probes.settings import require_positive
@@ -48,17 +48,17 @@ class StateDecoding:
         Columns: distance in steps after the evidence, skill (R² on held-out sequences; 0 is
         the best constant, 1 is all), control (the same of shuffled inputs).
 
-        Raises DoesNotApply where the task says no evidence, too few sequences have one, or all
+        Raises NotApplicable where the task says no evidence, too few sequences have one, or all
         have the same.
         """
         dataset = run.task().dataset("test")
         chosen = torch.randperm(len(dataset), generator=generator)[: self.sequences]
         places = Places.of(dataset, chosen)
         if len(places.rows) < self.minimum:
-            raise DoesNotApply(f"only {len(places.rows)} test sequences have evidence to look for")
+            raise NotApplicable(f"only {len(places.rows)} test sequences have evidence to look for")
         targets = places.inputs(dataset)
         if (targets == targets[0]).all():
-            raise DoesNotApply("the input at the first evidence is the same in all sequences")
+            raise NotApplicable("the input at the first evidence is the same in all sequences")
         shuffled = targets[torch.randperm(len(targets), generator=generator)]
         distances = places.distances(self.minimum)
         states = states_after(run.model, dataset, places, distances)
@@ -88,13 +88,13 @@ class Places:
     def of(cls, dataset: SequenceDataset, rows: Int[Tensor, " sequence"]) -> "Places":
         """Of those of `rows` whose evidence is not later than its query.
 
-        Raises DoesNotApply where the task says no evidence.
+        Raises NotApplicable where the task says no evidence.
         """
         found = []
         for part in _parts(dataset, len(rows)):
             batch = asked(dataset, rows[part])
             if batch.evidence is None:
-                raise DoesNotApply("the task does not say which steps decide an answer")
+                raise NotApplicable("the task does not say which steps decide an answer")
             evidence: Bool[Tensor, "batch time"] = batch.evidence[:, 0]
             first = evidence.int().argmax(dim=1)
             reach = torch.where(evidence.any(dim=1), batch.query[:, 0] - first, -1)

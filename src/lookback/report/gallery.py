@@ -8,15 +8,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lookback.lineage import plans_of
-from lookback.report.material import Material
-from lookback.report.tables import number
-from lookback.tables import read_npz
+from lookback.report.inputs import ReportInputs
+from lookback.report.result_tables import number
+from lookback.storage.provenance import plans_of
+from lookback.storage.tables import read_npz
 
 SEQUENCES = 3  # of each task: the first of the test split
 
 
-def sequences(material: Material, task: str) -> Iterator[pd.DataFrame]:
+def sequences(material: ReportInputs, task: str) -> Iterator[pd.DataFrame]:
     """The frame that figures/explanations.py draws, of each sequence; of the study's first seed."""
     archives = dict(_archives(material, task))
     if not archives:
@@ -36,12 +36,14 @@ def sequences(material: Material, task: str) -> Iterator[pd.DataFrame]:
         yield together.assign(title=title).astype({"model": models})
 
 
-def _archives(material: Material, task: str) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
+def _archives(
+    material: ReportInputs, task: str
+) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
     """The attributions that count, by model and explainer, in the study's order."""
     for model in material.study["models"]:
         expected = material.document["cells"][f"{task}/{model}"]["explain"]
         for explainer in material.study["explainers"]:
-            path = material.folder / task / model / "explain" / f"{explainer}.npz"
+            path = material.paths.cell(task, model).attributions(explainer)
             archive = _current(path, expected[explainer])
             if archive and material.study["seeds"][0] in archive["seeds"]:
                 yield (model, explainer), archive

@@ -6,9 +6,9 @@ from pathlib import Path
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from lookback.files import whole, write_text
 from lookback.report.drawing import inline, to_svg
-from lookback.report.tables import Table
+from lookback.report.result_tables import Table
+from lookback.storage.atomic import atomic_write, write_text
 
 INLINE = 1_500_000  # characters of figures in the page; further ones are linked: it stays small
 
@@ -24,7 +24,7 @@ class Page:
     def table(self, table: Table) -> Table:
         """Write the table as CSV; gives it back to be shown."""
         path = self.folder / "tables" / f"{table.name}.csv"
-        with whole(path) as temporary:
+        with atomic_write(path) as temporary:
             table.frame.to_csv(temporary, index=False)
         self.written.add(path)
         return table

@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from lookback.code import commit_of_this_code
-from lookback.report.material import Material
-from lookback.report.tables import Row, Table
+from lookback.report.inputs import ReportInputs
+from lookback.report.result_tables import Row, Table
+from lookback.storage.commit import commit_of_this_code
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Provenance:
     plans: Table
 
 
-def provenance(material: Material) -> Provenance:
+def provenance(material: ReportInputs) -> Provenance:
     """All that the material says of where it comes from."""
     cost, libraries = material.cost, material.document["libraries"]
     trained = cost[["commit", "dirty"]].drop_duplicates().itertuples()

@@ -10,8 +10,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from lookback.files import read_json
-from lookback.report.material import Material
+from lookback.report.inputs import ReportInputs
+from lookback.storage.atomic import read_json
+from lookback.storage.paths import plan_file
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,12 @@ class Receipt:
         return Markup('<a href="{}">{}</a>').format(address, run[:8])
 
 
-def receipts(material: Material) -> list[Receipt]:
+def receipts(material: ReportInputs) -> list[Receipt]:
     """The receipts of today: their plan expects the very cells that the report's plan expects."""
     found = []
-    for path in sorted((material.folder / "tracked").glob("*.json")):
+    for path in sorted(material.paths.receipts.glob("*.json")):
         said = read_json(path)
-        plan = material.plans / "track" / f"{said['plans']['track']}.yaml"
+        plan = plan_file("track", said["plans"]["track"], material.plans)
         if plan.exists() and read_json(plan)["cells"] == material.document["cells"]:
             runs = {cell: run["parent"] for cell, run in said["runs"].items()}
             found.append(Receipt(said["uri"], str(said["experiment_id"]), runs))

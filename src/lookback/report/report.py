@@ -11,18 +11,16 @@ from typing import NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from lookback.files import write_text
 from lookback.report import drawing
-from lookback.report.answers import answers
+from lookback.report.card_table import card_table
 from lookback.report.figures import curves, explanations, failing_lag, memory_card, results
 from lookback.report.gallery import sequences
-from lookback.report.material import Material, read
-from lookback.report.memory import card_table
+from lookback.report.inputs import ReportInputs, read
 from lookback.report.page import Page
-from lookback.report.probes import caption, figure_module
+from lookback.report.probe_figures import caption, figure_module
 from lookback.report.provenance import provenance
 from lookback.report.receipts import Receipt, receipts
-from lookback.report.tables import (
+from lookback.report.result_tables import (
     Table,
     means_table,
     missing_tables,
@@ -30,7 +28,9 @@ from lookback.report.tables import (
     score_tables,
     tuning_table,
 )
-from lookback.report.theory import findings, lag_table, theory_table
+from lookback.report.theory_section import findings, lag_table, theory_table
+from lookback.report.verdicts import answers
+from lookback.storage.atomic import write_text
 
 
 class Section(NamedTuple):
@@ -84,7 +84,7 @@ def template() -> Template:
 
 
 def result_section(
-    material: Material, page: Page, task: str, tracked: Sequence[Receipt]
+    material: ReportInputs, page: Page, task: str, tracked: Sequence[Receipt]
 ) -> Section:
     """What was reached on a task: a table, and the same as a figure with every seed."""
     tested = material.runs[material.runs["metric"].str.startswith("test/")]
@@ -99,14 +99,14 @@ def result_section(
     return Section(task, caption(results), figures, tables)
 
 
-def card_section(material: Material, page: Page) -> Section | None:
+def card_section(material: ReportInputs, page: Page) -> Section | None:
     """The memory card; none where no probe of the study asks for it."""
     if "memory_card" not in material.memory:
         return None
     return Section("Memory card", "", tables=[page.table(card_table(material))])
 
 
-def theory_section(material: Material, page: Page) -> Section | None:
+def theory_section(material: ReportInputs, page: Page) -> Section | None:
     """What the card says of the theory; none where the study measures no horizon."""
     if "theory" not in material.memory:
         return None
@@ -126,7 +126,7 @@ def theory_section(material: Material, page: Page) -> Section | None:
     return Section(title, " ".join(captions), figures, tables, list(findings(theory, lags)))
 
 
-def curve_section(material: Material, page: Page) -> Section:
+def curve_section(material: ReportInputs, page: Page) -> Section:
     """The learning curves of each task on validation; where that is none, the training loss."""
     history = material.history.merge(material.results[["task", "model", "metric", "baseline"]])
     on_validation = history[history["split"] == "validation"]
@@ -142,7 +142,7 @@ def curve_section(material: Material, page: Page) -> Section:
     return Section("Learning curves", caption(curves), figures)
 
 
-def probe_section(material: Material, page: Page, probe: str) -> Section:
+def probe_section(material: ReportInputs, page: Page, probe: str) -> Section:
     """What a probe measured: its own figure for each task, or a table of means."""
     frame, module = material.probes[probe], figure_module(probe)
     title = f"Probe: {probe.replace('_', ' ')}"
@@ -157,7 +157,7 @@ def probe_section(material: Material, page: Page, probe: str) -> Section:
     return Section(title, caption(module), figures)
 
 
-def gallery_section(material: Material, page: Page) -> Section:
+def gallery_section(material: ReportInputs, page: Page) -> Section:
     """The explanations of a few test sequences of each task."""
     figures = [
         page.figure(

@@ -9,12 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from lookback.files import read_json
-from lookback.summarise.present import NOT_THERE, lack
-from lookback.tables import read_parquet
-from lookback.training.store import TUNED
-
-PREDICTIONS = "predictions.parquet"
+from lookback.storage.atomic import read_json
+from lookback.storage.paths import CellPaths, StudyPaths
+from lookback.storage.tables import read_parquet
+from lookback.summarise.validity import NOT_THERE, lack
 
 Row = dict[str, Any]
 
@@ -27,12 +25,12 @@ class Hole(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Cell:
+class CellResults:
     """One task and one model of the study, and the plans that its results must name."""
 
     task: str
     model: str
-    folder: Path
+    paths: CellPaths
     expected: Mapping[str, Any]
     seeds: frozenset[int]
 
@@ -45,22 +43,22 @@ class Cell:
     def untrained(self) -> str:
         """Why the cell has no trained runs; empty where it has."""
         tuned = self.expected.get("tune")
-        if tuned and self.lack(TUNED, tuned, "log/tune.log"):
+        if tuned and self.lack(self.paths.tuning, tuned, "tune"):
             return "its tuning is missing"
-        files = ("metrics.json", "history.parquet", PREDICTIONS)
-        reasons = (self.lack(path, self.expected["train"], "log/train.log") for path in files)
+        files = (self.paths.metrics, self.paths.history, self.paths.predictions)
+        reasons = (self.lack(path, self.expected["train"], "train") for path in files)
         return next((reason for reason in reasons if reason), "")
 
     @cached_property
     def failed(self) -> dict[int, str]:
         """The seeds that diverged, each with its last word; none where the cell was not trained."""
-        metrics = self.folder / "metrics.json"
+        metrics = self.paths.metrics
         said = read_json(metrics).get("failed", {}) if metrics.exists() else {}
         return {int(seed): reason for seed, reason in said.items()}
 
-    def lack(self, path: str, plans: Mapping[str, str], log: str) -> str:
-        """Why the cell's file `path` does not count; empty where it does."""
-        return lack(self.folder / path, plans, self.folder / log)
+    def lack(self, path: Path, plans: Mapping[str, str], job: str) -> str:
+        """Why the cell's file `path`, made by `job`, does not count; empty if it does."""
+        return lack(path, plans, self.paths.log(job))
 
     def own(self, frame: pd.DataFrame) -> pd.DataFrame:
         """The rows of the study's seeds, under the cell's name."""
@@ -70,21 +68,21 @@ class Cell:
 
     def answers(self, metric: str) -> pd.DataFrame:
         """One row an answer to the test split: seed, sequence, and what it adds to the metric."""
-        frame = self.own(read_parquet(self.folder / PREDICTIONS))
+        frame = self.own(read_parquet(self.paths.predictions))
         target, given = frame.filter(like="target"), frame.filter(like="prediction")
         apart = target.to_numpy(np.float64) - given.to_numpy(np.float64)
         value = (apart == 0) if metric == "accuracy" else apart**2
         return frame[["seed", "sequence"]].assign(value=value.mean(axis=1))
 
-    def measured(self, stage: str, name: str, path: str) -> tuple[pd.DataFrame | None, list[Hole]]:
+    def measured(self, stage: str, name: str, path: Path) -> tuple[pd.DataFrame | None, list[Hole]]:
         """What probe or explainer `name` left at `path`, and what is missing of it."""
         plans = self.expected[stage].get(name)
         if plans is None:
             return None, []
         what = f"{stage} {name}"
-        if reason := self.lack(path, plans, f"log/{stage}-{name}.log"):
+        if reason := self.lack(path, plans, f"{stage}-{name}"):
             return None, [Hole(what, "its model is missing" if self.untrained else reason)]
-        frame = self.own(read_parquet(self.folder / path))
+        frame = self.own(read_parquet(path))
         holes = [
             Hole(what, f"seed {seed} {why.partition(':')[0]}")
             for seed, why in self.absent(frame["seed"]).items()
@@ -103,11 +101,11 @@ class Cell:
         }
 
 
-def cells_of(document: Mapping[str, Any], results: Path) -> Iterator[Cell]:
-    """The cells of a study's plan, in the study's order; `results` is the study's folder."""
+def cells_of(document: Mapping[str, Any], paths: StudyPaths) -> Iterator[CellResults]:
+    """The cells of a study's plan, in the study's order."""
     study = document["study"]
     for task in study["tasks"]:
         for model in study["models"]:
             if expected := document["cells"].get(f"{task}/{model}"):
-                folder = results / task / model
-                yield Cell(task, model, folder, expected, frozenset(study["seeds"]))
+                cell = paths.cell(task, model)
+                yield CellResults(task, model, cell, expected, frozenset(study["seeds"]))

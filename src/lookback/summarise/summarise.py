@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lookback.files import read_json
+from lookback.storage.atomic import read_json
+from lookback.storage.paths import StudyPaths
+from lookback.storage.tables import read_parquet, write_parquet
 from lookback.summarise.bootstrap import hierarchical, interquartile_mean, mean
 from lookback.summarise.card import FIGURES, memory_card
-from lookback.summarise.cells import Cell, Hole, Row, cells_of
+from lookback.summarise.cells import CellResults, Hole, Row, cells_of
 from lookback.summarise.intervals import Better, Interval, interval, winner
-from lookback.summarise.present import lack
 from lookback.summarise.theory import failing_lags, theory
-from lookback.tables import read_parquet, write_parquet
-from lookback.training.store import TUNED
+from lookback.summarise.validity import lack
 
 Columns = dict[str, str]  # a column's name and its pandas type
 
@@ -52,7 +52,7 @@ MISSING: Columns = CELL | {"what": "str", "reason": "str"}
 def main(plan: Path, out: Path) -> None:
     """Write the summary of the study of `plan` to the folder `out`, beside the study's tasks."""
     document = read_json(plan)
-    cells = list(cells_of(document, out.parent))
+    cells = list(cells_of(document, StudyPaths(out.parent)))
     missing: list[Row] = []
     tables = {
         "results": results(cells, missing),
@@ -78,7 +78,7 @@ def table(rows: list[Row], columns: Columns) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(columns)).astype(columns)
 
 
-def results(cells: list[Cell], missing: list[Row]) -> pd.DataFrame:
+def results(cells: list[CellResults], missing: list[Row]) -> pd.DataFrame:
     """One row a cell, also for those without a result; what is not there goes to `missing`."""
     rows = []
     for cell in cells:
@@ -102,7 +102,7 @@ def mark_best(rows: list[Row], seeds: int) -> None:
         row["best"] = row["model"] == best and row["seeds"] == seeds
 
 
-def result(cell: Cell) -> tuple[Row, list[Hole]]:
+def result(cell: CellResults) -> tuple[Row, list[Hole]]:
     """The cell's row of `results`, and what of its training is missing."""
     facts, holes = task_facts(cell)
     unknown = dict.fromkeys(("mean", "low", "high", "iqm", "iqm_low", "iqm_high"), math.nan)
@@ -111,8 +111,8 @@ def result(cell: Cell) -> tuple[Row, list[Hole]]:
     row = cell.name | facts | unknown | size | {"best": False, "reason": cell.untrained}
     if cell.untrained:
         return row, [*holes, Hole("train", cell.untrained)]
-    metrics = read_json(cell.folder / "metrics.json")
-    scored = by_seed(cell, "metrics.json")
+    metrics = read_json(cell.paths.metrics)
+    scored = by_seed(cell, cell.paths.metrics)
     values = {seed: float(each[f"test/{metrics['metric']}"]) for seed, each in scored.items()}
     holes += [Hole(f"train seed {seed}", why) for seed, why in cell.absent(values).items()]
     row |= {"metric": metrics["metric"], "better": better_of(metrics["metric"])}
@@ -130,16 +130,16 @@ def means(values: list[float], answers: pd.DataFrame) -> Row:
     return row | {"iqm": middling, "iqm_low": middle.low, "iqm_high": middle.high}
 
 
-def task_facts(cell: Cell) -> tuple[Row, list[Hole]]:
+def task_facts(cell: CellResults) -> tuple[Row, list[Hole]]:
     """What the task itself says: its metric, and what the least and the best answer reach."""
     expected = cell.expected["train"]
     upstream = {stage: expected[stage] for stage in ("download", "prepare") if stage in expected}
-    path = cell.folder.parent / "task.json"
-    if reason := lack(path, upstream, path.parent / "log" / "prepare.log"):
+    task = cell.paths.task
+    if reason := lack(task.facts, upstream, task.log):
         unknown = dict.fromkeys(("baseline", "chance", "optimum"), math.nan)
         names = dict.fromkeys(("metric", "better", "baseline_name"), "")
         return {**names, **unknown}, [Hole("prepare", reason)]
-    facts = read_json(path)
+    facts = read_json(task.facts)
     return {
         "metric": facts["metric"],
         "better": better_of(facts["metric"]),
@@ -155,52 +155,52 @@ def better_of(metric: str) -> Better:
     return "higher" if metric == "accuracy" else "lower"
 
 
-def by_seed(cell: Cell, path: str) -> dict[int, Any]:
+def by_seed(cell: CellResults, path: Path) -> dict[int, Any]:
     """What a file of the cell says of each seed that the study asks for, in the seeds' order."""
-    said = {int(seed): value for seed, value in read_json(cell.folder / path)["seeds"].items()}
+    said = {int(seed): value for seed, value in read_json(path)["seeds"].items()}
     return {seed: said[seed] for seed in sorted(said) if seed in cell.seeds}
 
 
-def runs(cells: list[Cell]) -> pd.DataFrame:
+def runs(cells: list[CellResults]) -> pd.DataFrame:
     """Every number of every run: one row a seed and metric."""
     rows = [
         cell.name | {"seed": seed, "metric": metric, "value": value}
         for cell in cells
         if not cell.untrained
-        for seed, values in by_seed(cell, "metrics.json").items()
+        for seed, values in by_seed(cell, cell.paths.metrics).items()
         for metric, value in values.items()
     ]
     return table(rows, RUNS)
 
 
-def history(cells: list[Cell]) -> pd.DataFrame:
+def history(cells: list[CellResults]) -> pd.DataFrame:
     """The learning curves of all runs."""
     trained = (cell for cell in cells if not cell.untrained)
-    frames = (cell.own(read_parquet(cell.folder / "history.parquet")) for cell in trained)
+    frames = (cell.own(read_parquet(cell.paths.history)) for cell in trained)
     return together(frames, HISTORY)
 
 
-def cost(cells: list[Cell]) -> pd.DataFrame:
+def cost(cells: list[CellResults]) -> pd.DataFrame:
     """What each run took, on what and by which code: times differ from one run to the next."""
     rows = [
         cell.name | spent | {"seed": seed, "versions": json.dumps(spent["versions"])}
         for cell in cells
-        if not cell.lack("cost.json", cell.expected["train"], "log/train.log")
-        for seed, spent in by_seed(cell, "cost.json").items()
+        if not cell.lack(cell.paths.cost, cell.expected["train"], "train")
+        for seed, spent in by_seed(cell, cell.paths.cost).items()
     ]
     return table(rows, COST)
 
 
-def tuning(cells: list[Cell], missing: list[Row]) -> pd.DataFrame:
+def tuning(cells: list[CellResults], missing: list[Row]) -> pd.DataFrame:
     """Every trial of every tuned cell, its values as JSON; what is not there goes to `missing`."""
     rows: list[Row] = []
     for cell in cells:
         if "tune" not in cell.expected:
             continue
-        if reason := cell.lack(TUNED, cell.expected["tune"], "log/tune.log"):
+        if reason := cell.lack(cell.paths.tuning, cell.expected["tune"], "tune"):
             missing.append(cell.name | Hole("tune", reason)._asdict())
             continue
-        said = read_json(cell.folder / TUNED)
+        said = read_json(cell.paths.tuning)
         for number, trial in enumerate(said["trials"]):
             shown = {name: trial[name] for name in ("score", "parameters", "steps")}
             shown |= {"values": json.dumps(trial["values"]), "reason": trial["failed"]}
@@ -209,11 +209,11 @@ def tuning(cells: list[Cell], missing: list[Row]) -> pd.DataFrame:
     return table(rows, TUNING)
 
 
-def measurements(cells: list[Cell], probe: str, missing: list[Row]) -> pd.DataFrame:
+def measurements(cells: list[CellResults], probe: str, missing: list[Row]) -> pd.DataFrame:
     """What a probe measured in every cell; what it did not goes to `missing`."""
     frames = []
     for cell in cells:
-        frame, holes = cell.measured("probe", probe, f"probe/{probe}.parquet")
+        frame, holes = cell.measured("probe", probe, cell.paths.probe(probe))
         missing += [cell.name | hole._asdict() for hole in holes]
         if frame is not None:
             frames.append(frame)
@@ -237,13 +237,13 @@ def together(frames: Iterable[pd.DataFrame], columns: Columns) -> pd.DataFrame:
     return pd.concat(found, ignore_index=True) if found else table([], columns)
 
 
-def scores(cells: list[Cell], explainers: Iterable[str], missing: list[Row]) -> pd.DataFrame:
+def scores(cells: list[CellResults], explainers: Iterable[str], missing: list[Row]) -> pd.DataFrame:
     """One row a cell, explainer and score, with its interval; or one with the reason why not."""
     rows: list[Row] = []
     for cell in cells:
         for explainer in explainers:
-            path = f"explain/{explainer}.scores.parquet"
-            frame, holes = cell.measured("explain", explainer, path)
+            scores_file = cell.paths.scores(explainer)
+            frame, holes = cell.measured("explain", explainer, scores_file)
             missing += [cell.name | hole._asdict() for hole in holes]
             if frame is None:
                 empty = {"score": "", "seeds": 0, "reason": "; ".join(h.reason for h in holes)}

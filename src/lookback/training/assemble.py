@@ -9,10 +9,11 @@ import pandas as pd
 import yaml
 
 from lookback.data.task import Facts
-from lookback.files import read_json, whole, write_json, write_text
-from lookback.tables import read_parquet, write_parquet
-from lookback.training import journal as journals
-from lookback.training import store
+from lookback.storage import journal as journals
+from lookback.storage import run_store
+from lookback.storage.atomic import atomic_write, read_json, write_json, write_text
+from lookback.storage.paths import CellPaths, SeedPaths
+from lookback.storage.tables import read_parquet, write_parquet
 
 
 def assemble(
@@ -22,31 +23,31 @@ def assemble(
 
     `config` is the cell's as it was trained; the plans are named, by which it was.
     """
-    facts = Facts.from_dict(read_json(task))
+    cell, facts = CellPaths(out), Facts.from_dict(read_json(task))
     plans = {**read_json(task)["plans"], "train": plan.stem}
     if tuned_by := read_json(plan).get("tuned_by"):
         plans["tune"] = tuned_by
-    folders = {seed: store.seed_folder(runs, seed) for seed in sorted(seeds)}
-    failed = {seed: said for seed, it in folders.items() if (said := store.failure(it))}
+    folders = {seed: run_store.seed_folder(runs, seed) for seed in sorted(seeds)}
+    failed = {seed: said for seed, it in folders.items() if (said := run_store.failure(it))}
     folders = {seed: folder for seed, folder in folders.items() if seed not in failed}
-    results = {seed: read_json(folder / "result.json") for seed, folder in folders.items()}
+    results = {seed: read_json(SeedPaths(folder).result) for seed, folder in folders.items()}
 
-    kept = {out / "checkpoints" / f"seed={seed}.ckpt": it for seed, it in folders.items()}
+    kept = {cell.checkpoint(seed): folder for seed, folder in folders.items()}
     for path, folder in kept.items():
-        with whole(path) as temporary:
-            shutil.copyfile(folder / "best.ckpt", temporary)
-    for stale in set((out / "checkpoints").glob("seed=*.ckpt")) - set(kept):
+        with atomic_write(path) as temporary:
+            shutil.copyfile(SeedPaths(folder).weights, temporary)
+    for stale in set(cell.checkpoints.glob("seed=*.ckpt")) - set(kept):
         stale.unlink(missing_ok=True)
     history = pd.concat([_history(seed, folder) for seed, folder in folders.items()])
-    write_parquet(out / "history.parquet", history, plans)
-    predictions = [read_parquet(folder / "predictions.parquet") for folder in folders.values()]
-    write_parquet(out / "predictions.parquet", pd.concat(predictions), plans)
-    costs = {str(seed): read_json(folder / "cost.json") for seed, folder in folders.items()}
-    write_json(out / "cost.json", {"plans": plans, "seeds": costs})
+    write_parquet(cell.history, history, plans)
+    predictions = [read_parquet(SeedPaths(folder).predictions) for folder in folders.values()]
+    write_parquet(cell.predictions, pd.concat(predictions), plans)
+    costs = {str(seed): read_json(SeedPaths(folder).cost) for seed, folder in folders.items()}
+    write_json(cell.cost, {"plans": plans, "seeds": costs})
     parts = ("task", "model", "recipe", "trainer", "match")
     trained = {name: config[name] for name in parts if config.get(name)}
     names = {"study": out.parents[1].name, "task_name": out.parent.name, "model_name": out.name}
-    write_text(out / "config.yaml", yaml.safe_dump({"plans": plans, **names, **trained}))
+    write_text(cell.config, yaml.safe_dump({"plans": plans, **names, **trained}))
     metrics = {
         "plans": plans,
         "metric": facts.metric,
@@ -55,14 +56,14 @@ def assemble(
         "seeds": {str(seed): result["scores"] for seed, result in results.items()},
         "failed": {str(seed): reason for seed, reason in failed.items()},
     }
-    write_json(out / "metrics.json", metrics)
+    write_json(cell.metrics, metrics)
 
 
 def _history(seed: int, folder: Path) -> pd.DataFrame:
     """The journal without its times: the same for the same seed, however often it was killed."""
     rows = [
         (seed, entry["step"], entry["split"], metric, value)
-        for entry in journals.read(store.journal(folder))
+        for entry in journals.read(SeedPaths(folder).journal)
         if "values" in entry
         for metric, value in entry["values"].items()
     ]

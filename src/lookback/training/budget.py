@@ -19,14 +19,14 @@ import torch
 
 from lookback.data.batch import SequenceDataset
 from lookback.data.task import Facts
-from lookback.files import read_json, write_json
 from lookback.models.cost import forward_flops
 from lookback.models.network import build_network, undrawn_network
-from lookback.training import store
+from lookback.storage import run_store
+from lookback.storage.atomic import read_json, write_json
+from lookback.storage.paths import measured_steps_file
 from lookback.training.loss import answer_loss
 from lookback.training.recipe import optimizer_of
 
-MEASURED = "steps.json"  # in the folder of a cell's seeds: what its seconds came to
 WARM, TIMED = 3, 11  # steps before the first one that is timed, and those that are
 
 
@@ -46,8 +46,8 @@ def with_steps(config: Mapping[str, Any], facts: Facts, runs: Path) -> dict[str,
     elif "flops" in budget:
         forward = forward_flops(undrawn_network(config["model"], facts), facts)
         trainer["max_steps"] = _whole(float(budget["flops"]), 3 * forward * trainer["batch_size"])
-    elif "seconds" in budget and (runs / MEASURED).exists():
-        trainer["max_steps"] = read_json(runs / MEASURED)["steps"]
+    elif "seconds" in budget and measured_steps_file(runs).exists():
+        trainer["max_steps"] = read_json(measured_steps_file(runs))["steps"]
     return {**config, "trainer": trainer}
 
 
@@ -57,11 +57,11 @@ def measured(
     """The config with its steps, also where seconds had yet to be measured; kept in `runs` then."""
     budget = config["trainer"]["budget"] or {}
     if "seconds" in budget:
-        with store.locked(runs):
-            if not (runs / MEASURED).exists():
+        with run_store.locked(runs):
+            if not measured_steps_file(runs).exists():
                 step = statistics.median(_seconds_of_steps(config, facts, train))
                 steps = _whole(float(budget["seconds"]), step)
-                write_json(runs / MEASURED, {"steps": steps, "seconds_of_a_step": step})
+                write_json(measured_steps_file(runs), {"steps": steps, "seconds_of_a_step": step})
     return with_steps(config, facts, runs)
 
 

@@ -10,16 +10,13 @@ import pytorch_lightning as pl
 import torch
 
 from lookback.data.batch import SequenceDataset
-from lookback.files import whole
+from lookback.errors import Diverged
+from lookback.storage.atomic import atomic_write
+from lookback.storage.journal import Journal
 from lookback.training.evaluate import answers_of, scores_of
-from lookback.training.journal import Journal
 from lookback.training.module import TrainingModule, Update
 
 RESUME_EVERY = 10.0  # seconds between resume states: what a kill costs at most, besides an epoch
-
-
-class Diverged(RuntimeError):
-    """A loss that is no number: the seed is lost, and says where."""
 
 
 class Log(pl.Callback):
@@ -148,7 +145,7 @@ class Resume(pl.Callback):
             "origins": self.origins,
         }
         # Through Python's file, whose errors name their cause: torch's own writer says «failed».
-        with whole(self.path) as temporary, temporary.open("wb") as file:
+        with atomic_write(self.path) as temporary, temporary.open("wb") as file:
             torch.save(state, file)
         self._saved = time.monotonic()
 

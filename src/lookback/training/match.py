@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from lookback.data.task import Facts
-from lookback.errors import Mistake
+from lookback.errors import UserError
 from lookback.models.network import undrawn_network
 
 LARGEST = 1 << 20  # the hidden size at which a search ends
@@ -27,7 +27,7 @@ class Size(NamedTuple):
 def parameters_of(model: Mapping[str, Any], facts: Facts) -> int:
     """The parameters of a whole network, embedding and head included; allocates none of them.
 
-    Raises Mistake where the constructor does.
+    Raises UserError where the constructor does.
     """
     with torch.device("meta"):
         network = undrawn_network(model, facts)
@@ -37,14 +37,14 @@ def parameters_of(model: Mapping[str, Any], facts: Facts) -> int:
 def matched(model: Mapping[str, Any], match: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
     """The model with the hidden size whose count is nearest to `match["params"]`.
 
-    Raises Mistake where that is further off than `match["tolerance"]`, a share of it.
+    Raises UserError where that is further off than `match["tolerance"]`, a share of it.
     """
     wanted, tolerance = match["params"], match["tolerance"]
     near = around(wanted, lambda size: parameters_of({**model, "hidden_size": size}, facts))
     best = min(near, key=lambda size: abs(size.parameters - wanted))
     if abs(best.parameters - wanted) > tolerance * wanted:
         reached = " and ".join(f"{size:,} has {count:,}" for size, count in near)
-        raise Mistake(
+        raise UserError(
             f"no hidden_size of {model['_target_']} has {wanted:,} parameters, "
             f"give or take {tolerance:.1%}:\n{reached}.\n"
             f"Write match.params: {best.parameters}, or a larger match.tolerance; or change what "
@@ -56,7 +56,7 @@ def matched(model: Mapping[str, Any], match: Mapping[str, Any], facts: Facts) ->
 def around(wanted: int, count: Callable[[int], int]) -> list[Size]:
     """The two neighbouring sizes between which the count passes `wanted`; one, if the first does.
 
-    Raises the constructor's Mistake where it takes no small size at all.
+    Raises the constructor's UserError where it takes no small size at all.
     """
     low = _taken(1, 1, count) or Size(1, count(1))  # refused throughout: raises, and says why
     if low.parameters >= wanted:
@@ -89,6 +89,6 @@ def _taken(size: int, direction: int, count: Callable[[int], int]) -> Size | Non
             return None
         try:
             return Size(tried, count(tried))
-        except Mistake:
+        except UserError:
             continue
     return None

@@ -9,9 +9,9 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from lookback.build import build
 from lookback.data.task import Facts
-from lookback.errors import Mistake
+from lookback.errors import UserError
+from lookback.runtime.instantiate import instantiate
 
 
 def optimizer_of(recipe: Mapping[str, Any], network: nn.Module) -> Optimizer:
@@ -21,7 +21,7 @@ def optimizer_of(recipe: Mapping[str, Any], network: nn.Module) -> Optimizer:
     so what has one dimension is left as it is.
     """
     settings = recipe["optimizer"]
-    make = build({**settings, "_partial_": True})
+    make = instantiate({**settings, "_partial_": True})
     weights = list(network.parameters())
     groups: list[dict[str, Any]] = [{"params": weights}]
     if settings.get("weight_decay"):
@@ -36,14 +36,14 @@ def optimizer_of(recipe: Mapping[str, Any], network: nn.Module) -> Optimizer:
 
 
 def check_recipe(recipe: Mapping[str, Any], facts: Facts) -> None:
-    """Raise a Mistake where the recipe asks for what the task cannot give."""
+    """Raise a UserError where the recipe asks for what the task cannot give."""
     if recipe["label_smoothing"] and facts.kind != "class":
-        raise Mistake(
+        raise UserError(
             f"The recipe's `label_smoothing` is {recipe['label_smoothing']}, but the task asks for "
             "a value, which has no label. Set recipe.label_smoothing=0."
         )
     if recipe["early_stopping"] and not facts.sizes["validation"]:
-        raise Mistake(
+        raise UserError(
             "The recipe's `early_stopping` watches the validation split, which is empty. "
             "Set recipe.early_stopping=null, or task.validation to a number of sequences."
         )

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 import yaml
 
-from lookback.build import build
 from lookback.data.task import Facts, Task
-from lookback.files import read_json
 from lookback.models.network import Network, build_network
+from lookback.runtime.instantiate import instantiate
+from lookback.storage.atomic import read_json
+from lookback.storage.paths import CellPaths
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Run:
 
     def task(self, **changes: Any) -> Task:
         """The task, with some of its settings changed: `run.task(length=400)`."""
-        task: Task = build({**self.config["task"], **changes})
+        task: Task = instantiate({**self.config["task"], **changes})
         return task
 
 
@@ -45,12 +46,13 @@ def load_runs(cell: Path) -> Iterator[Run]:
 
     Raises FileNotFoundError where the cell was not trained.
     """
-    config = yaml.safe_load((cell / "config.yaml").read_text(encoding="utf-8"))
-    facts = Facts.from_dict(read_json(cell.parent / "task.json"))
-    for seed in sorted(map(int, read_json(cell / "metrics.json")["seeds"])):
+    paths = CellPaths(cell)
+    config = yaml.safe_load(paths.config.read_text(encoding="utf-8"))
+    facts = Facts.from_dict(read_json(paths.task.facts))
+    for seed in sorted(map(int, read_json(paths.metrics)["seeds"])):
         network = build_network(
             config["model"], config["recipe"]["initialisation"], facts, seed=seed
         )
-        weights = torch.load(cell / "checkpoints" / f"seed={seed}.ckpt", weights_only=True)
+        weights = torch.load(paths.checkpoint(seed), weights_only=True)
         network.load_state_dict(weights)
         yield Run(seed, config["plans"], config, facts, network.eval())

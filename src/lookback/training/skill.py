@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lookback.applies import DoesNotApply
 from lookback.data.batch import Batch, SequenceDataset
 from lookback.data.task import Facts
+from lookback.errors import NotApplicable
 from lookback.training.evaluate import choice
 
 
@@ -21,11 +21,11 @@ def skill_of(
 ) -> Float[Tensor, "batch query"]:
     """The skill of each answer, NaN where nothing is asked (query −1).
 
-    Raises DoesNotApply where the trivial answer is perfect, so that none can be better.
+    Raises NotApplicable where the trivial answer is perfect, so that none can be better.
     """
     best = facts.metric == "accuracy"
     if facts.baseline == float(best):
-        raise DoesNotApply(f"the task's baseline, {facts.baseline_name}, is already perfect")
+        raise NotApplicable(f"the task's baseline, {facts.baseline_name}, is already perfect")
     if facts.kind == "class":
         right = (choice(answers) == asked.target).to(answers.dtype)
         skill = (right - facts.baseline) / (1 - facts.baseline)

@@ -19,24 +19,26 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
-from lookback import usage
-from lookback.build import build
-from lookback.code import commit_of_this_code
 from lookback.data.batch import SequenceDataset
 from lookback.data.content import as_prepared
 from lookback.data.task import SPLITS, Facts, Split, Task
-from lookback.errors import Mistake
-from lookback.files import read_json, write_json
+from lookback.errors import Diverged, UserError
 from lookback.models.network import Network, build_network
-from lookback.tables import write_parquet
-from lookback.training import store, together
+from lookback.runtime import cpu_time
+from lookback.runtime.devices import leased
+from lookback.runtime.instantiate import instantiate
+from lookback.storage import run_store
+from lookback.storage.atomic import read_json, write_json
+from lookback.storage.commit import commit_of_this_code
+from lookback.storage.journal import Journal
+from lookback.storage.paths import CellPaths, SeedPaths
+from lookback.storage.tables import write_parquet
+from lookback.training import seed_processes
 from lookback.training.assemble import assemble
 from lookback.training.batches import Batches
 from lookback.training.budget import measured, steps_of, with_steps
-from lookback.training.callbacks import Diverged, Log, Resume, Validate
-from lookback.training.devices import leased
+from lookback.training.callbacks import Log, Resume, Validate
 from lookback.training.evaluate import Scores, answers_of, predictions_of, scores_of
-from lookback.training.journal import Journal
 from lookback.training.match import matched
 from lookback.training.modes import set_modes
 from lookback.training.module import TrainingModule
@@ -46,7 +48,7 @@ EVALUATED: tuple[Split, ...] = ("validation", "test")
 
 
 @dataclass(frozen=True)
-class Cell:
+class TrainingCell:
     """What all seeds of a cell share."""
 
     name: tuple[str, str]  # task, model
@@ -63,51 +65,55 @@ def main(plan: Path, task: Path, seeds: list[int], out: Path) -> None:
     A seed whose loss is no number is named in metrics.json, and the cell is that of the others.
     Raises Diverged where no seed is left.
     """
-    tuned = out / store.TUNED
-    runs = store.runs_folder(plan, task, tuned)
-    settings = store.settings_of(plan, tuned)
+    tuning = CellPaths(out).tuning
+    runs = run_store.runs_folder(plan, task, tuning)
+    settings = run_store.train_settings(plan, tuning)
     if runs is None or settings is None:
-        raise Mistake(f"{tuned} is not by the tuning that {plan} was made for. Start the study.")
-    missing = [seed for seed in seeds if not store.done(store.seed_folder(runs, seed))]
+        raise UserError(f"{tuning} is not of the tune plan that {plan} names. Start the study.")
+    missing = [
+        seed for seed in seeds if not run_store.is_finished(run_store.seed_folder(runs, seed))
+    ]
     if missing:
         with leased(settings["trainer"]["devices"]) as device:
             opened = partial(open_cell, settings, plan, task, out, runs, device)
-            count = together.at_once(settings["trainer"]["seeds_at_once"], device, len(missing))
+            count = seed_processes.at_once(
+                settings["trainer"]["seeds_at_once"], device, len(missing)
+            )
             if count == 1:
                 cell = opened()
                 for seed in missing:
                     _train_missing(cell, runs, seed)
             else:
-                with together.sharing(device):
-                    together.each(partial(_train_alone, opened, runs), missing, count)
-    lost = {s: said for s in seeds if (said := store.failure(store.seed_folder(runs, s)))}
+                with seed_processes.sharing(device):
+                    seed_processes.each(partial(_train_alone, opened, runs), missing, count)
+    lost = {s: said for s in seeds if (said := run_store.failure(run_store.seed_folder(runs, s)))}
     if len(lost) == len(seeds):
         raise Diverged("; ".join(f"seed {seed}: {reason}" for seed, reason in lost.items()))
-    with store.locked(out):
+    with run_store.locked(out):
         # An orphan of an older plan must not write over the files of a newer one.
-        if not store.is_wanted(out, plan.stem):
-            raise Mistake(f"{out} was started under another plan since; these seeds are kept.")
+        if not run_store.is_wanted(out, plan.stem):
+            raise UserError(f"{out} was started under another plan since; these seeds are kept.")
         facts = Facts.from_dict(read_json(task))
         assemble(settled(settings, facts, runs), plan, task, runs, seeds, out)
 
 
-def _train_alone(opened: Callable[[], Cell], runs: Path, seed: int) -> None:
+def _train_alone(opened: Callable[[], TrainingCell], runs: Path, seed: int) -> None:
     """One seed in a process of its own, which must be the one to open the device."""
     _train_missing(opened(), runs, seed)
 
 
-def _train_missing(cell: Cell, runs: Path, seed: int) -> None:
+def _train_missing(cell: TrainingCell, runs: Path, seed: int) -> None:
     """Train one seed, unless another process has done so meanwhile."""
-    folder = store.seed_folder(runs, seed)
-    with store.locked(folder):
-        if not store.done(folder):
+    folder = run_store.seed_folder(runs, seed)
+    with run_store.locked(folder):
+        if not run_store.is_finished(folder):
             train_seed(cell, seed, folder)
 
 
 def settled(settings: Mapping[str, Any], facts: Facts, runs: Path) -> dict[str, Any]:
     """What equal conditions make of a plan: the hidden size by `match`, the steps by `budget`.
 
-    Raises Mistake where no hidden size has as many parameters as `match` asks for.
+    Raises UserError where no hidden size has as many parameters as `match` asks for.
     """
     config = dict(settings)
     if config.get("match"):
@@ -123,7 +129,7 @@ def open_cell(
     runs: Path,
     device: str,
     splits: Sequence[Split] = SPLITS,
-) -> Cell:
+) -> TrainingCell:
     """What all seeds of a cell share: its config as it is trained, and `splits` on the device."""
     facts = Facts.from_dict(read_json(task))
     config = settled(settings, facts, runs)  # first: a mistake here costs no data
@@ -131,14 +137,14 @@ def open_cell(
     quieten_lightning()
     torch.backends.cudnn.allow_tf32 = False  # else recurrent cells alone would be less than float32
     torch.set_flush_denormal(True)  # a state that fades slows a CPU 18 to 27 times otherwise
-    made: Task = build(config["task"])
-    with usage.work():
+    made: Task = instantiate(config["task"])
+    with cpu_time.work():
         data = {split: as_prepared(made, split, task).to(device) for split in splits}
     config = measured(config, facts, data["train"], runs)
-    return Cell((out.parent.name, out.name), config, plan.stem, facts, data, device)
+    return TrainingCell((out.parent.name, out.name), config, plan.stem, facts, data, device)
 
 
-def train_seed(cell: Cell, seed: int, folder: Path) -> None:
+def train_seed(cell: TrainingCell, seed: int, folder: Path) -> None:
     """Train one seed into `folder`, from its resume state where a kill left one.
 
     A seed that diverges leaves `failed.json` with the reason: the same numbers would again.
@@ -148,23 +154,25 @@ def train_seed(cell: Cell, seed: int, folder: Path) -> None:
     network = build_network(
         cell.config["model"], cell.config["recipe"]["initialisation"], cell.facts, seed=seed
     )
-    resumed = _resume_state(folder / "resume.ckpt")
-    journal = Journal.resumed(store.journal(folder), resumed["step"] if resumed else 0)
+    resumed = _resume_state(SeedPaths(folder).resume)
+    journal = Journal.resumed(SeedPaths(folder).journal, resumed["step"] if resumed else 0)
     try:
         _train(cell, seed, folder, network, journal, resumed)
     except Diverged as reason:
         print(f"seed {seed} diverged: {reason}")
         journal.event("failed", journal.step, reason=str(reason))
-        write_json(store.failed(folder), {"seed": seed, "plan": cell.plan, "reason": str(reason)})
+        write_json(
+            SeedPaths(folder).failed, {"seed": seed, "plan": cell.plan, "reason": str(reason)}
+        )
     else:
         journal.event("end", journal.step)
-        write_json(folder / "done.json", {"seed": seed, "plan": cell.plan})
+        write_json(SeedPaths(folder).done, {"seed": seed, "plan": cell.plan})
     journal.close()
-    (folder / "resume.ckpt").unlink(missing_ok=True)
+    SeedPaths(folder).resume.unlink(missing_ok=True)
 
 
 def _train(
-    cell: Cell,
+    cell: TrainingCell,
     seed: int,
     folder: Path,
     network: Network,
@@ -182,7 +190,7 @@ def _train(
     log = Log(journal, resumed)
     validate = Validate(cell.data["validation"], journal, log, resumed)
     origin = _origin(cell.device, config["threads"])
-    resume = Resume(folder / "resume.ckpt", seed, origin, log, validate)
+    resume = Resume(SeedPaths(folder).resume, seed, origin, log, validate)
     if resumed:
         resume.go_on_from(resumed)
         if len(resume.origins) > 1:
@@ -195,7 +203,7 @@ def _train(
         epoch=lambda: module.epoch,
     )
     try:
-        with usage.work():
+        with cpu_time.work():
             trainer_of(cell.device, config, [log, validate, resume]).fit(module, batches)
     except SystemExit:  # what Lightning makes of Ctrl-C
         raise KeyboardInterrupt from None
@@ -241,12 +249,18 @@ def trainer_of(device: str, trainer: Mapping[str, Any], callbacks: list[pl.Callb
 
 
 def _leave(
-    cell: Cell, seed: int, folder: Path, network: Network, best: int, steps: int, resume: Resume
+    cell: TrainingCell,
+    seed: int,
+    folder: Path,
+    network: Network,
+    best: int,
+    steps: int,
+    resume: Resume,
 ) -> None:
     """Write what a finished seed leaves, all but the mark that it is finished."""
     trained, start = resume.elapsed(), time.monotonic()
     facts = cell.facts
-    with usage.work():
+    with cpu_time.work():
         answers = {
             split: answers_of(network, cell.data[split])
             for split in EVALUATED
@@ -257,13 +271,13 @@ def _leave(
         scores = scores_of(answered, cell.data[split], facts)
         _require_finite(scores, split)
         result |= {f"{split}/loss": scores.loss, f"{split}/{facts.metric}": scores.metric}
-    with (folder / "best.ckpt").open("wb") as file:
+    with SeedPaths(folder).weights.open("wb") as file:
         torch.save({name: value.cpu() for name, value in network.state_dict().items()}, file)
     if "test" in answers:
         predictions = predictions_of(seed, answers["test"], cell.data["test"], facts)
-        write_parquet(folder / "predictions.parquet", predictions, {})
+        write_parquet(SeedPaths(folder).predictions, predictions, {})
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    write_json(folder / "result.json", {"parameters": parameters, "scores": result})
+    write_json(SeedPaths(folder).result, {"parameters": parameters, "scores": result})
     cost = {
         "train_seconds": trained,
         "evaluate_seconds": time.monotonic() - start,
@@ -274,7 +288,7 @@ def _leave(
         "versions": {name: version(name) for name in ("torch", "pytorch-lightning", "numpy")},
         **commit_of_this_code(),
     }
-    write_json(folder / "cost.json", cost)
+    write_json(SeedPaths(folder).cost, cost)
 
 
 def _require_finite(scores: Scores, split: str) -> None:

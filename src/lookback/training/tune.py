@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from lookback.data.task import Facts
-from lookback.errors import Mistake
-from lookback.files import read_json, write_json
-from lookback.training import store
-from lookback.training.callbacks import Diverged
-from lookback.training.devices import leased
+from lookback.errors import Diverged, UserError
+from lookback.runtime.devices import leased
+from lookback.storage import run_store
+from lookback.storage.atomic import read_json, write_json
+from lookback.storage.paths import SeedPaths
 from lookback.training.match import parameters_of
-from lookback.training.train import Cell, open_cell, settled, train_seed
+from lookback.training.train import TrainingCell, open_cell, settled, train_seed
 
 PATIENCE = 100  # draws of a point that was tried, before the next one in order is taken
 
@@ -43,16 +43,16 @@ class Trial:
 def main(plan: Path, task: Path, out: Path) -> None:
     """Try what `plan` names on the task of `task` (task.json); write trials and choice to `out`.
 
-    Raises Mistake where there is no validation split, or where a value makes no network; Diverged
+    Raises UserError where there is no validation split, or where a value makes no network; Diverged
     where every trial did.
     """
     said, facts = read_json(plan), Facts.from_dict(read_json(task))
     if not facts.sizes["validation"]:
-        raise Mistake(
+        raise UserError(
             f"task '{out.parent.parent.name}' has no validation split, so there is nothing to tune "
             "by.\nSet its `validation` above 0, or leave `tune` out."
         )
-    trials_at = store.trials_folder(plan, task)
+    trials_at = run_store.trials_folder(plan, task)
     check_grid(said, facts, trials_at)
     with leased(said["trainer"]["devices"]) as device:
         shared = _with(said, {})
@@ -72,26 +72,26 @@ def _write(
     found = {
         "plans": {**read_json(task)["plans"], "tune": plan.stem},
         "metric": facts.metric,
-        "seed": store.TUNING_SEED,
+        "seed": run_store.TUNING_SEED,
         "chosen": best.values,
         "best": trials.index(best),
         "trials": [asdict(trial) for trial in trials],
     }
-    with store.locked(out.parent):
-        if not store.is_wanted(out.parent, plan.stem, "tune"):
-            raise Mistake(f"{out.parent} was started under another plan since; trials are kept.")
+    with run_store.locked(out.parent):
+        if not run_store.is_wanted(out.parent, plan.stem, "tune"):
+            raise UserError(f"{out.parent} was started under another plan since; trials are kept.")
         write_json(out, found)
 
 
 def check_grid(said: Mapping[str, Any], facts: Facts, trials_at: Path) -> None:
-    """Build every network of a grid once, with no memory; raises the Mistake of one that fails."""
+    """Build every network of a grid without memory. Raises UserError if one is not valid."""
     for values in grid(said["tune"]["values"]) or []:
         parameters_of(settled(_with(said, values), facts, trials_at)["model"], facts)
 
 
 def _with(said: Mapping[str, Any], values: Values) -> dict[str, Any]:
     """The settings of a trial."""
-    settings = store.laid(said, values)
+    settings = run_store.with_values(said, values)
     if budget := said["tune"]["budget"]:
         steps, epochs = budget.get("steps"), budget.get("epochs")
         length = {"max_steps": steps, "max_epochs": epochs or settings["trainer"]["max_epochs"]}
@@ -99,16 +99,16 @@ def _with(said: Mapping[str, Any], values: Values) -> dict[str, Any]:
     return settings
 
 
-def attempt(cell: Cell, said: Mapping[str, Any], values: Values, trials_at: Path) -> Trial:
+def attempt(cell: TrainingCell, said: Mapping[str, Any], values: Values, trials_at: Path) -> Trial:
     """Train one trial, if it was not before."""
-    folder = store.trial_folder(trials_at, values, said["tune"]["budget"])
-    with store.locked(folder):
-        if not store.done(folder):
+    folder = run_store.trial_folder(trials_at, values, said["tune"]["budget"])
+    with run_store.locked(folder):
+        if not run_store.is_finished(folder):
             config = settled(_with(said, values), cell.facts, trials_at)
-            train_seed(replace(cell, config=config), store.TUNING_SEED, folder)
-    if failure := store.failure(folder):
+            train_seed(replace(cell, config=config), run_store.TUNING_SEED, folder)
+    if failure := run_store.failure(folder):
         return Trial(values, None, None, None, failure)
-    result = read_json(folder / "result.json")
+    result = read_json(SeedPaths(folder).result)
     scores = result["scores"]
     score = scores[f"validation/{cell.facts.metric}"]
     return Trial(values, score, result["parameters"], scores["steps"])

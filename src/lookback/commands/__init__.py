@@ -1,0 +1,1 @@
+"""What the command line and Snakemake's main process do."""

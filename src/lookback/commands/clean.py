@@ -1,0 +1,109 @@
+"""`lookback clean`: delete the plans, code copies and finished seeds that no result refers to."""
+
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from lookback.planning.plan import started_indices
+from lookback.storage.atomic import read_json
+from lookback.storage.lock import hold
+from lookback.storage.paths import (
+    CODE,
+    PLANS,
+    RUNS,
+    CellPaths,
+    StudyPaths,
+    cells_on_disk,
+    plan_file,
+    tasks_on_disk,
+)
+from lookback.storage.provenance import plans_of
+from lookback.storage.run_store import runs_folder, trials_folder
+
+
+def clean() -> None:
+    """Delete what nothing refers to, and print how much that was.
+
+    Kept are: plans that a result or the last index of a study names; seeds of a trained cell, or of
+    a cell in such an index; copies of the code that such an index names.
+
+    Raises UserError while a study runs.
+    """
+    with hold():
+        _clean()
+
+
+def _clean() -> None:
+    kept_plans, kept_code, kept_runs = set(_plans_of_results()), set(), set()
+    for path in started_indices().values():
+        index = read_json(path)
+        kept_plans |= {path.stem, *_plans_in(index)}
+        kept_code.add(Path(index["code"]).name)
+        kept_runs |= set(_runs_of_study(index))
+    for cell in cells_on_disk():
+        digests = {**plans_of(cell.tuning), **plans_of(cell.metrics)}
+        plans = {stage: plan_file(stage, digest) for stage, digest in digests.items()}
+        kept_runs |= set(_runs_of_cell(cell, plans))
+    freed = 0
+    freed += _prune(PLANS.glob("*/*.yaml"), kept_plans)
+    freed += _prune(CODE.glob("*"), kept_code)
+    freed += _prune(RUNS.glob("*"), kept_runs)
+    print(f"deleted {freed / 2**20:.1f} MiB; {len(kept_runs)} trained cells keep their seeds")
+
+
+def _runs_of_study(index: dict[str, Any]) -> Iterator[str]:
+    """The names of the run folders that a study's cells have, or continue with once restarted."""
+    for name, stages in index["cells"].items():
+        plans = {stage: Path(stages[stage]["plan"]) for stage in {"tune", "train"} & stages.keys()}
+        yield from _runs_of_cell(
+            CellPaths(StudyPaths.of(index["study"]["name"]).folder / name), plans
+        )
+
+
+def _runs_of_cell(cell: CellPaths, plans: Mapping[str, Path]) -> Iterator[str]:
+    """The names of the existing run folders of a cell's trials and seeds under these plans."""
+    task = cell.task.facts
+    existing = {stage for stage, plan in plans.items() if plan.exists() and task.exists()}
+    if "tune" in existing:
+        yield trials_folder(plans["tune"], task).name
+    if "train" in existing and (runs := runs_folder(plans["train"], task, cell.tuning)):
+        yield runs.name
+
+
+def _plans_of_results() -> Iterator[str]:
+    for path in _results():
+        yield from plans_of(path).values()
+
+
+def _results() -> Iterator[Path]:
+    """Every result on disk that names its plans."""
+    for cell in cells_on_disk():
+        yield from (cell.metrics, cell.tuning)
+        yield from cell.probe("*").parent.glob(cell.probe("*").name)
+        yield from cell.attributions("*").parent.glob(cell.attributions("*").name)
+    for task in tasks_on_disk():
+        yield task.facts
+
+
+def _plans_in(node: object) -> Iterator[str]:
+    """The digests of all plans that an index names."""
+    if isinstance(node, dict):
+        if isinstance(node.get("plan"), str):
+            yield Path(node["plan"]).stem
+        for value in node.values():
+            yield from _plans_in(value)
+
+
+def _prune(paths: Iterable[Path], kept: set[str]) -> int:
+    """Delete the paths whose stem is not in `kept`; returns the number of bytes freed."""
+    freed = 0
+    for path in list(paths):
+        if path.stem not in kept:
+            files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
+            freed += sum(file.stat().st_size for file in files)
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+    return freed

@@ -1,0 +1,179 @@
+"""Call the function that a command line names, and turn its errors into exit statuses.
+
+A stage's module is imported when the stage is called: importing all of them takes seconds.
+"""
+
+import errno
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from lookback.errors import TRACEBACK, Diverged, UserError, nearest
+from lookback.runtime import cpu_time
+
+Arguments = dict[str, str]
+
+
+def _seeds(text: str) -> list[int]:
+    seeds = text.split(",")
+    if not all(seed.isdecimal() for seed in seeds):
+        raise UserError(
+            f"seeds={text} cannot be used: seeds are whole numbers from 0 on, as in seeds=0,1,2."
+        )
+    return [int(seed) for seed in seeds]
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 1 << 16:
+        raise UserError(f"port={text} cannot be used: a port is a number from 1 to 65535.")
+    return int(text)
+
+
+# Each stage: its module, and its arguments with the functions that convert their text.
+STAGES: dict[str, tuple[str, dict[str, Callable[[str], Any]]]] = {
+    "download": ("lookback.data.download", {"plan": Path, "out": Path}),
+    "prepare": ("lookback.data.prepare", {"plan": Path, "out": Path}),
+    "tune": ("lookback.training.tune", {"plan": Path, "task": Path, "out": Path}),
+    "train": (
+        "lookback.training.train",
+        {"plan": Path, "task": Path, "seeds": _seeds, "out": Path},
+    ),
+    "probe": ("lookback.probes.probe", {"plan": Path, "cell": Path, "out": Path}),
+    "explain": ("lookback.explain.explain", {"plan": Path, "cell": Path, "out": Path}),
+    "summarise": ("lookback.summarise.summarise", {"plan": Path, "out": Path}),
+    "report": ("lookback.report.report", {"plan": Path, "summary": Path, "out": Path}),
+    "track": ("lookback.tracking.track", {"plan": Path, "uri": str, "out": Path}),
+}
+COMMANDS = {
+    "ui": "open MLflow's pages on the tracked runs; [port=5000] [uri=…]",
+    "models": "list all models with their size, cost and source; [task=NAME]",
+    "clean": "delete plans, code copies and seeds that no result refers to",
+}
+HELP = f"""How far back does a sequence model remember, and can its explanation be believed?
+
+  snakemake --cores N [--config study=NAME]     run a study
+  lookback train task=NAME model=NAME [seed=N] [KEY=VALUE …]
+                                                one run by hand, into results/by-hand/
+  lookback track [--follow] [study=NAME] [uri=URI]
+                                                send a study to MLflow; --follow: while it trains
+{"".join(f"  lookback {name:<38}{text}{chr(10)}" for name, text in COMMANDS.items())}
+Stages of the DAG, called with a plan: {", ".join(STAGES)}.
+"""
+
+
+def run(words: Sequence[str], *, forked: bool) -> int:
+    """Run one command in this process; returns its exit status.
+
+    `forked`: the process is a child of the worker, so no parent counts its CPU time.
+    """
+    try:
+        _call(words[0], words[1:])
+        status = 0
+    except UserError as mistake:
+        if os.environ.get(TRACEBACK):
+            raise
+        status = _print_error(str(mistake), 2)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        status = _print_error(disk_message(error, words[0]), 2)
+    except Diverged as reason:
+        status = _print_error(
+            f"training diverged: {reason}.\nTry a smaller recipe.optimizer.lr.", 1
+        )
+    except KeyboardInterrupt:
+        status = _print_error("stopped; what was finished is kept.", 130)
+    cpu_time.record(words[0], forked=forked)
+    return status
+
+
+def _print_error(text: str, status: int) -> int:
+    print("lookback: " + text.replace("\n", "\n          "), file=sys.stderr)
+    return status
+
+
+def disk_message(error: OSError, stage: str) -> str:
+    """A message for the user: what the disk refused to `stage`, and the cure."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        file = error.filename or f"the output of `lookback {stage}`"
+        return (
+            f"the disk is full: {file} could not be written. Make room and start again: "
+            "finished seeds are kept."
+        )
+    file = error.filename or f"a file of `lookback {stage}`"
+    action = "opened" if error.errno == errno.EACCES else "written"
+    return (
+        f"{file} may not be {action}: {error.strerror}. Check the owner and the mode of the file "
+        "and of its folder."
+    )
+
+
+def _call(command: str, words: Sequence[str]) -> None:
+    """Import and call the function of a command."""
+    arguments = _parse(command, words)
+    if command == "train" and "plan" not in arguments:
+        from lookback.commands.train_one import train
+
+        train(words)
+    elif command == "track" and "plan" not in arguments:
+        from lookback.commands.track_study import track
+
+        _allow(command, arguments, ("study", "uri"))
+        track(**arguments, follow="--follow" in words)
+    elif command in STAGES:
+        module, converters = STAGES[command]
+        _require(command, arguments, tuple(converters))
+        values = {name: convert(arguments[name]) for name, convert in converters.items()}
+        import_module(module).main(**values)
+    elif command == "ui":
+        _allow(command, arguments, ("port", "uri"))
+        port = _port(arguments.get("port", "5000"))
+        from lookback.commands.track_study import local_uri
+        from lookback.tracking.store import ui
+
+        ui(arguments.get("uri") or local_uri(), port)
+    elif command == "models":
+        from lookback.commands.list_models import list_models
+
+        _allow(command, arguments, ("task",))
+        list_models(**arguments)
+    else:
+        from lookback.commands.clean import clean
+
+        _allow(command, arguments, ())
+        clean()
+
+
+def _parse(command: str, words: Sequence[str]) -> Arguments:
+    """The key=value words. Raises UserError for an unknown command and for any other word."""
+    if command not in (*STAGES, *COMMANDS):
+        near = _did_you_mean(command, (*STAGES, *COMMANDS))
+        raise UserError(f"there is no command '{command}'.{near} `lookback --help` lists all.")
+    for word in words:
+        is_option = word.startswith("~") or (command, word) == ("track", "--follow")
+        if "=" not in word and not is_option:
+            near = " Did you mean '--follow'?" if command == "track" and word[:1] == "-" else ""
+            raise UserError(f"`lookback {command}` takes key=value, not '{word}'.{near}")
+    return dict(word.split("=", 1) for word in words if "=" in word)
+
+
+def _require(command: str, arguments: Arguments, names: Sequence[str]) -> None:
+    missing = [name for name in names if name not in arguments]
+    if missing:
+        raise UserError(f"`lookback {command}` needs {missing[0]}=….")
+    _allow(command, arguments, names)
+
+
+def _allow(command: str, arguments: Arguments, names: Sequence[str]) -> None:
+    for name in arguments:
+        if name not in names:
+            near = _did_you_mean(name, names)
+            raise UserError(f"`lookback {command}` has no argument '{name}'.{near}")
+
+
+def _did_you_mean(word: str, choices: Sequence[str]) -> str:
+    choice = nearest(word, choices)
+    return f" Did you mean '{choice}'?" if choice else ""

@@ -1,0 +1,76 @@
+"""`lookback track [--follow] [study=NAME] [uri=URI]`: send a study to MLflow."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lookback.errors import UserError, nearest
+from lookback.planning.plan import receipt_of, started_indices
+from lookback.planning.study import DEFAULT_STUDY
+from lookback.storage import run_store
+from lookback.storage.atomic import read_json
+from lookback.storage.lock import is_held
+from lookback.storage.paths import PROJECT, CellPaths, StudyPaths, lock_file
+
+INTERVAL = 2.0  # seconds between two looks at the journals
+
+
+def track(study: str = DEFAULT_STUDY, uri: str | None = None, *, follow: bool = False) -> None:
+    """Write the results of a study to `uri`, or to the study's own store if no URI is given.
+
+    `follow`: also write the learning curves while the study trains, until it is over.
+    Raises UserError if the study was never started or if the store cannot be reached.
+    """
+    indices = started_indices()
+    if study not in indices:
+        near = nearest(study, indices)
+        hint = f" Did you mean '{near}'?" if near else ""
+        raise UserError(f"study '{study}' was not run here yet: there is nothing to track.{hint}")
+    index = read_json(indices[study])
+    plan, store = Path(index["track"]["plan"]), uri or index["uri"]
+    from lookback.tracking import track as tracking
+
+    if follow:
+        tracking.follow(plan, store, partial(is_over, index), INTERVAL)
+        if unfinished := _unfinished_seeds(index):
+            print(f"study '{study}' no longer runs; not trained: {', '.join(unfinished)}")
+    else:
+        tracking.main(plan, store, StudyPaths.of(study).receipt(receipt_of(store)))
+
+
+def local_uri() -> str:
+    """The tracking URI of conf/tracking/local.yaml."""
+    from omegaconf import OmegaConf
+
+    return str(OmegaConf.load(PROJECT / "conf/tracking/local.yaml").uri)
+
+
+def is_over(index: dict[str, Any]) -> bool:
+    """Whether the study no longer trains: all seeds are finished, or its process was stopped.
+
+    A job that outlived its Snakemake still trains; it holds the lock of its seed.
+    """
+    if is_held():
+        return not _unfinished_seeds(index)
+    folders = _seed_folders(index).values()
+    return not any(is_held(lock_file(folder)) for folder in folders if folder)
+
+
+def _unfinished_seeds(index: dict[str, Any]) -> list[str]:
+    """The seeds of a study that are not finished, by name."""
+    return [
+        seed
+        for seed, folder in _seed_folders(index).items()
+        if not folder or not run_store.is_finished(folder)
+    ]
+
+
+def _seed_folders(index: dict[str, Any]) -> dict[str, Path | None]:
+    """The folder of each seed of a study, by name; None before the task is prepared."""
+    folders: dict[str, Path | None] = {}
+    for name, stages in index["cells"].items():
+        cell = CellPaths(StudyPaths.of(index["study"]["name"]).folder / name)
+        runs = run_store.runs_folder(Path(stages["train"]["plan"]), cell.task.facts, cell.tuning)
+        for seed in index["study"]["seeds"]:
+            folders[f"{name} seed {seed}"] = run_store.seed_folder(runs, seed) if runs else None
+    return folders

@@ -1,0 +1,52 @@
+"""`lookback train task=… model=…`: one run by hand, by the same stages, into results/by-hand/."""
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from lookback.errors import UserError
+from lookback.planning.plan import make, start
+from lookback.planning.study import compose_by_hand
+from lookback.storage.atomic import read_json
+from lookback.storage.paths import PROJECT, CellPaths, StudyPaths, TaskPaths, manifest_file
+
+
+def train(words: Sequence[str]) -> None:
+    """Plan one cell with one seed and run its stages in this process.
+
+    Raises UserError if the task or the model is missing or unknown, or if an override does not fit.
+    """
+    choices = dict(
+        word.split("=", 1) for word in words if word.split("=")[0] in ("task", "model", "seed")
+    )
+    overrides = [word for word in words if word.split("=")[0] not in choices]
+    for needed in ("task", "model"):
+        if needed not in choices:
+            raise UserError(f"`lookback train` needs {needed}=…: a name from conf/{needed}/.")
+    task, model, seed = choices["task"], choices["model"], choices.get("seed", "0")
+    if not seed.isdecimal():
+        raise UserError(f"seed={seed} cannot be used: a seed is a whole number from 0 on.")
+    study = compose_by_hand(PROJECT / "conf", task, model, int(seed), overrides)
+    path = make(PROJECT, study)
+    start(path)
+    index = read_json(path)
+    prepared = prepare(index, task)
+    cell = CellPaths(prepared.folder / model)
+    plan = Path(index["cells"][f"{task}/{model}"]["train"]["plan"])
+    train_stage = import_module("lookback.training.train")
+    train_stage.main(plan, prepared.facts, [int(seed)], cell.folder)
+    print(cell.metrics.read_text(encoding="utf-8"), end="")
+
+
+def prepare(index: Mapping[str, Any], task: str) -> TaskPaths:
+    """Download and prepare one task of a plan's index; returns the paths of the task."""
+    planned, paths = index["tasks"][task], StudyPaths.of(index["study"]["name"]).task(task)
+    if dataset := planned["dataset"]:
+        _run_stage("download", index["datasets"][dataset], manifest_file(dataset))
+    _run_stage("prepare", planned["prepare"], paths.facts)
+    return paths
+
+
+def _run_stage(name: str, stage: Mapping[str, str], out: Path) -> None:
+    import_module(f"lookback.data.{name}").main(plan=Path(stage["plan"]), out=out)

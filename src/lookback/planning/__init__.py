@@ -1,0 +1,1 @@
+"""From conf/ to a plan: composed, checked, and written as immutable files. Imports no torch."""

@@ -1,0 +1,92 @@
+"""What the report is made from: the plan of the study and the tables of its summary."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lookback.storage.atomic import read_json
+from lookback.storage.paths import StudyPaths
+from lookback.storage.tables import read_parquet
+
+MEMORY = ("memory_card", "theory", "failing_lag")  # tables of studies with such probes
+AT_BASELINE = 0.05  # a mean within this share of the baseline's value has not beaten it
+
+
+@dataclass(frozen=True)
+class ReportInputs:
+    """A study, its plan and its tables; `task` and `model` are categories in the study's order."""
+
+    plans: Path  # the folder of all plans
+    digest: str  # of the report's plan
+    document: Mapping[str, Any]  # the report's plan
+    paths: StudyPaths
+    results: pd.DataFrame
+    runs: pd.DataFrame
+    history: pd.DataFrame
+    cost: pd.DataFrame
+    scores: pd.DataFrame
+    tuning: pd.DataFrame
+    missing: pd.DataFrame
+    probes: Mapping[str, pd.DataFrame]
+    memory: Mapping[str, pd.DataFrame]  # those of MEMORY that the study has
+
+    @property
+    def study(self) -> Mapping[str, Any]:
+        """What the plan says of the study."""
+        study: Mapping[str, Any] = self.document["study"]
+        return study
+
+    @property
+    def sizes(self) -> str:
+        """Whether the models have as many parameters, in a sentence: it stands in every table."""
+        match = self.study["matched"]
+        if not match:
+            return "Not matched: the models differ in parameters."
+        return (
+            f"Matched: each model's hidden size is the one whose network comes nearest to "
+            f"{match['params']:,} parameters, within {match['tolerance']:.1%}."
+        )
+
+    def reached(self, task: str) -> pd.DataFrame:
+        """The rows of `results` of a task that hold a number."""
+        return self.results[(self.results["task"] == task) & self.results["mean"].notna()]
+
+    def without_skill(self, task: str) -> list[str]:
+        """The models that did not beat the trivial baseline of a task."""
+        own = self.reached(task)
+        return [str(row.model) for row in own.itertuples() if not beats_baseline(row)]
+
+
+def beats_baseline(row: Any) -> bool:
+    """Whether a row of `results` lies clear of the baseline: by 5 %, and with its interval."""
+    sign = 1 if row.better == "higher" else -1
+    clear = sign * (row.mean - row.baseline) > AT_BASELINE * abs(row.baseline)
+    inside = row.low <= row.baseline <= row.high
+    return bool(clear and not inside)
+
+
+def read(plan: Path, summary: Path) -> ReportInputs:
+    """The material of the report of `plan`, from the folder `summary`."""
+    document = read_json(plan)
+    study = document["study"]
+    tasks = pd.CategoricalDtype(list(study["tasks"]), ordered=True)
+    models = pd.CategoricalDtype(list(study["models"]), ordered=True)
+
+    def load(name: str) -> pd.DataFrame:
+        frame = read_parquet(summary / f"{name}.parquet")
+        kinds = {"task": tasks, "model": models}
+        return frame.astype({name: kind for name, kind in kinds.items() if name in frame})
+
+    names = ("results", "runs", "history", "cost", "scores", "tuning", "missing")
+    return ReportInputs(
+        plans=plan.parents[1],
+        digest=plan.stem,
+        document=document,
+        paths=StudyPaths(summary.parent),
+        probes={probe: load(f"probe_{probe}") for probe in study["probes"]},
+        memory={name: load(name) for name in MEMORY if (summary / f"{name}.parquet").exists()},
+        **{name: load(name) for name in names},
+    )

@@ -1,0 +1,1 @@
+"""Devices, CPU time, and objects from their configs. Imports no torch."""

@@ -1,0 +1,1 @@
+"""Everything about the folder results/: paths, writing, provenance, finished seeds, locks."""
