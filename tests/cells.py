@@ -11,10 +11,11 @@ from lookback.data.batch import SequenceDataset
 from lookback.data.task import Facts, Split, Task
 from lookback.models.network import build_network
 from lookback.storage.atomic import write_json, write_text
+from tests.shipped import model_config
 
 PLANS = {"prepare": "a" * 16, "train": "b" * 16}
 INITIALISATION = {"recurrent": "orthogonal", "input": "xavier_uniform", "forget_bias": 1.0}
-GRU = {"_target_": "lookback.models.gru.GRU", "hidden_size": 6, "embedding_size": 4}
+GRU = model_config("gru.GRU", hidden_size=6, embedding_size=4)
 MARKED = {"_target_": "tests.cells.Marked", "kind": "value"}
 TOKENS = {"_target_": "tests.cells.Tokens"}
 

@@ -1,4 +1,4 @@
-"""The layers of docs/design.md, which `make check` holds with import-linter; and that it can fail."""
+"""The layers of docs/design.md: `make check` holds them with import-linter, and it can fail."""
 
 import os
 import shutil

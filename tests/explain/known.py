@@ -8,6 +8,7 @@ from lookback.models.base import SequenceModel
 from lookback.models.gru import GRU
 from lookback.models.lstm import LSTM
 from lookback.models.network import Network
+from tests.shipped import make_layer
 
 
 class Flat(SequenceModel):
@@ -41,7 +42,8 @@ def linear(weight: Tensor) -> Network:
 def gated(name: str, features: int = 3, outputs: int = 4) -> Network:
     """Two layers of five, with dropout between them, in float64 and eval mode."""
     torch.manual_seed(0)
-    encoder = {"lstm": LSTM, "gru": GRU}[name](features, 5, layers=2, dropout=0.5)
+    kind = {"lstm": LSTM, "gru": GRU}[name]
+    encoder = make_layer(kind, features, 5, layers=2, dropout=0.5)
     network = Network(encoder, outputs).double()
     with torch.no_grad():
         for parameter in network.parameters():

@@ -13,6 +13,7 @@ from lookback.models.mingru import MinGRU
 from lookback.models.network import Network
 from lookback.models.transformer import Transformer
 from tests.cells import padded
+from tests.shipped import make_layer
 
 from .known import asked, gated, state_of
 
@@ -28,14 +29,18 @@ def attribute(network):
     return attribution.values, batch
 
 
+GRU_LAYER, MIN_GRU_LAYER = partial(make_layer, GRU), partial(make_layer, MinGRU)
+SIZES = {"layers": 2, "heads": 2, "feedforward": 8}
+
+
 @pytest.mark.parametrize(
     "encoder",
     [
-        partial(AttentionModel, 3, 5, encoder=GRU),
-        partial(AttentionModel, 3, 6, encoder=MinGRU, attention="multi_head", heads=2),
-        partial(Transformer, 3, 8, layers=2, heads=2, feedforward=8),
-        partial(Transformer, 3, 8, layers=2, heads=2, feedforward=8, positions="rotary"),
-        partial(LSTMTransformer, 3, 8, encoder=GRU, layers=1, heads=2, feedforward=8),
+        partial(make_layer, AttentionModel, 3, 5, encoder=GRU_LAYER),
+        partial(make_layer, AttentionModel, 3, 6, MIN_GRU_LAYER, attention="multi_head", heads=2),
+        partial(make_layer, Transformer, 3, 8, **SIZES),
+        partial(make_layer, Transformer, 3, 8, **SIZES, positions="rotary"),
+        partial(make_layer, LSTMTransformer, 3, 8, encoder=GRU_LAYER, **SIZES),
     ],
 )
 def test_weights_sum_to_one_over_steps_and_features_and_are_zero_past_the_length(encoder):
@@ -48,7 +53,7 @@ def test_weights_sum_to_one_over_steps_and_features_and_are_zero_past_the_length
 
 def test_a_steps_value_is_its_weight_by_bahdanaus_equations():
     torch.manual_seed(0)
-    network = Network(AttentionModel(3, 5, encoder=GRU), 2).double().eval()
+    network = Network(make_layer(AttentionModel, 3, 5, encoder=GRU_LAYER), 2).double().eval()
     values, batch = attribute(network)
     model, before = network.encoder, state_of(network)
     for row, length in enumerate(LENGTHS.tolist()):

@@ -11,6 +11,7 @@ from lookback.storage.provenance import plans_of
 from lookback.storage.tables import read_npz, read_parquet
 from lookback.training.run import load_runs
 from tests.cells import GRU, MARKED, PLANS, TOKENS, Marked, write_cell, write_plan
+from tests.shipped import make_layer
 
 OCCLUSION = {"_target_": "lookback.explain.occlusion.Occlusion", "sequences": 5, "windows": 64}
 GRADIENTS = {
@@ -97,7 +98,7 @@ def test_past_the_length_of_a_training_sequence_the_background_is_the_mean_step(
     inputs = torch.tensor([[1.0, 2.0, torch.nan], [3.0, 4.0, 5.0]]).unsqueeze(-1)
     lengths = torch.tensor([2, 3])
     train = SequenceDataset(inputs, lengths, lengths.unsqueeze(1) - 1, lengths.unsqueeze(1))
-    network = Network(RNN(1, 2), 1)
+    network = Network(make_layer(RNN, 1, 2), 1)
     for time, sums in ((2, [4, 6]), (5, [4, 6, 8, 6, 6])):  # mean step 3
         background = explain.background_of(network, train, time, torch.Generator())
         assert_close(background.sum((0, 2)), torch.tensor(sums, dtype=torch.float32))

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lookback.data.task import Facts
 from lookback.models.base import SequenceModel
+from tests.shipped import model_config
 
 from . import reference, reference_parallel
 
@@ -32,7 +33,7 @@ def shipped(name: str, **changes: Any) -> dict[str, Any]:
 
 def over(target: str, **more: Any) -> dict[str, Any]:
     """What a change of `encoder` says to have another recurrent model there."""
-    return {"_target_": f"lookback.models.{target}", **more}
+    return model_config(target, layers=LAYERS, **more)
 
 
 LSTM = partial(reference.recurrent, reference.lstm_cell)

@@ -11,6 +11,7 @@ from lookback.errors import UserError
 from lookback.models.base import Initialisation
 from lookback.models.gru import GRU
 from lookback.models.network import build_network
+from tests.shipped import make_layer
 
 from .cases import (
     CASES,
@@ -63,7 +64,7 @@ def test_the_comparison_with_the_twin_sees_two_gates_swapped():
             x_r, x_z, x_n = from_input.chunk(3, dim=1)
             return super().cell(torch.cat([x_z, x_r, x_n], dim=1), state, w_h, b_h)
 
-    swapped = Swapped(FEATURES, HIDDEN, layers=2).double()
+    swapped = make_layer(Swapped, FEATURES, HIDDEN, layers=2).double()
     swapped.load_state_dict(build("gru").state_dict())
     with pytest.raises(AssertionError, match="Not equal to tolerance"):
         assert_trace_is_the_twin("gru", swapped)

@@ -11,6 +11,7 @@ from lookback.errors import UserError
 from lookback.models.attention import AttentionModel
 from lookback.models.base import Initialisation
 from lookback.models.minlstm import MinLSTM
+from tests.shipped import make_layer
 
 from .cases import FEATURES, HIDDEN, build, questions
 
@@ -60,10 +61,15 @@ def test_width_is_the_encoders_width_throughout():
     assert model.output_size == model.encoder.output_size == HIDDEN
 
 
+MIN_LSTM = partial(make_layer, MinLSTM, layers=1)
+
+
 def with_heads(heads: int, bidirectional: bool = False) -> AttentionModel:
     torch.manual_seed(0)
-    encoder = partial(MinLSTM, bidirectional=bidirectional)
-    model = AttentionModel(FEATURES, HIDDEN, encoder, attention="multi_head", heads=heads)
+    encoder = partial(MIN_LSTM, bidirectional=bidirectional)
+    model = make_layer(
+        AttentionModel, FEATURES, HIDDEN, encoder, attention="multi_head", heads=heads
+    )
     return model.double()
 
 
@@ -95,7 +101,7 @@ def test_several_heads_are_torchs_multi_head_attention():
 def test_one_head_and_scaled_dot_look_alike():
     """The scores are the same; only several heads also map what they have found."""
     one = with_heads(1)
-    plain = AttentionModel(FEATURES, HIDDEN, MinLSTM, attention="scaled_dot").double()
+    plain = make_layer(AttentionModel, FEATURES, HIDDEN, MIN_LSTM, attention="scaled_dot").double()
     plain.load_state_dict(one.state_dict(), strict=False)
     asked = questions(dtype=torch.float64)
     assert_close(one.trace(*asked).attention, plain.trace(*asked).attention)
@@ -104,5 +110,8 @@ def test_one_head_and_scaled_dot_look_alike():
 
 def test_heads_that_do_not_divide_the_width_are_a_mistake_in_multi_head_alone():
     with pytest.raises(UserError, match="`hidden_size` 6 cannot be shared out among 4 heads"):
-        AttentionModel(FEATURES, 6, MinLSTM, attention="multi_head", heads=4)
-    assert AttentionModel(FEATURES, 6, MinLSTM, attention="additive", heads=4).output_size == 6
+        make_layer(AttentionModel, FEATURES, 6, MIN_LSTM, attention="multi_head", heads=4)
+    assert (
+        make_layer(AttentionModel, FEATURES, 6, MIN_LSTM, attention="additive", heads=4).output_size
+        == 6
+    )

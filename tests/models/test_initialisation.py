@@ -16,6 +16,7 @@ from lookback.models.network import build_network
 from lookback.models.rnn import RNN
 from lookback.planning.study import compose_by_hand
 from lookback.planning.validation import check_settings
+from tests.shipped import make_layer
 
 from .cases import shipped
 
@@ -40,7 +41,7 @@ def gates_at_rest(model) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize(("kind", "keeps"), [(LSTM, "forget"), (GRU, "update")])
 def test_chrono_spreads_time_constants_evenly_from_two_steps_to_the_tasks_length(kind, keeps):
     """1 / (1 - f) = 1 + u with u ~ U(1, T - 1): told from its logarithm by Kolmogorov-Smirnov."""
-    model = kind(3, HIDDEN)
+    model = make_layer(kind, 3, HIDDEN)
     start(model, forget_bias="chrono")
     gates = gates_at_rest(model)
     constants = 1 / (1 - gates[keeps].double().numpy())
@@ -55,7 +56,7 @@ def test_chrono_spreads_time_constants_evenly_from_two_steps_to_the_tasks_length
 
 
 def test_an_lstm_of_two_directions_has_the_forget_bias_in_both():
-    model = LSTM(3, 5, bidirectional=True)
+    model = make_layer(LSTM, 3, 5, bidirectional=True)
     start(model, forget_bias=1.0)
     for _, _, b_x, _ in model.kernel.all_weights:
         assert b_x.tolist() == [0.0] * 5 + [1.0] * 5 + [0.0] * 10
@@ -79,7 +80,7 @@ def test_chrono_is_finite_for_the_shortest_tasks(length):
 @pytest.mark.parametrize("kind", [RNN, LSTM, GRU])
 def test_drawn_as_one_a_layers_matrices_are_those_of_keras(kind):
     """GlorotUniform and Orthogonal of Keras 3 on kernels of F × gates·H and H × gates·H."""
-    model = kind(3, HIDDEN)
+    model = make_layer(kind, 3, HIDDEN)
     start(model, unit="layer")
     w_x, w_h, *_ = model.kernel.all_weights[0]
     bound = (6 / sum(w_x.shape)) ** 0.5
@@ -88,7 +89,7 @@ def test_drawn_as_one_a_layers_matrices_are_those_of_keras(kind):
 
 
 def test_normal_is_that_of_the_irnn():
-    model = RNN(3, HIDDEN, nonlinearity="relu")
+    model = make_layer(RNN, 3, HIDDEN, nonlinearity="relu")
     start(model, recurrent="identity", input="normal")
     w_x, w_h, *biases = model.kernel.all_weights[0]
     assert stats.kstest(w_x.detach().flatten().numpy(), stats.norm(0, 0.001).cdf).pvalue > 0.05
@@ -98,7 +99,7 @@ def test_normal_is_that_of_the_irnn():
 
 def test_an_identity_of_several_gates_is_a_mistake():
     with pytest.raises(UserError, match="only a gate's own"):
-        start(GRU(3, 4), recurrent="identity", unit="layer")
+        start(make_layer(GRU, 3, 4), recurrent="identity", unit="layer")
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -10,6 +10,7 @@ from torch.testing import assert_close
 from lookback.errors import UserError
 from lookback.models.base import Initialisation
 from lookback.models.lru import LRU
+from tests.shipped import make_layer
 
 from .cases import FEATURES, HIDDEN
 
@@ -17,7 +18,7 @@ RECIPE = Initialisation("orthogonal", "xavier_uniform", 1.0)
 
 
 def initialised(layers=1, modes=4000, r_min=0.6, r_max=0.95, max_phase=1.5, **more):
-    model = LRU(FEATURES, HIDDEN, layers, modes, r_min, r_max, max_phase, **more)
+    model = make_layer(LRU, FEATURES, HIDDEN, layers, modes, r_min, r_max, max_phase, **more)
     torch.manual_seed(0)
     model.initialise(RECIPE)
     return model

@@ -10,6 +10,7 @@ from lookback.models.base import Initialisation, reversed_within
 from lookback.models.mingru import MinGRU
 from lookback.models.minimal import positive
 from lookback.models.minlstm import MinLSTM
+from tests.shipped import make_layer
 
 from .cases import FEATURES, HIDDEN, LAYERS, build, questions
 
@@ -39,7 +40,7 @@ def of_appendix_b(model, inputs):
 @both
 def test_states_are_those_of_the_papers_listing_in_log_space(kind):
     torch.manual_seed(0)
-    model = kind(FEATURES, HIDDEN).double()
+    model = make_layer(kind, FEATURES, HIDDEN, layers=1).double()
     inputs = torch.randn(3, 300, FEATURES, dtype=torch.float64)
     outputs = model.outputs(inputs, torch.tensor([300] * 3))
     assert_close(outputs, of_appendix_b(model, inputs), atol=1e-9, rtol=1e-9)
@@ -49,7 +50,7 @@ def test_states_are_those_of_the_papers_listing_in_log_space(kind):
 def test_gates_far_beyond_saturation_overflow_nothing_over_4096_steps(kind):
     """Logits of ±200, where f and i both underflow: every state and gradient stays finite."""
     torch.manual_seed(0)
-    model = kind(FEATURES, HIDDEN)
+    model = make_layer(kind, FEATURES, HIDDEN, layers=1)
     with torch.no_grad():
         model.from_input[0].weight.mul_(200)
     inputs = torch.randn(1, 4096, FEATURES, requires_grad=True)
@@ -57,7 +58,7 @@ def test_gates_far_beyond_saturation_overflow_nothing_over_4096_steps(kind):
     features = model(*asked)
     (gradient,) = torch.autograd.grad(features.sum(), inputs)
     assert gradient.isfinite().all()
-    slow = kind(FEATURES, HIDDEN).double()
+    slow = make_layer(kind, FEATURES, HIDDEN, layers=1).double()
     slow.load_state_dict(model.state_dict())
     expected = slow.trace(inputs.double(), *asked[1:]).features
     assert_close(features.double(), expected, atol=0, rtol=1e-4)
@@ -88,7 +89,8 @@ def test_two_directions_have_no_step(name):
 @both
 def test_the_second_direction_is_the_first_of_the_sequence_back_to_front(kind):
     torch.manual_seed(0)
-    model, one = kind(FEATURES, HIDDEN, bidirectional=True), kind(FEATURES, HIDDEN)
+    model = make_layer(kind, FEATURES, HIDDEN, layers=1, bidirectional=True)
+    one = make_layer(kind, FEATURES, HIDDEN, layers=1)
     inputs, lengths, query = questions()
     trace = model.trace(inputs, lengths, query)
     outputs = model.outputs(inputs, lengths)
@@ -110,7 +112,7 @@ def test_candidates_are_positive_and_join_at_zero():
 
 
 def test_a_forget_bias_of_minlstm_keeps_the_share_that_its_docstring_says():
-    model = MinLSTM(FEATURES, HIDDEN, layers=2, bidirectional=True)
+    model = make_layer(MinLSTM, FEATURES, HIDDEN, layers=2, bidirectional=True)
     model.initialise(Initialisation("orthogonal", "xavier_uniform", 1.0))
     blank = torch.zeros(1, 1, FEATURES)
     gates = model.trace(blank, torch.tensor([1]), torch.tensor([[0]])).gates
@@ -120,7 +122,7 @@ def test_a_forget_bias_of_minlstm_keeps_the_share_that_its_docstring_says():
 
 
 def test_a_forget_bias_leaves_mingru_alone_as_it_does_a_gru():
-    model = MinGRU(FEATURES, HIDDEN, layers=2)
+    model = make_layer(MinGRU, FEATURES, HIDDEN, layers=2)
     model.initialise(RECIPE)
     assert all((linear.bias == 0).all() for linear in model.from_input)
 
@@ -128,7 +130,7 @@ def test_a_forget_bias_leaves_mingru_alone_as_it_does_a_gru():
 @both
 def test_each_gates_matrix_starts_by_itself(kind):
     """Glorot and Bengio 2010: U(±sqrt(6 / (in + out))) of one gate; torch's own: U(±1/√in)."""
-    model = kind(FEATURES, 64, layers=2)
+    model = make_layer(kind, FEATURES, 64, layers=2)
     for way, width in (("xavier_uniform", None), ("uniform", 0)):
         model.initialise(Initialisation("orthogonal", way, 1.0))
         for linear, features in zip(model.from_input, (FEATURES, 64), strict=True):
@@ -149,4 +151,4 @@ def test_each_gates_matrix_starts_by_itself(kind):
 )
 def test_sizes_that_it_cannot_take_are_mistakes(kind, sizes, said):
     with pytest.raises(UserError, match=said):
-        kind(FEATURES, **sizes)
+        make_layer(kind, FEATURES, **{"layers": 1, **sizes})

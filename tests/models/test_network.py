@@ -9,6 +9,7 @@ from lookback.data.batch import SequenceDataset
 from lookback.errors import UserError
 from lookback.models.base import Initialisation
 from lookback.models.network import build_network
+from tests.shipped import make_layer
 
 from .cases import CASES, facts, shipped
 from .test_all_models import RECIPE
@@ -27,7 +28,7 @@ def test_weights_are_those_of_a_generator_seeded_in_the_open():
     """So a seed means the same network as it did when the global state was seeded."""
     network = build_network(shipped("rnn"), RECIPE, facts(), seed=5)
     torch.manual_seed(5)
-    encoder = type(network.encoder)(3, 6, layers=2)
+    encoder = make_layer(type(network.encoder), 3, 6, layers=2)
     head = torch.nn.Linear(6, 4)
     encoder.initialise(Initialisation(**RECIPE))
     torch.nn.init.xavier_uniform_(head.weight)

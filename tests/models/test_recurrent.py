@@ -11,6 +11,7 @@ from lookback.models.base import Initialisation
 from lookback.models.gru import GRU
 from lookback.models.lstm import LSTM
 from lookback.models.rnn import RNN
+from tests.shipped import make_layer
 
 from .cases import FEATURES, HIDDEN, LAYERS, RECURRENT, build, questions
 
@@ -122,7 +123,7 @@ def test_biases_start_at_zero_but_for_the_forget_gate_whose_bias_is_set_once(nam
 
 def test_a_forget_bias_opens_the_forget_gate_as_far_as_it_says():
     """Blank inputs and a blank state leave only the bias: σ(2) for forget, σ(0) for the others."""
-    model = LSTM(FEATURES, HIDDEN)
+    model = make_layer(LSTM, FEATURES, HIDDEN)
     model.initialise(Initialisation("orthogonal", "xavier_uniform", 2.0))
     blank = torch.zeros(1, 1, FEATURES)
     gates = model.trace(blank, torch.tensor([1]), torch.tensor([[0]])).gates
@@ -132,12 +133,12 @@ def test_a_forget_bias_opens_the_forget_gate_as_far_as_it_says():
 
 def test_dropout_without_a_layer_above_is_a_mistake():
     with pytest.raises(UserError, match="between layers"):
-        GRU(FEATURES, HIDDEN, layers=1, dropout=0.1)
+        make_layer(GRU, FEATURES, HIDDEN, layers=1, dropout=0.1)
 
 
 def test_an_unknown_nonlinearity_is_a_mistake():
     with pytest.raises(UserError, match="tanh or relu"):
-        RNN(FEATURES, HIDDEN, nonlinearity="sigmoid")
+        make_layer(RNN, FEATURES, HIDDEN, nonlinearity="sigmoid")
 
 
 two_directions = pytest.mark.parametrize("name", ["rnn", "rnn_relu", "lstm", "gru"])

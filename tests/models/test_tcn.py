@@ -9,6 +9,7 @@ from torch.testing import assert_close
 from lookback.errors import UserError
 from lookback.models.base import Initialisation
 from lookback.models.tcn import TCN, CausalConvolution
+from tests.shipped import make_layer
 
 from .cases import FEATURES, HIDDEN
 
@@ -16,7 +17,7 @@ from .cases import FEATURES, HIDDEN
 @pytest.mark.parametrize(("kernel_size", "layers"), [(2, 1), (2, 4), (3, 3), (5, 2), (1, 2)])
 def test_an_answer_sees_exactly_as_many_last_steps_as_the_docstring_says(kernel_size, layers):
     """1 + 2 (k - 1)(2^L - 1); all weights positive, so that no gradient is lost on the way."""
-    model = TCN(1, 2, layers, kernel_size).double()
+    model = make_layer(TCN, 1, 2, layers, kernel_size).double()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.uniform_(0.1, 1.0)
@@ -47,7 +48,7 @@ def test_a_convolution_is_torchs_own_with_weight_norm_and_its_end_cut_off(dilati
 
 def test_dropout_takes_a_channel_at_all_steps_or_at_none():
     torch.manual_seed(0)
-    model = TCN(FEATURES, HIDDEN, layers=1, kernel_size=2, dropout=0.5)
+    model = make_layer(TCN, FEATURES, HIDDEN, layers=1, kernel_size=2, dropout=0.5)
     block = model.blocks[0]
     dropped = block.drop(torch.ones(50, HIDDEN, 9)) == 0
     assert 0.3 < dropped.float().mean() < 0.7
@@ -56,7 +57,7 @@ def test_dropout_takes_a_channel_at_all_steps_or_at_none():
 
 def test_weight_norm_starts_where_it_changes_nothing():
     """G = ‖v‖, so that W is v, drawn xavier_uniform over all taps; biases zero."""
-    model = TCN(FEATURES, 64, layers=2, kernel_size=4)
+    model = make_layer(TCN, FEATURES, 64, layers=2, kernel_size=4)
     model.initialise(Initialisation("orthogonal", "xavier_uniform", 1.0))
     for block in model.blocks:
         for convolution in (block.first, block.second):
@@ -71,4 +72,4 @@ def test_weight_norm_starts_where_it_changes_nothing():
 def test_a_size_below_one_is_a_mistake(name):
     sizes = {"hidden_size": 4, "layers": 2, "kernel_size": 3, name: 0}
     with pytest.raises(UserError, match=f"`{name}` is 0. Make it 1 or more"):
-        TCN(FEATURES, **sizes)
+        make_layer(TCN, FEATURES, **sizes)

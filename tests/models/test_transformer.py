@@ -9,6 +9,7 @@ from lookback.errors import NotApplicable, UserError
 from lookback.models.base import Initialisation
 from lookback.models.transformer import Transformer, sinusoids
 from lookback.models.transformer_layer import turned
+from tests.shipped import make_layer
 
 from .cases import FEATURES, HIDDEN, build, questions
 
@@ -90,7 +91,7 @@ def test_without_positions_and_mask_the_order_of_steps_means_nothing(monkeypatch
 
 def test_every_matrix_starts_xavier_uniform_with_zero_bias_and_plain_norms():
     """Glorot and Bengio 2010: U(±sqrt(6 / (in + out)))."""
-    model = Transformer(FEATURES, 64, layers=2, heads=4, feedforward=128)
+    model = make_layer(Transformer, FEATURES, 64, layers=2, heads=4, feedforward=128)
     model.initialise(Initialisation("orthogonal", "uniform", 1.0))
     for key, value in model.state_dict().items():
         if "bias" in key:
@@ -104,13 +105,13 @@ def test_every_matrix_starts_xavier_uniform_with_zero_bias_and_plain_norms():
 
 def test_heads_that_do_not_divide_the_width_are_a_mistake_that_names_the_next_width():
     with pytest.raises(UserError, match="Make it 12"):
-        Transformer(FEATURES, 10, layers=1, heads=4, feedforward=8)
+        make_layer(Transformer, FEATURES, 10, layers=1, heads=4, feedforward=8)
 
 
 def rotary(**more):
     torch.manual_seed(0)
     sizes = {"hidden_size": 8, "layers": 2, "heads": 2, "feedforward": 5, **more}
-    return Transformer(FEATURES, **sizes, positions="rotary").double().eval()
+    return make_layer(Transformer, FEATURES, **sizes, positions="rotary").double().eval()
 
 
 def test_scores_of_rotary_positions_know_only_how_far_apart_two_steps_are():
@@ -143,7 +144,7 @@ def test_with_rotary_positions_a_whole_sequence_may_move_within_its_window():
     moved = torch.cat([torch.zeros(1, 2, FEATURES, dtype=torch.float64), inputs], dim=1)
     later = model.trace(moved, torch.tensor([7]), torch.tensor([[6]])).heads[..., 2:]
     assert_close(later / later.sum(dim=-1, keepdim=True), heads)
-    other = Transformer(FEATURES, 8, layers=1, heads=2, feedforward=5).double()
+    other = make_layer(Transformer, FEATURES, 8, layers=1, heads=2, feedforward=5).double()
     heads = other.trace(inputs, *asked).heads
     later = other.trace(moved, torch.tensor([7]), torch.tensor([[6]])).heads[..., 2:]
     assert not torch.allclose(later / later.sum(dim=-1, keepdim=True), heads)
@@ -165,14 +166,20 @@ def test_rotary_positions_want_heads_of_an_even_width():
 def learned(longest=7, **more):
     torch.manual_seed(0)
     sizes = {"hidden_size": 8, "layers": 2, "heads": 2, "feedforward": 5, **more}
-    return Transformer(FEATURES, **sizes, positions="learned", longest=longest).double().eval()
+    return (
+        make_layer(Transformer, FEATURES, **sizes, positions="learned", longest=longest)
+        .double()
+        .eval()
+    )
 
 
 def test_learned_positions_that_hold_the_sinusoids_answer_as_these_do():
     model, (inputs, lengths, query) = learned(), questions(dtype=torch.float64)
     with torch.no_grad():
         model.table.copy_(sinusoids(torch.zeros(1, 7, 8, dtype=torch.float64)))
-    expected = Transformer(FEATURES, 8, layers=2, heads=2, feedforward=5).double().eval()
+    expected = (
+        make_layer(Transformer, FEATURES, 8, layers=2, heads=2, feedforward=5).double().eval()
+    )
     weights = model.state_dict()
     del weights["table"]
     expected.load_state_dict(weights)
@@ -204,8 +211,8 @@ def test_a_task_longer_than_the_learned_positions_is_a_mistake_before_training()
 
 def test_learned_positions_start_small_and_the_other_weights_as_without_them():
     """Radford et al. 2018: N(0, 0.02²)."""
-    with_table = Transformer(FEATURES, 8, 1, 2, 5, positions="learned", longest=500)
-    without = Transformer(FEATURES, 8, 1, 2, 5)
+    with_table = make_layer(Transformer, FEATURES, 8, 1, 2, 5, positions="learned", longest=500)
+    without = make_layer(Transformer, FEATURES, 8, 1, 2, 5)
     for model in (with_table, without):
         torch.manual_seed(3)
         model.initialise(Initialisation("orthogonal", "uniform", 1.0))

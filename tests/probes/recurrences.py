@@ -5,6 +5,7 @@ from torch import nn
 from torch.nn import functional
 
 from lookback.models.rnn import RNN
+from tests.shipped import make_layer
 
 
 class LinearRNN(RNN):
@@ -17,7 +18,7 @@ class LinearRNN(RNN):
 def scaled_rotation(gain: float, size: int = 8) -> LinearRNN:
     """A linear network whose W_h is `gain` times an orthogonal matrix."""
     torch.manual_seed(1)
-    encoder = LinearRNN(2, size).double().eval()
+    encoder = make_layer(LinearRNN, 2, size).double().eval()
     with torch.no_grad():
         nn.init.orthogonal_(encoder.kernel.weight_hh_l0).mul_(gain)
     return encoder
@@ -25,7 +26,7 @@ def scaled_rotation(gain: float, size: int = 8) -> LinearRNN:
 
 def random_tanh(gain: float, size: int, seed: int = 0) -> RNN:
     """h_t = tanh(W h_{t-1}), W_ij of standard deviation g / √N, without input or bias."""
-    encoder = RNN(1, size).double().eval()
+    encoder = make_layer(RNN, 1, size).double().eval()
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randn(size, size, generator=generator, dtype=torch.float64)
     with torch.no_grad():

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from lookback.probes import probe
+from lookback.storage.paths import CellPaths
 from lookback.storage.tables import read_parquet
 from lookback.summarise.cells import CellResults
 from tests.cells import GRU, PLANS, write_cell, write_plan
@@ -47,8 +48,8 @@ def test_a_probe_as_shipped_writes_the_same_rows_twice_and_names_what_it_lacks(
     pd.testing.assert_frame_equal(once, read_parquet(cell / "twice.parquet"))
 
     expected = {"train": PLANS, "probe": {name: {**PLANS, "probe": plan.stem}}}
-    own = CellResults("adding", "model", cell, expected, frozenset({0, 1}))
-    frame, holes = own.measured("probe", name, f"probe/{name}.parquet")
+    own = CellResults("adding", "model", CellPaths(cell), expected, frozenset({0, 1}))
+    frame, holes = own.measured("probe", name, own.paths.probe(name))
     said = [hole.reason.removeprefix("does not apply: ") for hole in holes]
     assert len(said) == len(lacks)
     assert all(reason.startswith(why) for reason, why in zip(said, lacks, strict=True))

@@ -12,6 +12,7 @@ from lookback.models.mingru import MinGRU
 from lookback.probes.gate_timescales import GateTimescales, timescale
 from lookback.training.run import Run, load_runs
 from tests.cells import INITIALISATION, MARKED, write_cell
+from tests.shipped import model_config
 
 PROBE = GateTimescales(sequences=9)
 SIZE = {"hidden_size": 3}
@@ -19,7 +20,7 @@ WANTED = torch.tensor([0.05, 0.5, 0.99])  # the share that a unit keeps at each 
 
 
 def run_of(path, target: str, task=MARKED, **settings) -> Run:
-    model = {"_target_": f"lookback.models.{target}", **SIZE, **settings}
+    model = model_config(target, **SIZE | settings)
     return next(load_runs(write_cell(path, task, model, seeds=(0,))))
 
 
@@ -131,7 +132,7 @@ def test_chrono_aims_at_the_tasks_length_and_its_gates_start_below_it(tmp_path):
 
 @pytest.mark.parametrize("name", ["attention.AttentionModel", "lstm_transformer.LSTMTransformer"])
 def test_attention_is_read_by_its_encoder(tmp_path, name):
-    encoder = {"_target_": "lookback.models.mingru.MinGRU", "_partial_": True}
+    encoder = model_config("mingru.MinGRU", layers=1, _partial_=True)
     more = {} if "Model" in name else {"layers": 1, "heads": 1, "feedforward": 4}
     run = run_of(tmp_path, name, encoder=encoder, **more)
     assert isinstance(run.model.encoder.encoder, MinGRU)

@@ -23,6 +23,7 @@ from lookback.probes.gradient_flow import (
 from lookback.training.run import load_runs
 from tests.cells import GRU, MARKED, padded, write_cell
 from tests.probes.recurrences import scaled_rotation
+from tests.shipped import make_layer
 
 
 def network_of(gain: float, size: int = 8) -> Network:
@@ -65,7 +66,7 @@ def test_a_gradient_past_float64_is_counted_as_vanished_and_has_no_logarithm():
 
 def test_gradient_of_an_lstm_equals_autograd_through_its_equations():
     torch.manual_seed(0)
-    network = Network(LSTM(3, 5), 4).double().eval()
+    network = Network(make_layer(LSTM, 3, 5), 4).double().eval()
     lengths, time = torch.tensor([1, 4, 7]), 7
     inputs, target = padded(lengths, time, 3), torch.tensor([[0], [3], [2]])
     batch = Batch(inputs, lengths, lengths.unsqueeze(1) - 1, target)
@@ -96,7 +97,7 @@ def test_gradient_of_an_lstm_equals_autograd_through_its_equations():
 def test_gradient_of_a_mingru_falls_as_the_product_of_its_own_gates():
     """∂h_T/∂h_t = Π (1 - z): the gates do not look at the state, so nothing else is on the way."""
     torch.manual_seed(0)
-    network = Network(MinGRU(2, 5), 1).double().eval()
+    network = Network(make_layer(MinGRU, 2, 5, layers=1), 1).double().eval()
     batch = asked_at_the_end([9, 6], 9)
     trace = network.trace(batch.inputs, batch.lengths, batch.query)[1]
     norms = log_norms(network, batch, "value")["hidden/0"]
@@ -112,7 +113,7 @@ def test_gradient_of_a_mingru_falls_as_the_product_of_its_own_gates():
 def test_gradient_of_an_lru_falls_as_its_eigenvalues_do():
     """All |λ| = r: a state's real and imaginary parts keep r of their norm a step, and turn."""
     torch.manual_seed(0)
-    network = Network(LRU(2, 4, 1, 3, r_min=0.5, r_max=0.9), 1)
+    network = Network(make_layer(LRU, 2, 4, 1, 3, r_min=0.5, r_max=0.9), 1)
     network.encoder.initialise(Initialisation("orthogonal", "xavier_uniform", 1.0))
     with torch.no_grad():
         network.encoder.blocks[0].nu_log.fill_(math.log(-math.log(0.8)))
@@ -122,7 +123,9 @@ def test_gradient_of_an_lru_falls_as_its_eigenvalues_do():
 
 def test_only_the_queried_step_of_a_transformers_last_layer_has_a_gradient():
     torch.manual_seed(0)
-    network = Network(Transformer(2, 8, layers=2, heads=2, feedforward=8), 1).double().eval()
+    network = (
+        Network(make_layer(Transformer, 2, 8, layers=2, heads=2, feedforward=8), 1).double().eval()
+    )
     norms = log_norms(network, asked_at_the_end([7, 7], 7), "value")
     assert norms["hidden/1"][:, 0].isfinite().all()
     assert (norms["hidden/1"][:, 1:] == -torch.inf).all()

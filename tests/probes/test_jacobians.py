@@ -1,4 +1,5 @@
 import math
+from functools import partial
 from itertools import repeat
 
 import pytest
@@ -23,6 +24,7 @@ from lookback.probes.jacobians import (
 )
 from tests.models import cases
 from tests.probes.recurrences import scaled_rotation
+from tests.shipped import make_layer
 
 STEPPING = ("rnn", "lstm", "gru", "gru_before", "mingru", "minlstm", "lru")
 
@@ -65,17 +67,20 @@ def test_stretches_of_any_length_give_the_same_jacobians_both_ways(monkeypatch, 
 
 
 def test_the_recurrence_of_attention_is_its_encoder():
-    model = AttentionModel(3, 6, GRU)
+    model = make_layer(AttentionModel, 3, 6, partial(make_layer, GRU))
     assert recurrence(Network(model, 2)) is model.encoder
 
 
 @pytest.mark.parametrize(
     ("encoder", "reason"),
     [
-        (Transformer(3, 4, layers=1, heads=2, feedforward=4), "a Transformer carries no state"),
-        (LSTM(3, 4, bidirectional=True), "an? LSTM of two directions"),
-        (MinGRU(3, 4, bidirectional=True), "a MinGRU of two directions"),
-        (LRU(3, 4, 1, 2, 0.5, 0.9, bidirectional=True), "LRU of two directions"),
+        (
+            make_layer(Transformer, 3, 4, layers=1, heads=2, feedforward=4),
+            "a Transformer carries no state",
+        ),
+        (make_layer(LSTM, 3, 4, bidirectional=True), "an? LSTM of two directions"),
+        (make_layer(MinGRU, 3, 4, layers=1, bidirectional=True), "a MinGRU of two directions"),
+        (make_layer(LRU, 3, 4, 1, 2, 0.5, 0.9, bidirectional=True), "LRU of two directions"),
     ],
 )
 def test_what_has_no_step_says_so(encoder, reason):

@@ -12,6 +12,7 @@ from lookback.probes.length_generalisation import LengthGeneralisation
 from lookback.training.run import Run, load_runs
 from tests.cells import GRU, INITIALISATION, MARKED, write_cell
 from tests.models.cases import shipped
+from tests.shipped import make_layer
 
 from .runs import Recall, reading, recall, run_of
 
@@ -59,7 +60,7 @@ class Sum(RNN):
 
 def test_skill_is_against_each_lengths_own_baseline():
     """The mean answered always: the baseline's error, but for the mean fitted on other data."""
-    network = Network(Sum(2, 1), 1)
+    network = Network(make_layer(Sum, 2, 1), 1)
     with torch.no_grad():
         nn.init.ones_(network.head.weight)
         nn.init.zeros_(network.head.bias)

@@ -15,6 +15,7 @@ from lookback.probes.spectrum import kaplan_yorke, spectrum
 from lookback.training.run import load_runs
 from tests.cells import GRU, MARKED, TOKENS, write_cell
 from tests.probes.recurrences import random_tanh, scaled_rotation
+from tests.shipped import make_layer
 
 RECIPE = Initialisation("orthogonal", "xavier_uniform", 1.0)
 
@@ -26,7 +27,7 @@ def inputs(steps: int, features: int = 2, seed: int = 0) -> torch.Tensor:
 
 def lstm(size: int, seed: int = 0) -> LSTM:
     torch.manual_seed(seed)
-    encoder = LSTM(2, size)
+    encoder = make_layer(LSTM, 2, size)
     encoder.initialise(RECIPE)
     return encoder.double().eval()
 
@@ -39,7 +40,7 @@ def test_exponents_of_an_orthogonal_linear_network_are_all_the_log_of_its_gain(g
 
 def test_exponents_of_an_lru_are_the_logs_of_its_eigenvalues_twice_each():
     torch.manual_seed(0)
-    encoder = LRU(2, 6, 1, 5, r_min=0.5, r_max=0.99)
+    encoder = make_layer(LRU, 2, 6, 1, 5, r_min=0.5, r_max=0.99)
     encoder.initialise(RECIPE)
     encoder = encoder.double().eval()
     modes = encoder.blocks[0].eigenvalues().detach().abs().log().repeat_interleave(2)
@@ -50,7 +51,7 @@ def test_exponents_of_an_lru_are_the_logs_of_its_eigenvalues_twice_each():
 def test_exponents_of_two_lru_blocks_are_those_of_both():
     """The second block's state leans on the first's, which turns directions but adds no rate."""
     torch.manual_seed(0)
-    encoder = LRU(2, 6, 2, 2, r_min=0.1, r_max=0.99)
+    encoder = make_layer(LRU, 2, 6, 2, 2, r_min=0.1, r_max=0.99)
     encoder.initialise(RECIPE)
     encoder = encoder.double().eval()
     modes = torch.cat([block.eigenvalues().detach().abs().log() for block in encoder.blocks])
@@ -73,7 +74,7 @@ def test_an_lstm_without_recurrent_weights_has_the_logs_of_its_forget_gates_and_
 
 def test_a_mingru_forgets_by_its_own_gates():
     torch.manual_seed(0)
-    encoder, x = MinGRU(2, 5).double().eval(), inputs(80)
+    encoder, x = make_layer(MinGRU, 2, 5, layers=1).double().eval(), inputs(80)
     length = torch.tensor([80])
     update = encoder.trace(x[None], length, length[:, None] - 1).gates["update/0"][0, 8:]
     expected = (1 - update).log().mean(dim=0).sort(descending=True).values

@@ -16,17 +16,18 @@ from lookback.probes.memory_capacity import MemoryCapacity, direction, driven
 from lookback.storage.tables import read_parquet
 from lookback.training.run import load_runs
 from tests.cells import GRU, MARKED, TOKENS, write_cell, write_plan
+from tests.shipped import make_layer, model_config
 
 CONF = Path(__file__).parents[2] / "conf" / "probe"
-ATTENTION = {
-    "_target_": "lookback.models.attention.AttentionModel",
-    "encoder": {"_target_": "lookback.models.gru.GRU", "_partial_": True},
-    "hidden_size": 6,
-    "attention": "scaled_dot",
-    "embedding_size": 4,
-}
-TCN = {"_target_": "lookback.models.tcn.TCN", "hidden_size": 4, "layers": 1, "kernel_size": 2}
-IRNN = {"_target_": "lookback.models.rnn.RNN", "hidden_size": 6, "nonlinearity": "relu"}
+ATTENTION = model_config(
+    "attention.AttentionModel",
+    encoder=model_config("gru.GRU", _partial_=True),
+    hidden_size=6,
+    attention="scaled_dot",
+    embedding_size=4,
+)
+TCN = model_config("tcn.TCN", hidden_size=4, layers=1, kernel_size=2)
+IRNN = model_config("rnn.RNN", hidden_size=6, nonlinearity="relu")
 
 
 def small() -> MemoryCapacity:
@@ -65,7 +66,7 @@ def test_the_drive_has_the_mean_the_direction_and_the_spread_of_the_inputs(tmp_p
 
 def test_the_states_are_those_of_the_trace():
     torch.manual_seed(0)
-    encoder = RNN(2, 5, layers=2)
+    encoder = make_layer(RNN, 2, 5, layers=2)
     inputs, lengths = torch.randn(3, 7, 2), torch.full((3,), 7)
     trace = encoder.trace(inputs, lengths, lengths[:, None] - 1)
     expected = torch.cat(list(trace.states.values()), dim=-1)

@@ -9,6 +9,7 @@ from lookback.probes.jacobians import jacobians, log_spectral_norms, trajectory
 from lookback.probes.spectrum import spectrum
 from lookback.summarise.rates import agreement, half_distance, rate, slope
 from tests.probes.recurrences import random_tanh
+from tests.shipped import make_layer
 
 DISTANCES = np.unique(np.geomspace(1, 1000, 40).round())
 
@@ -64,7 +65,7 @@ def test_agreement_by_hand():
 
 def drawn_gru() -> GRU:
     torch.manual_seed(0)
-    return GRU(1, 12).double().eval()
+    return make_layer(GRU, 1, 12).double().eval()
 
 
 @pytest.mark.parametrize("encoder", [random_tanh(0.8, 24), drawn_gru()], ids=["tanh", "gru"])

@@ -24,6 +24,7 @@ from lookback.models.network import build_network
 from lookback.predictor import Predictor
 from lookback.storage.atomic import read_json
 from lookback.tracking.track import main
+from tests.shipped import model_config
 
 from .rows import count
 from .tree import FACTS, RECIPE, Study, complete
@@ -121,12 +122,7 @@ def test_raw_digits_give_the_answers_that_training_left():
     table = np.loadtxt(load_digits_file(), delimiter=",")[:7]
     task = Rows(table)
     facts = task.facts()
-    settings = {
-        "_target_": "lookback.models.gru.GRU",
-        "hidden_size": 5,
-        "layers": 1,
-        "dropout": 0.0,
-    }
+    settings = model_config("gru.GRU", hidden_size=5)
     network = build_network(settings, RECIPE["initialisation"], facts, seed=3).eval()
     scaled = task.dataset("test")
     with torch.no_grad():

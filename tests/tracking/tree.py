@@ -17,6 +17,7 @@ from lookback.storage.journal import Journal
 from lookback.storage.paths import SeedPaths
 from lookback.storage.tables import write_parquet
 from lookback.summarise import summarise
+from tests.shipped import model_config
 
 RECIPE = {
     "initialisation": {"recurrent": "orthogonal", "input": "xavier_uniform", "forget_bias": 1.0},
@@ -40,7 +41,7 @@ class Study:
     def model(self, name: str) -> dict[str, object]:
         target = {"rnn": "rnn.RNN", "gru": "gru.GRU"}[name.partition("_")[0]]
         width = 3 + int("0" + "".join(filter(str.isdigit, name)))  # gru_9: a variant of gru
-        return {"_target_": f"lookback.models.{target}", "hidden_size": width, "embedding_size": 2}
+        return model_config(target, hidden_size=width, embedding_size=2)
 
     def config(self, model: str) -> dict[str, object]:
         trainer = {"max_steps": self.points, "devices": None}

@@ -114,7 +114,7 @@ def test_seeds_of_an_older_tuning_are_not_taken_for_the_new_one_s(place):
     place.train([0])
     write_json(place.cell / "tune.json", {"plans": {"tune": "another"}, "chosen": {LR: 1.0}})
     assert run_store.runs_folder(place.train_plan, place.task, place.cell / "tune.json") is None
-    with pytest.raises(UserError, match="not by the tuning"):
+    with pytest.raises(UserError, match="is not of the tune plan"):
         train.main(place.train_plan, place.task, [0], place.cell)
 
 

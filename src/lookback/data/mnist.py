@@ -34,7 +34,7 @@ class Mnist(ImageTask):
         order: str,
         validation: int,
         seed: int,
-        permutation: int | None = None,
+        permutation: int | None,
     ):
         super().__init__(order)
         self.permutation = permutation

@@ -23,7 +23,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lookback.models.base import Initialisation, RecurrentEncoder, SequenceModel, Trace, at_queries
-from lookback.models.sizes import require_heads, require_positive
+from lookback.models.sizes import require_heads
+from lookback.runtime.settings import require_positive
 
 Weights = Float[Tensor, "batch head query time"]
 
@@ -41,11 +42,11 @@ class AttentionModel(SequenceModel):
         features: int,
         hidden_size: int,
         encoder: Callable[..., RecurrentEncoder],
-        attention: Literal["additive", "scaled_dot", "multi_head"] = "additive",
-        heads: int = 1,
+        attention: Literal["additive", "scaled_dot", "multi_head"],
+        heads: int,
     ) -> None:
         super().__init__()
-        require_positive(hidden_size=hidden_size)
+        require_positive("model", hidden_size=hidden_size)
         self.attention = attention
         self.heads = heads if attention == "multi_head" else 1
         require_heads(hidden_size, self.heads)

@@ -33,10 +33,10 @@ class GRU(RecurrentModel):
         self,
         features: int,
         hidden_size: int,
-        layers: int = 1,
-        dropout: float = 0.0,
-        reset: Literal["after", "before"] = "after",
-        bidirectional: bool = False,
+        layers: int,
+        dropout: float,
+        reset: Literal["after", "before"],
+        bidirectional: bool,
     ) -> None:
         super().__init__(nn.GRU, features, hidden_size, layers, dropout, bidirectional)
         self.reset = reset

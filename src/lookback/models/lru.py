@@ -27,8 +27,9 @@ from torch.nn import functional
 from lookback.errors import NotApplicable, UserError
 from lookback.models.base import Initialisation, RecurrentEncoder, Trace, at_queries
 from lookback.models.scan import scan, zero_past
-from lookback.models.sizes import require_dropout, require_positive
+from lookback.models.sizes import require_dropout
 from lookback.models.weights import fill_linear
+from lookback.runtime.settings import require_positive
 
 
 class LRU(RecurrentEncoder):
@@ -47,12 +48,12 @@ class LRU(RecurrentEncoder):
         modes: int,
         r_min: float,
         r_max: float,
-        max_phase: float = tau,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
+        max_phase: float,
+        dropout: float,
+        bidirectional: bool,
     ) -> None:
         super().__init__()
-        require_positive(hidden_size=hidden_size, layers=layers, modes=modes)
+        require_positive("model", hidden_size=hidden_size, layers=layers, modes=modes)
         require_dropout(dropout)
         if not 0 <= r_min < r_max <= 1:
             raise UserError(

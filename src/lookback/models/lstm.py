@@ -33,9 +33,9 @@ class LSTM(RecurrentModel):
         self,
         features: int,
         hidden_size: int,
-        layers: int = 1,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
+        layers: int,
+        dropout: float,
+        bidirectional: bool,
     ) -> None:
         super().__init__(nn.LSTM, features, hidden_size, layers, dropout, bidirectional)
 

@@ -19,8 +19,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lookback.models.base import Initialisation, RecurrentEncoder, SequenceModel, Trace
-from lookback.models.sizes import require_dropout, require_heads, require_positive
+from lookback.models.sizes import require_dropout, require_heads
 from lookback.models.transformer_layer import TransformerStack
+from lookback.runtime.settings import require_positive
 
 
 class LSTMTransformer(SequenceModel):
@@ -37,12 +38,12 @@ class LSTMTransformer(SequenceModel):
         layers: int,
         heads: int,
         feedforward: int,
-        dropout: float = 0.0,
-        causal: bool = False,
+        dropout: float,
+        causal: bool,
     ) -> None:
         super().__init__()
         require_heads(hidden_size, heads)
-        require_positive(layers=layers, feedforward=feedforward)
+        require_positive("model", layers=layers, feedforward=feedforward)
         require_dropout(dropout)
         self.encoder = encoder(features=features, hidden_size=hidden_size)
         self.enter = nn.Linear(self.encoder.output_size, hidden_size)

@@ -23,8 +23,9 @@ from torch.nn import functional
 from lookback.errors import NotApplicable
 from lookback.models.base import Initialisation, RecurrentEncoder, Trace, at_queries
 from lookback.models.scan import scan, zero_past
-from lookback.models.sizes import require_dropout, require_positive
+from lookback.models.sizes import require_dropout
 from lookback.models.weights import fill_linear
+from lookback.runtime.settings import require_positive
 
 Opened = tuple[Tensor, Tensor, dict[str, Tensor]]  # a, b, and gates by name, each (…, H)
 
@@ -43,12 +44,12 @@ class MinimalModel(RecurrentEncoder):
         self,
         features: int,
         hidden_size: int,
-        layers: int = 1,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
+        layers: int,
+        dropout: float,
+        bidirectional: bool,
     ) -> None:
         super().__init__()
-        require_positive(hidden_size=hidden_size, layers=layers)
+        require_positive("model", hidden_size=hidden_size, layers=layers)
         require_dropout(dropout, between=layers)
         self.hidden_size = hidden_size
         self.layers = layers

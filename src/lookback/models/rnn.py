@@ -26,10 +26,10 @@ class RNN(RecurrentModel):
         self,
         features: int,
         hidden_size: int,
-        layers: int = 1,
-        dropout: float = 0.0,
-        nonlinearity: str = "tanh",
-        bidirectional: bool = False,
+        layers: int,
+        dropout: float,
+        nonlinearity: str,
+        bidirectional: bool,
     ) -> None:
         if nonlinearity not in _FUNCTIONS:
             raise UserError(

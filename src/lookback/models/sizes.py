@@ -1,18 +1,12 @@
 """The sizes that a constructor can take, checked at its door."""
 
 from lookback.errors import UserError
-
-
-def require_positive(**sizes: int) -> None:
-    """Raise UserError where one of them is below 1."""
-    for name, size in sizes.items():
-        if size < 1:
-            raise UserError(f"The model's `{name}` is {size}. Make it 1 or more.")
+from lookback.runtime.settings import require_positive
 
 
 def require_heads(hidden_size: int, heads: int) -> None:
     """Raise UserError where `hidden_size` cannot be shared out evenly among `heads`."""
-    require_positive(hidden_size=hidden_size, heads=heads)
+    require_positive("model", hidden_size=hidden_size, heads=heads)
     if hidden_size % heads:
         raise UserError(
             f"The model's `hidden_size` {hidden_size} cannot be shared out among "

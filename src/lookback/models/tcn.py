@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lookback.models.base import Initialisation, SequenceModel, Trace, at_queries
-from lookback.models.sizes import require_dropout, require_positive
+from lookback.models.sizes import require_dropout
 from lookback.models.weights import fill
+from lookback.runtime.settings import require_positive
 
 
 class TCN(SequenceModel):
@@ -31,10 +32,10 @@ class TCN(SequenceModel):
     """
 
     def __init__(
-        self, features: int, hidden_size: int, layers: int, kernel_size: int, dropout: float = 0.0
+        self, features: int, hidden_size: int, layers: int, kernel_size: int, dropout: float
     ) -> None:
         super().__init__()
-        require_positive(hidden_size=hidden_size, layers=layers, kernel_size=kernel_size)
+        require_positive("model", hidden_size=hidden_size, layers=layers, kernel_size=kernel_size)
         require_dropout(dropout)
         widths = [features] + [hidden_size] * layers
         self.blocks = nn.ModuleList(

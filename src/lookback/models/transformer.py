@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from lookback.errors import NotApplicable, UserError
 from lookback.models.base import Initialisation, SequenceModel, Trace
-from lookback.models.sizes import require_dropout, require_heads, require_positive
+from lookback.models.sizes import require_dropout, require_heads
 from lookback.models.transformer_layer import TransformerStack, angles
+from lookback.runtime.settings import require_positive
 
 
 class Transformer(SequenceModel):
@@ -36,14 +37,14 @@ class Transformer(SequenceModel):
         layers: int,
         heads: int,
         feedforward: int,
-        dropout: float = 0.0,
-        causal: bool = False,
-        positions: Literal["sinusoidal", "rotary", "learned"] = "sinusoidal",
-        longest: int = 1,
+        dropout: float,
+        causal: bool,
+        positions: Literal["sinusoidal", "rotary", "learned"],
+        longest: int,
     ) -> None:
         super().__init__()
         require_heads(hidden_size, heads)
-        require_positive(layers=layers, feedforward=feedforward, longest=longest)
+        require_positive("model", layers=layers, feedforward=feedforward, longest=longest)
         require_dropout(dropout)
         if positions == "rotary" and hidden_size // heads % 2:
             raise UserError(

@@ -13,7 +13,7 @@ from torch import Tensor
 from lookback.data.batch import Batch
 from lookback.models.network import Network
 from lookback.probes.batching import batches, query_parts, sequences_within
-from lookback.probes.settings import require_positive
+from lookback.runtime.settings import require_positive
 from lookback.training.run import Run
 
 NEAREST = 10  # steps, the query's own among them
@@ -23,7 +23,7 @@ class AttentionDistance:
     """Means over all queries. Fewer sequences where they are long: about `steps` together."""
 
     def __init__(self, sequences: int, steps: int):
-        require_positive(sequences=sequences, steps=steps)
+        require_positive("probe", sequences=sequences, steps=steps)
         self.sequences, self.steps = sequences, steps
 
     def measure(self, run: Run, *, generator: torch.Generator) -> pd.DataFrame:

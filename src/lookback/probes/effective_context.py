@@ -22,7 +22,7 @@ from torch import Tensor
 from lookback.data.batch import Batch
 from lookback.errors import NotApplicable
 from lookback.probes.batching import answers_to, batches, sequences_within
-from lookback.probes.settings import require_positive
+from lookback.runtime.settings import require_positive
 from lookback.training.run import Run
 from lookback.training.skill import skill_of
 
@@ -31,7 +31,7 @@ class EffectiveContext:
     """Fewer than `sequences` where they are long: about `steps` of them together."""
 
     def __init__(self, sequences: int, steps: int, contexts: int):
-        require_positive(sequences=sequences, steps=steps, contexts=contexts)
+        require_positive("probe", sequences=sequences, steps=steps, contexts=contexts)
         self.sequences, self.steps, self.contexts = sequences, steps, contexts
 
     def measure(self, run: Run, *, generator: torch.Generator) -> pd.DataFrame:

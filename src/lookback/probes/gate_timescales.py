@@ -26,7 +26,7 @@ from lookback.errors import NotApplicable
 from lookback.models.base import RecurrentEncoder
 from lookback.models.network import Network
 from lookback.probes.precision import in_float64
-from lookback.probes.settings import require_positive
+from lookback.runtime.settings import require_positive
 from lookback.training.run import Run
 
 STEPS_AT_ONCE = 16_384  # sequences × time in one batch: bounds the memory of the opened gates
@@ -38,7 +38,7 @@ class GateTimescales:
     """Of each unit of a trained network, over `sequences` of the test split."""
 
     def __init__(self, sequences: int):
-        require_positive(sequences=sequences)
+        require_positive("probe", sequences=sequences)
         self.sequences = sequences
 
     def measure(self, run: Run, *, generator: torch.Generator) -> pd.DataFrame:

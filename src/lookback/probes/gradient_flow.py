@@ -29,7 +29,7 @@ from lookback.errors import NotApplicable
 from lookback.models.network import Network
 from lookback.probes.jacobians import jacobians, log_spectral_norms, recurrence, trajectory
 from lookback.probes.precision import in_float64
-from lookback.probes.settings import require_positive
+from lookback.runtime.settings import require_positive
 from lookback.training.loss import answer_loss
 from lookback.training.run import Run
 
@@ -46,7 +46,7 @@ class GradientFlow:
     """
 
     def __init__(self, sequences: int, jacobian_steps: int):
-        require_positive(sequences=sequences, jacobian_steps=jacobian_steps)
+        require_positive("probe", sequences=sequences, jacobian_steps=jacobian_steps)
         self.sequences = sequences
         self.jacobian_steps = jacobian_steps
 

@@ -13,7 +13,7 @@ import torch
 from lookback.data.task import SPLITS, Facts, Task
 from lookback.errors import NotApplicable, UserError
 from lookback.probes.batching import answers_to, batches, sequences_within
-from lookback.probes.settings import require_positive
+from lookback.runtime.settings import require_positive
 from lookback.training.evaluate import scores_of
 from lookback.training.run import Run
 from lookback.training.skill import skill_of
@@ -25,7 +25,7 @@ class LengthGeneralisation:
     """Fewer than `sequences` where they are long: about `steps` of a length together."""
 
     def __init__(self, factors: Sequence[int], sequences: int, steps: int):
-        require_positive(sequences=sequences, steps=steps, factors=min(factors, default=0))
+        require_positive("probe", sequences=sequences, steps=steps, factors=min(factors, default=0))
         self.factors, self.sequences, self.steps = tuple(factors), sequences, steps
 
     def measure(self, run: Run, *, generator: torch.Generator) -> pd.DataFrame:

@@ -22,8 +22,8 @@ from lookback.models.base import RecurrentEncoder
 from lookback.models.network import Network
 from lookback.probes.jacobians import jacobians, recurrence, trajectory
 from lookback.probes.precision import in_float64
-from lookback.probes.settings import require_positive
 from lookback.probes.spectrum import kaplan_yorke, spectrum
+from lookback.runtime.settings import require_positive
 from lookback.training.run import Run
 
 
@@ -35,7 +35,7 @@ class Lyapunov:
     """
 
     def __init__(self, steps: int, warm_up: float):
-        require_positive(steps=steps)
+        require_positive("probe", steps=steps)
         self.steps = steps
         self.warm_up = warm_up
 

@@ -24,7 +24,7 @@ from lookback.models.base import RecurrentEncoder
 from lookback.models.network import Network
 from lookback.probes.capacity import capacities
 from lookback.probes.jacobians import recurrence
-from lookback.probes.settings import require_positive
+from lookback.runtime.settings import require_positive
 from lookback.training.run import Run
 
 SIDE_BY_SIDE = 32  # sequences: a step of 32 costs little more than one of 1
@@ -35,7 +35,7 @@ class MemoryCapacity:
     """Capacity of each delay and degree, before training and after."""
 
     def __init__(self, max_delay: int, degrees: Sequence[int], samples: int, ridge: float):
-        require_positive(max_delay=max_delay, samples=samples)
+        require_positive("probe", max_delay=max_delay, samples=samples)
         self.max_delay = max_delay
         self.degrees = list(degrees)
         self.steps = max_delay + math.ceil(samples / SIDE_BY_SIDE)

@@ -10,7 +10,7 @@ import torch
 
 from lookback.errors import NotApplicable
 from lookback.probes.batching import answers_to, batches
-from lookback.probes.settings import require_positive
+from lookback.runtime.settings import require_positive
 from lookback.training.run import Run
 from lookback.training.skill import skill_of
 
@@ -19,7 +19,7 @@ class RecallByLag:
     """All answers of a part of the test split."""
 
     def __init__(self, sequences: int):
-        require_positive(sequences=sequences)
+        require_positive("probe", sequences=sequences)
         self.sequences = sequences
 
     def measure(self, run: Run, *, generator: torch.Generator) -> pd.DataFrame:

@@ -27,7 +27,7 @@ from lookback.data.batch import Batch, SequenceDataset
 from lookback.errors import NotApplicable
 from lookback.models.network import Network
 from lookback.probes.readout import HeldOutReadout
-from lookback.probes.settings import require_positive
+from lookback.runtime.settings import require_positive
 from lookback.training.run import Run
 
 STEPS_AT_ONCE = 32_768  # sequences × time in one batch: bounds the memory of the states
@@ -37,7 +37,7 @@ class StateDecoding:
     """Skill and control by distance from the evidence, after training."""
 
     def __init__(self, sequences: int, minimum: int, penalties: Sequence[float]):
-        require_positive(sequences=sequences, minimum=minimum)
+        require_positive("probe", sequences=sequences, minimum=minimum)
         self.sequences = sequences
         self.minimum = minimum
         self.penalties = list(penalties)
