@@ -1,4 +1,4 @@
-# `make help` lists all. Everything runs in .venv, which `make setup` fills from requirements.lock.
+# `make help` lists all targets. They run in .venv, which `make setup` fills from requirements.lock.
 PYTHON ?= python3
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 TORCH ?= 2.13.0
@@ -9,7 +9,7 @@ BIN := .venv/bin
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
 
-setup: .venv/ready  ## create .venv and install: by hash, and torch by version (its build depends on the machine)
+setup: .venv/ready  ## create .venv and install the locked packages; torch by version only: its build depends on the machine
 
 .venv/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "lookback needs Python 3.11 or newer: make PYTHON=python3.12 …" >&2; exit 2; }
@@ -20,32 +20,32 @@ setup: .venv/ready  ## create .venv and install: by hash, and torch by version (
 	$(BIN)/pip check
 	@touch $@
 
-run: setup  ## run study `quick`, here, on all cores; says where the report is
+run: setup  ## run the study `quick` on all cores of this machine; print where the report is
 	$(BIN)/snakemake --cores $(CORES)
 
-check: setup  ## lint, types and import layers, in seconds
+check: setup  ## check lint, format, types and import layers, in seconds
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-test: check  ## make check, and all tests, the real DAG included; files side by side on all cores
+test: check  ## run `make check` and all tests, including the real DAG; test files run in parallel
 	$(BIN)/python -m pytest -n $(CORES) --dist loadfile
 
-soak: setup  ## two hundred kills, each followed by one plain command, ending in the same bytes
+soak: setup  ## kill a study two hundred times; after each kill, one plain command must give the same bytes
 	$(BIN)/python -m pytest -m soak tests/workflow
 
-ui: setup  ## open MLflow's pages on what was tracked
+ui: setup  ## open MLflow's pages on the tracked runs
 	$(BIN)/lookback ui
 
-bench: setup  ## a training step beside bare torch and the floor, what loop and evaluation add, what probes cost
+bench: setup  ## time a training step beside bare torch and the floor, the cost of loop and evaluation, and probes
 	$(BIN)/python bench/step.py
 	$(BIN)/python bench/evaluate.py
 	$(BIN)/python bench/probes.py
 	$(BIN)/python bench/train.py
 
-lock:  ## resolve requirements.lock anew; what torch's CUDA build brings along stays out
+lock:  ## resolve requirements.lock again, without the packages of torch's CUDA build
 	printf 'torch==$(TORCH)\n' > .venv/torch.txt
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 -c .venv/torch.txt --quiet --no-header -o .venv/all.txt
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 -c .venv/torch.txt --quiet --generate-hashes \

@@ -1,7 +1,26 @@
-# lookback: `snakemake --cores N` runs study `quick`; `--config study=NAME` another one.
+# lookback: how far back does a sequence model remember, and can its explanation be believed?
 #
-# The main process plans; each job, here or on a cluster, only reads the plan. The rules come from the
-# copy of the code that the plan made, so an edit while a study runs touches no job.
+#   snakemake --cores N                         run the study `quick` of conf/study/
+#   snakemake --cores N --config study=NAME     run another study
+#   snakemake -n                                list the jobs that would run, and why
+#
+# A study is a grid of tasks × models × seeds. A cell is one task and one model, with all seeds.
+#
+#   download   once per dataset      fetch the files and verify them by SHA-256
+#   prepare    once per task         shapes, classes, scaling, trivial baseline, digest of the data
+#   tune       once per cell         only if the study tunes: choose hyperparameters by validation
+#   train      once per cell         train every seed; write scores, predictions, weights and cost
+#   probe      per cell and probe    measure memory in the trained networks, e.g. recall by lag
+#   explain    per cell, explainer   attribute predictions to time steps; score the attributions
+#   summarise  once per study        tables over cells with confidence intervals
+#   draw       once per study        draw the figures of the report
+#   track      once per study        send parameters, scores, curves and figures to MLflow
+#   report     once per study        one HTML page, with links to the MLflow runs
+#
+# Snakemake's main process reads conf/ and writes the plan: the settings of every job, with a
+# fingerprint of the code that the job imports. Jobs only read the plan. A job runs again if its own
+# settings or its own code changed. Rules and jobs use the copy of the code that the plan made, so
+# editing the code while a study runs changes no job.
 import sys
 from pathlib import Path
 
@@ -13,7 +32,8 @@ if workflow.exec_mode == ExecMode.DEFAULT:
 
     quiet = bool(workflow.output_settings.quiet)
     PLAN = str(session.plan(Path(workflow.basedir), config, quiet=quiet))
-    # Internal to Snakemake, held by a test: how a cluster's jobs learn the plan's name.
+    # Tell jobs on a cluster which plan to read.
+    # `config_settings` is internal to Snakemake, so a test checks that it still works.
     workflow.config_settings.config_args.append(f"plan_file={PLAN}")
 else:
     PLAN = config["plan_file"]
@@ -44,6 +64,7 @@ onerror:
     end_of_study()
 
 
+# The target of a study: the files of every cell, the tracking receipt, and the report.
 rule all:
     default_target: True
     input:

@@ -1,8 +1,8 @@
-"""What evaluation and prediction over a test set cost beside the bare forward over its batches.
+"""Compares the time of evaluating a test set with the time of the forward passes alone.
 
-Ours is all that a stage does with a split: answers, scores, and the table of predictions. The two
-take turns on one thread, so that a busy machine slows both; a ratio is the median over pairs.
-Prints a table and writes bench/results/evaluate.json with machine, versions and commit.
+An evaluation computes answers, scores and the table of predictions, as the stages do. Evaluation
+and forward passes alternate on one thread, so that a busy machine slows both. A ratio is the median
+over pairs. Prints a table and writes bench/results/evaluate.json with machine, versions and commit.
 
     python bench/evaluate.py [pairs]
 """
@@ -30,9 +30,9 @@ ROOT = Path(__file__).parents[1]
 MODELS = ("rnn", "gru", "lstm")
 SHAPES = (  # sequences, steps, features, queries, kind
     (10_000, 28, 28, 1, "class"),  # MNIST by rows
-    (1_000, 784, 1, 1, "class"),  # ... pixel by pixel
+    (1_000, 784, 1, 1, "class"),  # MNIST by pixels
     (1_000, 200, 2, 1, "value"),  # adding
-    (1_000, 100, 10, 10, "class"),  # delayed recall: many answers a sequence
+    (1_000, 100, 10, 10, "class"),  # delayed recall: 10 answers per sequence
 )
 
 
@@ -60,7 +60,7 @@ def split_of(shape: tuple) -> tuple[SequenceDataset, Facts]:
         outputs=outputs,
         metric="accuracy" if kind == "class" else "mse",
         baseline=0.1,
-        baseline_name="of no task",
+        baseline_name="none",
         sizes={"train": 1, "validation": 1, "test": sequences},
     )
     return data, facts
@@ -68,15 +68,15 @@ def split_of(shape: tuple) -> tuple[SequenceDataset, Facts]:
 
 @torch.no_grad()
 def bare(network: Network, data: SequenceDataset) -> None:
-    """The forward alone, over the batches that an evaluation takes."""
+    """Run the forward passes over the batches of an evaluation."""
     network.eval()
     for start in range(0, len(data), BATCH):
-        here = slice(start, start + BATCH)
-        network(data.inputs[here], data.lengths[here], data.query[here])
+        batch = slice(start, start + BATCH)
+        network(data.inputs[batch], data.lengths[batch], data.query[batch])
 
 
 def ours(network: Network, data: SequenceDataset, facts: Facts) -> pd.DataFrame:
-    """What a stage does with a split."""
+    """Evaluate a split as a stage does; return the table of predictions."""
     answers = answers_of(network, data)
     scores_of(answers, data, facts)
     return predictions_of(0, answers, data, facts)
@@ -89,7 +89,7 @@ def milliseconds(work: Callable[[], object]) -> float:
 
 
 def compare(name: str, shape: tuple, pairs: int) -> dict:
-    """Medians over pairs, after two that warm up."""
+    """Median milliseconds over `pairs`, after two pairs that warm up."""
     cell = compose_by_hand(ROOT / "conf", "adding", name, 0, []).cells["adding", name]
     data, facts = split_of(shape)
     network = build_network(cell.model, cell.recipe["initialisation"], facts, seed=0)

@@ -1,7 +1,8 @@
-"""Epochs a second of the tutorial's network in Keras: LSTM(50), LSTM(50), softmax, batch 128.
+"""Measures the training speed of the tutorial's network in Keras, in epochs per second.
 
-Run by bench/train.py in an environment that holds Keras and TensorFlow. The images are noise: an
-epoch costs the same, and only time is asked for.
+The network is LSTM(50), LSTM(50), softmax with batches of 128. bench/train.py runs this script in
+an environment with Keras and TensorFlow. The images are noise because only the time matters, and
+an epoch on noise takes the same time.
 """
 
 import json
@@ -9,7 +10,7 @@ import os
 import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.pop("OMP_NUM_THREADS", None)  # all cores, as it comes
+os.environ.pop("OMP_NUM_THREADS", None)  # use all cores, the default
 
 import keras
 import numpy as np

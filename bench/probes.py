@@ -1,12 +1,13 @@
-"""What each probe costs beside one epoch of training, and how it grows with T, H and sequences.
+"""Compares the time of each probe with one training epoch, for several T, H and sequence counts.
 
-Untrained networks, since what a probe costs hangs on shapes; one thread; the epoch is a bare loop
-over the training split, forward, backward and step. Every probe of conf/probe/ is measured.
+The networks are untrained because the time of a probe depends only on shapes. All measurements use
+one thread. The epoch is a plain loop over the training split: forward, backward, optimiser step.
+The benchmark measures every probe of conf/probe/.
 
-    python bench/probes.py [model …]      (rnn lstm gru attention transformer lru)
+    python bench/probes.py [model …]      (default: rnn lstm gru attention transformer lru)
 
-Prints seconds and the share of an epoch; writes bench/results/probes.json with machine, versions
-and commit.
+Prints the seconds of each probe and their ratio to an epoch. Writes bench/results/probes.json with
+machine, versions and commit.
 """
 
 import sys
@@ -41,19 +42,19 @@ GROWTH = {
 SIZES = ("task.train=1024", "task.validation=64", "task.test=1024")
 
 
-def probes(sequences: int | None) -> Mapping[str, Probe]:
-    """Every probe as its YAML says, but for the number of sequences where one is given."""
-    found = {}
+def probes_of(sequences: int | None) -> Mapping[str, Probe]:
+    """Every probe with the settings of its YAML; `sequences` overrides the number of sequences."""
+    probes = {}
     for path in sorted((ROOT / "conf/probe").glob("*.yaml")):
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
         if sequences is not None and "sequences" in config:
             config["sequences"] = sequences
-        found[path.stem] = instantiate(config)
-    return found
+        probes[path.stem] = instantiate(config)
+    return probes
 
 
 def epoch(network: Network, task: Task, cell: CellConfig) -> float:
-    """Seconds of one pass over the training split."""
+    """Seconds of one training epoch over the training split."""
     data, size = task.dataset("train"), cell.trainer["batch_size"]
     optimizer = optimizer_of(cell.recipe, network)
     network.train()
@@ -70,7 +71,7 @@ def epoch(network: Network, task: Task, cell: CellConfig) -> float:
 
 
 def seconds_of(probe: Probe, run: Run) -> float | None:
-    """Seconds of one measurement; None where the probe does not apply."""
+    """Seconds of one measurement; None if the probe does not apply to the model."""
     start = time.perf_counter()
     try:
         probe.measure(run, generator=torch.Generator().manual_seed(0))
@@ -80,7 +81,7 @@ def seconds_of(probe: Probe, run: Run) -> float | None:
 
 
 def measured(model: str, changes: Mapping[str, int]) -> list[dict[str, Any]]:
-    """One row a probe: its seconds beside an epoch's, on a network of these sizes."""
+    """One row per probe with its seconds and their ratio to an epoch; `changes` override USUAL."""
     settings = {**USUAL, **changes}
     sequences = settings.pop("sequences", None)
     overrides = [*SIZES, *(f"{name}={value}" for name, value in settings.items())]
@@ -90,16 +91,16 @@ def measured(model: str, changes: Mapping[str, int]) -> list[dict[str, Any]]:
     network = build_network(cell.model, start, task.facts(), seed=0).eval()
     config = {"task": cell.task, "model": cell.model, "recipe": cell.recipe}
     run = Run(0, {}, config, task.facts(), network)
-    epoch(network, task, cell)  # compiles what is compiled once
-    trained = epoch(network, task, cell)
+    epoch(network, task, cell)  # warms up: includes one-time compilation
+    epoch_seconds = epoch(network, task, cell)
     rows = []
-    for name, probe in probes(sequences).items():
+    for name, probe in probes_of(sequences).items():
         seconds = seconds_of(probe, run)
-        share = None if seconds is None else seconds / trained
-        row = {"model": model, **changes, "probe": name, "seconds": seconds, "epochs": share}
+        epochs = None if seconds is None else seconds / epoch_seconds
+        row = {"model": model, **changes, "probe": name, "seconds": seconds, "epochs": epochs}
         rows.append(row)
-        said = "does not apply" if seconds is None else f"{seconds:8.2f} s {share:8.2f} epochs"
-        print(f"{model:<12} {changes or 'usual sizes'!s:<28} {name:<22} {said}", flush=True)
+        result = "does not apply" if seconds is None else f"{seconds:8.2f} s {epochs:8.2f} epochs"
+        print(f"{model:<12} {changes or 'usual sizes'!s:<28} {name:<22} {result}", flush=True)
     return rows
 
 

@@ -1,8 +1,8 @@
-"""What Lightning, the journal and our callbacks add to a step of a bare torch loop.
+"""Measures the time that Lightning, the journal and our callbacks add to a step of plain PyTorch.
 
-The same network, data, batches, optimiser and clipping, one thread; the two take turns, so that a
-busy machine slows both. Prints medians and the difference, and writes bench/results/step.json with
-machine, versions and commit.
+Both loops use the same network, data, batches, optimiser and clipping on one thread. The loops
+alternate, so that a busy machine slows both. Prints medians and the difference, and writes
+bench/results/step.json with machine, versions and commit.
 
     python bench/step.py [rounds]
 """
@@ -36,7 +36,7 @@ STEPS = 100
 
 
 def bare(network: Network, task: Adding, batches: Batches, recipe: dict, steps: int) -> float:
-    """Milliseconds a step of a loop that does nothing else."""
+    """Milliseconds per step of a plain PyTorch training loop."""
     optimizer = optimizer_of(recipe, network)
     schedule = LambdaLR(optimizer, share_of(recipe, steps))
     start = time.perf_counter()
@@ -52,7 +52,7 @@ def bare(network: Network, task: Adding, batches: Batches, recipe: dict, steps: 
 
 
 class Stopwatch(pl.Callback):
-    """The time from the first step's start to the last one's end."""
+    """Measures the seconds from the start of the first step to the end of the last step."""
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.start = time.perf_counter()
@@ -62,7 +62,7 @@ class Stopwatch(pl.Callback):
 
 
 def ours(network: Network, task: Adding, batches: Batches, config: dict, folder: Path) -> float:
-    """Milliseconds a step of `lookback train`."""
+    """Milliseconds per step of the training loop of `lookback train`."""
     module = TrainingModule(network, config["recipe"], task.facts(), STEPS)
     journal = Journal(folder / "journal.jsonl")
     log = Log(journal, None)
@@ -75,24 +75,24 @@ def ours(network: Network, task: Adding, batches: Batches, config: dict, folder:
 
 
 def compare(batch: int, length: int, rounds: int) -> dict[str, float]:
-    """Medians over interleaved rounds."""
+    """Median milliseconds per step of both loops over `rounds` alternating measurements."""
     cell = compose_by_hand(ROOT / "conf", "adding", "lstm", 0, []).cells["adding", "lstm"]
     config = {"recipe": cell.recipe, "trainer": cell.trainer}
     task = Adding(length, train=batch * STEPS, validation=64, test=64, seed=0)
     data = task.dataset("train")
     times: dict[str, list[float]] = {"bare": [], "ours": []}
     for _ in range(rounds):
-        for name, found in times.items():
+        for name, measured in times.items():
             start = config["recipe"]["initialisation"]
             network = build_network(cell.model, start, task.facts(), seed=0)
             every = config["trainer"]["log_every"]
             batches = Batches(data, batch, every, seed=0, epoch=lambda: 0)
             if name == "bare":
-                found.append(bare(network, task, batches, config["recipe"], STEPS))
+                measured.append(bare(network, task, batches, config["recipe"], STEPS))
             else:
                 with tempfile.TemporaryDirectory() as folder:
-                    found.append(ours(network, task, batches, config, Path(folder)))
-    medians = {name: statistics.median(found) for name, found in times.items()}
+                    measured.append(ours(network, task, batches, config, Path(folder)))
+    medians = {name: statistics.median(measured) for name, measured in times.items()}
     differences = [b - a for a, b in zip(times["bare"], times["ours"], strict=True)]
     return {"batch": batch, "steps": length, **medians, "added": statistics.median(differences)}
 

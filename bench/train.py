@@ -1,11 +1,12 @@
-"""A training step of each model here beside bare torch, Keras, and the machine's floor.
+"""Compares a training step of each model with plain PyTorch, Keras and a lower bound of the time.
 
-Forward, backward and Adam in float32. Rivals take turns step by step, so that a busy machine slows
-both; a ratio is the median over pairs, with the middle 95 % of a bootstrap of that median.
-`floor` is the arithmetic of the step's products at the speed of a 1024³ product on one thread.
+A step is forward, backward and Adam in float32. The two compared implementations alternate step by
+step, so that a busy machine slows both. A ratio is the median over pairs with a 95 % bootstrap
+interval. `of_floor` is the time of a step divided by the time that the step's matrix products would
+take at the measured speed of a 1024³ matrix product on one thread.
 
-    python bench/train.py [runs]            every table, `runs` times (3)
-    KERAS=/path/to/its/python python bench/train.py   with Keras, which wants a place of its own
+    python bench/train.py [runs]            measure every table `runs` times (default 3)
+    KERAS=/path/to/python python bench/train.py   also measure Keras, installed for that Python
 
 Writes bench/results/train.json with machine, versions and commit.
 """
@@ -48,7 +49,7 @@ START = Initialisation("orthogonal", "xavier_uniform", 1.0)
 
 
 def model_of(name: str, features: int, hidden: int, layers: int) -> nn.Module:
-    """A model as shipped in conf/model/, of this size."""
+    """A model of conf/model/ with the given size."""
     config = dict(compose_by_hand(ROOT / "conf", "adding", name, 0, []).cells["adding", name].model)
     config |= {"hidden_size": hidden} | ({"layers": layers} if "layers" in config else {})
     config.pop("embedding_size", None)
@@ -58,7 +59,7 @@ def model_of(name: str, features: int, hidden: int, layers: int) -> nn.Module:
 
 
 class Bare(nn.Module):
-    """Torch's own module, as anybody would use it."""
+    """PyTorch's module (nn.RNN, nn.LSTM or nn.GRU) with the call interface of our models."""
 
     def __init__(self, kind: str, features: int, hidden: int, layers: int):
         super().__init__()
@@ -69,11 +70,11 @@ class Bare(nn.Module):
 
 
 class Step:
-    """A training step that can be taken again and again."""
+    """A training step on fixed random data; each call runs one step."""
 
     def __init__(self, encoder: nn.Module, width: int, batch: int, steps: int, features: int):
         self.encoder, self.head = encoder, nn.Linear(width, 10)
-        # Fused for both, as the recipes here have it.
+        # Both implementations use fused Adam, as our recipes do.
         weights = [*encoder.parameters(), *self.head.parameters()]
         self.optimizer = torch.optim.Adam(weights, fused=True)
         self.inputs = torch.randn(batch, steps, features)
@@ -100,12 +101,12 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def in_turns(one: Callable[[], object], other: Callable[[], object], pairs: int) -> np.ndarray:
-    """Seconds (pairs, 2), after two pairs that warm up."""
+    """Seconds (pairs, 2) of two functions that alternate, after two pairs that warm up."""
     return np.array([(seconds(one), seconds(other)) for _ in range(pairs + 2)])[2:]
 
 
 def ratio(times: np.ndarray) -> dict[str, float]:
-    """How many times faster the second is: the median over pairs, and its interval."""
+    """How many times faster the second column is: the median over pairs and its 95 % interval."""
     ratios = times[:, 0] / times[:, 1]
     draws = np.random.default_rng(0).choice(ratios, (2000, len(ratios)))
     low, high = np.quantile(np.median(draws, axis=1), [0.025, 0.975])
@@ -113,20 +114,20 @@ def ratio(times: np.ndarray) -> dict[str, float]:
 
 
 def gemm_speed() -> float:
-    """FLOP/s of a large product on one thread."""
+    """FLOP/s of a 1024³ matrix product on one thread."""
     a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
     return 2 * 1024**3 / min(seconds(lambda: a @ b) for _ in range(10))
 
 
 def flops(kind: str, shape: tuple[int, ...]) -> float:
-    """Of the products of a step, forward and backward."""
+    """FLOP of all matrix products of a training step, forward and backward."""
     batch, steps, features, hidden, layers = shape
     inner = hidden * (features + hidden) + (layers - 1) * 2 * hidden * hidden
     return 3 * 2 * batch * steps * BLOCKS[kind] * inner
 
 
 def kernels() -> list[dict]:
-    """The fused kernels against torch's modules."""
+    """A training step with our fused kernels compared with PyTorch's modules."""
     rows, speed = [], gemm_speed()
     for kind in MODULES:
         for shape in SHAPES:
@@ -141,15 +142,15 @@ def kernels() -> list[dict]:
             row = {"model": kind, "shape": shape, "torch_ms": theirs_ms, "ours_ms": ours_ms}
             row |= ratio(times) | {"of_floor": ours_ms / (1e3 * flops(kind, shape) / speed)}
             rows.append(row)
-        own = [row["ratio"] for row in rows if row["model"] == kind]
+        ratios = [row["ratio"] for row in rows if row["model"] == kind]
         rows.append(
-            {"model": kind, "shape": "geometric mean", "ratio": statistics.geometric_mean(own)}
+            {"model": kind, "shape": "geometric mean", "ratio": statistics.geometric_mean(ratios)}
         )
     return rows
 
 
 def all_models() -> list[dict]:
-    """A step of every model of conf/model/ at one shape, against torch's LSTM."""
+    """A training step of every model of conf/model/ at one shape, compared with PyTorch's LSTM."""
     batch, steps, features, hidden, layers = SHAPES[-1]
     rows = []
     for name in sorted(path.stem for path in (ROOT / "conf/model").glob("*.yaml")):
@@ -164,7 +165,7 @@ def all_models() -> list[dict]:
 
 
 def looking() -> list[dict]:
-    """Prediction and `trace` without gradients, as multiples of the bare forward's time."""
+    """The time of `trace` without gradients, as a multiple of the time of the forward pass."""
     rows = []
     for kind in MODULES:
         for shape in SHAPES:
@@ -177,7 +178,10 @@ def looking() -> list[dict]:
 
 
 def denormals() -> list[dict]:
-    """A step whose state fades to nothing over T = 1,000, against one whose state does not."""
+    """The cost of denormal numbers: a training step with a state that decays, and one without.
+
+    The decaying state falls below the smallest normal float32 within T = 1,000 time steps.
+    """
     rows = []
     for kind in MODULES:
         steps = [Step(model_of(kind, 1, 64, 1), 64, 32, 1000, 1) for _ in range(2)]
@@ -191,17 +195,18 @@ def denormals() -> list[dict]:
 
 
 def memory() -> list[dict]:
-    """Peak memory of one training step at T = 10,000, hidden 128, batch 16, in a process each.
+    """Peak memory of one training step at T = 10,000, hidden size 128 and batch 16.
 
-    Of Linux: what getrusage says would count the parent's memory too.
+    Each model runs in a new process. The peak comes from Linux's /proc/self/status because
+    getrusage would include the memory of the parent process.
     """
     rows = []
     for kind in MODULES:
         code = (
             "import re, sys; sys.path.insert(0, 'bench'); import train;"
             f"train.Step(train.model_of('{kind}', 1, 128, 1), 128, 16, 10000, 1)();"
-            "said = open('/proc/self/status').read();"
-            "print(int(re.search(r'VmHWM:\\s+(\\d+)', said)[1]) / 2**20)"
+            "status = open('/proc/self/status').read();"
+            "print(int(re.search(r'VmHWM:\\s+(\\d+)', status)[1]) / 2**20)"
         )
         done = subprocess.run(
             [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
@@ -211,9 +216,9 @@ def memory() -> list[dict]:
 
 
 def side_by_side() -> list[dict]:
-    """Cells with one thread each, together, against torch's modules one after another.
+    """Our cells in parallel with one thread each, compared with PyTorch's modules in sequence.
 
-    The latter with torch's default threads: as many as there are cores.
+    PyTorch's modules use the default number of threads, one per core.
     """
     cores, rows = os.cpu_count() or 1, []
     for kind in MODULES:
@@ -222,9 +227,9 @@ def side_by_side() -> list[dict]:
             ours = _steps_a_second(kind, shape, "ours", processes=cores, threads=1)
             row = {"model": kind, "shape": shape, "torch": bare, "ours": ours}
             rows.append(row | {"ratio": ours / bare})
-        own = [row["ratio"] for row in rows if row["model"] == kind]
+        ratios = [row["ratio"] for row in rows if row["model"] == kind]
         rows.append(
-            {"model": kind, "shape": "geometric mean", "ratio": statistics.geometric_mean(own)}
+            {"model": kind, "shape": "geometric mean", "ratio": statistics.geometric_mean(ratios)}
         )
     return rows
 
@@ -245,7 +250,7 @@ def _steps_a_second(kind: str, shape: tuple, who: str, *, processes: int, thread
 
 
 def rate(kind: str, shape: tuple[int, ...], who: str, lasting: float = 4.0) -> float:
-    """Steps a second over a while; several processes overlap in it."""
+    """Training steps per second, measured for `lasting` seconds so that processes overlap."""
     batch, steps, features, hidden, layers = shape
     make = Bare if who == "bare" else model_of
     step = Step(make(kind, features, hidden, layers), hidden, batch, steps, features)
@@ -259,9 +264,10 @@ def rate(kind: str, shape: tuple[int, ...], who: str, lasting: float = 4.0) -> f
 
 
 def tutorial() -> list[dict]:
-    """The tutorial's network on all cores: epochs of 60,000 a second, ours and Keras's, in turns.
+    """Epochs of 60,000 images per second of the tutorial's network on all cores: ours and Keras.
 
-    Keras's own speed differs by half from one start to the next, so it is started often.
+    Our runs and Keras alternate. The speed of Keras differs by half between process starts, so the
+    benchmark starts Keras KERAS_STARTS times.
     """
     if "KERAS" not in os.environ:
         return []
@@ -269,13 +275,13 @@ def tutorial() -> list[dict]:
     ways = {"cells side by side": (cores, 1), "one cell, all threads": (1, cores)}
     command = [os.environ["KERAS"], str(ROOT / "bench/keras_epoch.py")]
     for _ in range(KERAS_STARTS):
-        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        keras = json.loads(said.splitlines()[-1])
+        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        keras = json.loads(output.splitlines()[-1])
         ours = [
             _steps_a_second("lstm", SHAPES[0], "ours", processes=processes, threads=threads)
             for processes, threads in ways.values()
         ]
-        rates.append([keras["rate"], *(128 * each / 60_000 for each in ours)])
+        rates.append([keras["rate"], *(128 * steps / 60_000 for steps in ours)])
         versions = keras["versions"]
     seconds_an_epoch = 1 / np.array(rates)
     middle = np.median(rates, axis=0)
@@ -299,21 +305,21 @@ def show(name: str, rows: list[dict]) -> None:
 
 def main() -> None:
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 3
-    found = []
+    results = []
     for _ in range(runs):
         tables = {}
         for table in TABLES:
             tables[table.__name__] = table()
             show(table.__name__, tables[table.__name__])
-        found.append(tables)
+        results.append(tables)
     commit = subprocess.run(
         ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True
     )
     machine = {"kind": platform.machine(), "cores": os.cpu_count(), "gemm": gemm_speed()}
     machine |= {"vectors": torch.backends.cpu.get_cpu_capability()}
-    said = {"command": "python bench/train.py", "commit": commit.stdout.strip()}
-    said |= {"machine": machine, "torch": torch.__version__, "runs": found}
-    (ROOT / "bench/results/train.json").write_text(json.dumps(said, indent=1) + "\n")
+    document = {"command": "python bench/train.py", "commit": commit.stdout.strip()}
+    document |= {"machine": machine, "torch": torch.__version__, "runs": results}
+    (ROOT / "bench/results/train.json").write_text(json.dumps(document, indent=1) + "\n")
 
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))

@@ -1,4 +1,4 @@
-"""How a benchmark leaves its figures: bench/results/<name>.json, with machine, versions, commit."""
+"""Writes the results of a benchmark to bench/results/<name>.json with machine and commit."""
 
 import json
 import platform
@@ -11,11 +11,12 @@ import torch
 ROOT = Path(__file__).parents[1]
 
 
-def write(name: str, **said: Any) -> None:
-    """Write what was measured beside what it was measured on."""
+def write(name: str, **results: Any) -> None:
+    """Write `results` together with the machine, the PyTorch version and the git commit."""
     commit = subprocess.run(
         ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True
     )
     machine = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
     about = {"machine": machine, "torch": torch.__version__, "commit": commit.stdout.strip()}
-    (ROOT / f"bench/results/{name}.json").write_text(json.dumps({**about, **said}, indent=1) + "\n")
+    text = json.dumps({**about, **results}, indent=1)
+    (ROOT / f"bench/results/{name}.json").write_text(text + "\n")

@@ -27,7 +27,7 @@ from snakemake_logger_plugin_lookback.jobs import Job, Jobs
 from snakemake_logger_plugin_lookback.journal import Journal, Seed
 from snakemake_logger_plugin_lookback.pace import Running, StudyLeft, cell_left, study_left
 from snakemake_logger_plugin_lookback.screen import Screen
-from snakemake_logger_plugin_lookback.words import duration, last_words, reason
+from snakemake_logger_plugin_lookback.words import duration, failure_message, reason
 
 SOURCE = Path(__file__).parents[1] / "src"
 
@@ -310,10 +310,10 @@ def test_a_journal_is_read_on_and_read_anew_after_a_resume(tmp_path):
 def test_the_last_sentence_of_ours_is_the_reason_of_a_failure(tmp_path):
     log = tmp_path / "a.log"
     log.write_text("lookback: first\nnoise\nlookback: no task.\n   Cure: add it.\nTraceback\n")
-    assert last_words([log]) == "no task. Cure: add it."
+    assert failure_message([log]) == "no task. Cure: add it."
     log.write_text("  0%\r 50%\nValueError: \x1b[31mbad\x1b[0m\n\n")
-    assert last_words([log]) == "ValueError: bad"
-    assert last_words([tmp_path / "none"]) == "its command failed and left no word"
+    assert failure_message([log]) == "ValueError: bad"
+    assert failure_message([tmp_path / "none"]) == "the command failed without a message"
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""How far back does a sequence model remember, and can its explanation be believed?"""
+"""Measure how far back a sequence model remembers, and whether its explanations can be believed."""

@@ -1,6 +1,6 @@
 """The entry point `lookback COMMAND key=value …`; the commands are in commands/.
 
-The rules of the DAG call one stage each, with a plan. A person trains one run by hand:
+Each rule of the Snakemake DAG calls one stage with a plan. A user can also train one run by hand:
 `lookback train task=adding model=lstm seed=3 trainer.max_steps=200`.
 """
 
@@ -22,5 +22,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status = worker.hand_over(words)
     except KeyboardInterrupt:
-        return 130  # the worker's job was interrupted, too, and prints the message
+        return 130  # Ctrl-C also interrupted the worker's job, which prints the message
     return dispatch.run(words, forked=False) if status is None else status

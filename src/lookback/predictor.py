@@ -1,7 +1,7 @@
-"""A trained network as MLflow loads it: arrays in, answers out.
+"""Loads a trained network as an MLflow model that predicts from NumPy arrays.
 
-MLflow finds `_load_pyfunc` by its name. The folder it is given holds config.yaml and task.json of
-the cell, and weights.ckpt of one seed; this package must be installed where a model is loaded.
+MLflow calls `_load_pyfunc` with a folder that contains config.yaml and task.json of the cell and
+weights.ckpt of one seed. Loading an MLflow model requires an installed lookback.
 """
 
 from collections.abc import Mapping
@@ -13,13 +13,14 @@ import torch
 import yaml
 from jaxtyping import Float, Int
 
+from lookback.data.scaling import Scaling
 from lookback.data.task import Facts
 from lookback.models.network import Network, build_network
 from lookback.storage.atomic import read_json
 
 
 class Predictor:
-    """Answers at the last step of whole sequences, given as they come: it scales them itself."""
+    """Scales raw inputs as in training and predicts at the last step of each sequence."""
 
     def __init__(self, network: Network, facts: Facts):
         self.network = network
@@ -30,25 +31,29 @@ class Predictor:
         inputs: Float[np.ndarray, "batch time feature"] | Int[np.ndarray, "batch time"],
         params: Mapping[str, Any] | None = None,
     ) -> Float[np.ndarray, "batch output"]:
-        """Probabilities of the classes, or values. `params` is MLflow's, and empty.
+        """Class probabilities of a classification task, or predicted values of a regression task.
 
-        `inputs` are raw, as the dataset has them: pixels from 0 to 255, not from 0 to 1.
+        `inputs` are raw values as in the dataset, such as pixels from 0 to 255 and not from 0 to 1.
+        All sequences of a call have the same length. MLflow's interface requires `params`, which
+        has no effect.
         """
         sequences = torch.as_tensor(inputs)
         if self.facts.scale:
-            mean, scale = torch.tensor(self.facts.mean), torch.tensor(self.facts.scale)
-            sequences = (sequences - mean) / scale
+            sequences = Scaling(self.facts.mean, self.facts.scale).apply(sequences)
         lengths = torch.full((len(sequences),), sequences.shape[1])
         with torch.no_grad():
             answers = self.network(sequences, lengths, lengths.unsqueeze(1) - 1)[:, 0]
-        found: np.ndarray = (answers.softmax(-1) if self.facts.kind == "class" else answers).numpy()
-        return found
+        outputs = answers.softmax(-1) if self.facts.kind == "class" else answers
+        predictions: np.ndarray = outputs.numpy()
+        return predictions
 
 
 def _load_pyfunc(path: str) -> Predictor:
     folder = Path(path)
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     facts = Facts.from_dict(read_json(folder / "task.json"))
+    if "encoder" in config["model"]:  # lookback 0.1 did not store this setting of an encoder
+        config["model"]["encoder"].setdefault("bidirectional", False)
     network = build_network(config["model"], config["recipe"]["initialisation"], facts, seed=0)
     network.load_state_dict(torch.load(folder / "weights.ckpt", weights_only=True))
     return Predictor(network.eval(), facts)

@@ -1,7 +1,8 @@
-"""What the terminal shows of a run: one line an event, and on a terminal a live board below.
+"""Snakemake logger plugin that prints one line per event and, on a terminal, a live board below.
 
-Snakemake finds this package by its name; `--logger lookback`, or `logger: lookback` in a profile,
-puts it in the place of Snakemake's own output, which stays whole in .snakemake/log/.
+Snakemake finds this package by its name. The option `--logger lookback`, on the command line or in
+a profile, replaces Snakemake's terminal output by the output of this plugin. Snakemake's full log
+remains in .snakemake/log/.
 """
 
 import os
@@ -22,7 +23,7 @@ from snakemake_logger_plugin_lookback.screen import Screen
 from snakemake_logger_plugin_lookback.words import (
     counted,
     duration,
-    last_words,
+    failure_message,
     plain,
     reason,
     tail,
@@ -30,7 +31,7 @@ from snakemake_logger_plugin_lookback.words import (
 
 RED, GREEN = 31, 32
 
-# What Snakemake says on the way and a reader need not know; all else passes.
+# Snakemake messages with these beginnings are not shown, except warnings and errors.
 NOISE = (
     "Assuming unrestricted shared filesystem",
     "Building DAG of jobs",
@@ -47,8 +48,8 @@ NOISE = (
     "This was a dry-run",
     "SLURM run ID:",
 )
-# What a line «FAILED …» and the closing line have said already.
-SAID_ALREADY = (
+# Snakemake messages that repeat this plugin's line «FAILED …» or closing line are not shown.
+DUPLICATES = (
     "RuleException:\nCalledProcessError in file",
     "Exiting because a job execution failed",
     "WorkflowError:\nAt least one job did not complete successfully",
@@ -57,16 +58,19 @@ SAID_ALREADY = (
 
 @dataclass
 class LogHandlerSettings(LogHandlerSettingsBase):
-    """Settings, as `--logger-lookback-<name>`."""
+    """Options of this plugin on Snakemake's command line, as `--logger-lookback-<name>`."""
 
     board: str = field(
         default="auto",
-        metadata={"help": "The live board: auto (on a terminal) or no.", "required": False},
+        metadata={"help": "Live board: auto (only on a terminal) or no.", "required": False},
     )
 
 
 class LogHandler(LogHandlerBase):
-    """Turns Snakemake's events into lines; its own filter, so that `--quiet` still tells errors."""
+    """Prints Snakemake's events as lines.
+
+    The handler filters records itself, so `--quiet` still shows errors.
+    """
 
     writes_to_stream = True
     writes_to_file = False
@@ -75,7 +79,7 @@ class LogHandler(LogHandlerBase):
     needs_rulegraph = False
 
     def __post_init__(self) -> None:
-        """Choose the stream as Snakemake does: stdout for a dry run, else stderr."""
+        """Choose stdout or stderr as Snakemake does; start the live board on a terminal."""
         common = self.common_settings
         stream = sys.stdout if common.stdout else sys.stderr
         terminal = stream.isatty() and os.environ.get("TERM") != "dumb"
@@ -86,20 +90,20 @@ class LogHandler(LogHandlerBase):
         self._live = terminal and board == "auto" and not (common.dryrun or self._quiet)
         self._closing_line = True
         self._jobs = Jobs()
-        self._would: list[tuple[str, str]] = []
+        self._dry_run_jobs: list[tuple[str, str]] = []
         self._screen = Screen(stream)
         if self._live:
             self._screen.show(Board(self._jobs).rows)
         self._events = {
             LogEvent.RUN_INFO: self._plan,
-            LogEvent.JOB_INFO: self._would_run if common.dryrun else self._start,
+            LogEvent.JOB_INFO: self._list_dry_run if common.dryrun else self._start,
             LogEvent.JOB_FINISHED: self._finish,
             LogEvent.JOB_ERROR: self._fail,
             LogEvent.SHELLCMD: self._command,
         }
 
     def emit(self, record: LogRecord) -> None:
-        """Show a record; a fault in here is reported and never stops a study."""
+        """Print a log record; an exception in this handler is reported but never stops a study."""
         try:
             event = getattr(record, "event", None)
             if event in self._events:
@@ -110,7 +114,7 @@ class LogHandler(LogHandlerBase):
             self.handleError(record)
 
     def close(self) -> None:
-        """Take the board away and say how it went; Snakemake calls this more than once."""
+        """Remove the board and print the closing line once, even if Snakemake closes twice."""
         try:
             self._screen.close()
             if self._closing_line:
@@ -122,10 +126,10 @@ class LogHandler(LogHandlerBase):
     def _plan(self, record: dict[str, Any]) -> None:
         self._jobs.plan(record["stats"])
 
-    def _would_run(self, record: dict[str, Any]) -> None:
+    def _list_dry_run(self, record: dict[str, Any]) -> None:
         if record["rule_name"] != "all" and not self._quiet:
             why = reason(record["reason"], record["input"] or (), record["output"])
-            self._would.append((record["rule_name"], f"{Job.of(record).name}: {why}"))
+            self._dry_run_jobs.append((record["rule_name"], f"{Job.of(record).name}: {why}"))
 
     def _start(self, record: dict[str, Any]) -> None:
         if record["rule_name"] == "all":
@@ -137,23 +141,24 @@ class LogHandler(LogHandlerBase):
 
     def _finish(self, record: dict[str, Any]) -> None:
         finished = self._jobs.finish(record["job_id"])
-        self._leave_to_others()
+        self._clear_if_idle()
         if finished and not self._quiet:
             job, seconds = finished
             self._screen.line(f"{self._paint('done', GREEN)}  {job.name}  ({duration(seconds)})")
 
     def _fail(self, record: dict[str, Any]) -> None:
         name = self._jobs.fail(record["jobid"], record["rule_name"])
-        self._leave_to_others()
+        self._clear_if_idle()
         logs = [str(log) for log in record["log"]]
-        named = f"  (log: {', '.join(logs)})" if logs else ""
-        self._screen.line(f"{self._paint('FAILED', RED)} {name}: {last_words(logs)}{named}")
+        log_names = f"  (log: {', '.join(logs)})" if logs else ""
+        message = f"{name}: {failure_message(logs)}{log_names}"
+        self._screen.line(f"{self._paint('FAILED', RED)} {message}")
         if self.common_settings.show_failed_logs:
             for log in logs:
                 self._screen.line(tail(Path(log)).rstrip())
 
-    def _leave_to_others(self) -> None:
-        """With no job running the board goes at once: what `onsuccess:` prints stands alone."""
+    def _clear_if_idle(self) -> None:
+        """Clear the board if no job runs, so that `onsuccess:` prints below the last line."""
         if self._jobs.idle:
             self._screen.clear()
 
@@ -163,32 +168,35 @@ class LogHandler(LogHandlerBase):
 
     def _message(self, record: LogRecord) -> None:
         text = plain(record.getMessage()).rstrip()
-        least = ERROR if self._quiet else 0
-        known = text.startswith(NOISE) and record.levelno < WARNING
-        if record.levelno >= least and text and not known and not text.startswith(SAID_ALREADY):
+        lowest_level = ERROR if self._quiet else 0
+        is_noise = text.startswith(NOISE) and record.levelno < WARNING
+        is_shown = record.levelno >= lowest_level and not is_noise
+        if is_shown and text and not text.startswith(DUPLICATES):
             self._screen.line(text)
 
     def _close_dry_run(self) -> None:
         counts = self._jobs.planned
-        order = list(counts)  # Snakemake counts the rules in the order of the flow
-        for _, job in sorted(self._would, key=lambda would: (order.index(would[0]), would[1])):
+        order = list(counts)  # Snakemake lists the rules in the order of the workflow
+        for _, job in sorted(
+            self._dry_run_jobs, key=lambda entry: (order.index(entry[0]), entry[1])
+        ):
             self._screen.line(f"would run {job}")
         if counts:
             by_rule = ", ".join(f"{count} {rule}" for rule, count in counts.items())
             self._screen.line(f"would run {counted(sum(counts.values()), 'job')}: {by_rule}")
 
     def _close_run(self) -> None:
-        standing = self._jobs.standing()
-        if self._quiet or not (standing.running or standing.done or standing.failed):
+        progress = self._jobs.progress()
+        if self._quiet or not (progress.running or progress.done or progress.failed):
             return
-        took = duration(time.time() - self._jobs.began)
-        said = [f"done {standing.done} of {counted(standing.total, 'job')} in {took}"]
-        if standing.failed:
-            said.append(f"{len(standing.failed)} failed: {', '.join(standing.failed)}")
-        rest = standing.total - standing.done - len(standing.failed)
-        if rest:
-            said.append(f"{rest} not run")
-        self._screen.line("; ".join(said))
+        elapsed = duration(time.time() - self._jobs.began)
+        parts = [f"done {progress.done} of {counted(progress.total, 'job')} in {elapsed}"]
+        if progress.failed:
+            parts.append(f"{len(progress.failed)} failed: {', '.join(progress.failed)}")
+        not_run = progress.total - progress.done - len(progress.failed)
+        if not_run:
+            parts.append(f"{not_run} not run")
+        self._screen.line("; ".join(parts))
 
     def _paint(self, word: str, colour: int) -> str:
         return f"\x1b[{colour}m{word}\x1b[0m" if self._colour else word

@@ -1,4 +1,4 @@
-"""The live board: one row for the study, one for each running job, a train job with its journals.
+"""The live board: one row for the study and one row per running job, with training progress.
 
 3 of 13 jobs done, 2 running, 1 min 12 s so far, about 3 min 5 s to go
   train adding/gru  █████░░░░░   51 %  seed 1 (2 of 3)   800/1500  val. mse 0.031  40 s to go
@@ -9,12 +9,12 @@ import time
 from dataclasses import dataclass
 from unicodedata import east_asian_width
 
-from snakemake_logger_plugin_lookback.jobs import Job, Jobs, Standing
+from snakemake_logger_plugin_lookback.jobs import Job, Jobs, Progress
 from snakemake_logger_plugin_lookback.journal import Seed
 from snakemake_logger_plugin_lookback.pace import Running, cell_left, share_done, study_left
 from snakemake_logger_plugin_lookback.words import counted, duration, plain
 
-MOST_ROWS = 9  # ten with the empty row that the screen keeps above them
+MOST_ROWS = 9  # the screen adds an empty row above the board, so 10 rows in total
 BAR = 10
 COLUMNS = ("name", "bar", "percent", "seed", "step", "loss", "metric", "time")
 LEAST_NEEDED_FIRST = ("loss", "seed", "step", "metric", "percent", "bar", "time")
@@ -22,7 +22,7 @@ LEAST_NEEDED_FIRST = ("loss", "seed", "step", "metric", "percent", "bar", "time"
 
 @dataclass(frozen=True)
 class Watched:
-    """A running job with what its journals say."""
+    """A running job, the progress of its seeds, and its elapsed and remaining seconds."""
 
     job: Job
     seeds: list[Seed]
@@ -31,53 +31,53 @@ class Watched:
 
     @classmethod
     def of(cls, job: Job, now: float) -> "Watched":
-        """Look at a job."""
+        """Read the journals of a job; `now` is the Unix time in seconds."""
         seeds = job.follow()
         return cls(job, seeds, now - job.began, cell_left(seeds, len(job.seeds), job.began, now))
 
 
 class Board:
-    """Draws how the jobs stand."""
+    """Formats the progress of all jobs as rows of text."""
 
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
 
     def rows(self, width: int, height: int) -> list[str]:
-        """At most `height` rows of at most `width` columns; none where no job runs."""
+        """At most `height` rows of at most `width` columns; an empty list if no job runs."""
         now = time.time()
-        standing = self._jobs.standing()
-        if not standing.running:
+        progress = self._jobs.progress()
+        if not progress.running:
             return []
-        watched = [Watched.of(job, now) for job in standing.running]
-        watched.sort(key=lambda w: not w.seeds)
+        watched = [Watched.of(job, now) for job in progress.running]
+        watched.sort(key=lambda job: not job.seeds)
         room = min(MOST_ROWS, height - 1) - 1
         shown = watched if len(watched) <= room else watched[: max(room - 1, 0)]
-        lines = [heading(standing, watched, now - self._jobs.began)]
-        lines += table([cells(w) for w in shown], width - 2)
+        lines = [heading(progress, watched, now - self._jobs.began)]
+        lines += table([cells(job) for job in shown], width - 2)
         if len(shown) < len(watched):
             lines.append(f"  and {len(watched) - len(shown)} more")
         return [crop(line, width) for line in lines[: max(height - 1, 0)]]
 
 
-def heading(standing: Standing, watched: list[Watched], elapsed: float) -> str:
-    """«3 of 13 jobs done, 1 failed, 2 running, 1 min 12 s so far, about 3 min to go»."""
-    said = [f"{standing.done} of {counted(standing.total, 'job')} done"]
-    if standing.failed:
-        said.append(f"{len(standing.failed)} failed")
-    said += [f"{len(watched)} running", f"{duration(elapsed)} so far"]
+def heading(progress: Progress, watched: list[Watched], elapsed: float) -> str:
+    """The first row, such as «3 of 13 jobs done, 2 running, 40 s so far, about 3 min to go»."""
+    parts = [f"{progress.done} of {counted(progress.total, 'job')} done"]
+    if progress.failed:
+        parts.append(f"{len(progress.failed)} failed")
+    parts += [f"{len(watched)} running", f"{duration(elapsed)} so far"]
     left = study_left(
-        [Running(w.job.rule, w.elapsed, w.left) for w in watched],
-        standing.waiting,
-        standing.finished,
-        standing.side_by_side,
+        [Running(job.job.rule, job.elapsed, job.left) for job in watched],
+        progress.waiting,
+        progress.finished,
+        progress.side_by_side,
     )
     if left:
-        said.append(f"{'about' if left.complete else 'at least'} {duration(left.seconds)} to go")
-    return ", ".join(said)
+        parts.append(f"{'about' if left.complete else 'at least'} {duration(left.seconds)} to go")
+    return ", ".join(parts)
 
 
 def cells(watched: Watched) -> dict[str, str]:
-    """The cells of a running job's row, by column."""
+    """The text of each column in the row of a running job."""
     row = {"name": watched.job.name, "time": f"{duration(watched.elapsed)} so far"}
     if watched.left is not None:
         row["time"] = f"{duration(watched.left)} to go"
@@ -101,7 +101,10 @@ def cells(watched: Watched) -> dict[str, str]:
 
 
 def table(rows: list[dict[str, str]], width: int) -> list[str]:
-    """Rows with their columns aligned; columns that are needed least go until the rest fits."""
+    """Format rows with aligned columns; drop columns until the table is at most `width` wide.
+
+    LEAST_NEEDED_FIRST is the order in which columns are dropped.
+    """
     columns = [name for name in COLUMNS if any(row.get(name) for row in rows)]
     widths = {name: max(columns_of(row.get(name, "")) for row in rows) for name in columns}
     for name in LEAST_NEEDED_FIRST:
@@ -112,17 +115,17 @@ def table(rows: list[dict[str, str]], width: int) -> list[str]:
 
 
 def columns_of(text: str) -> int:
-    """The columns that a text takes on a terminal: Chinese and the like take two a letter."""
+    """The width of a text on a terminal; wide characters, such as Chinese, take two columns."""
     return sum(2 if east_asian_width(letter) in "WF" else 1 for letter in text)
 
 
 def pad(text: str, width: int) -> str:
-    """`text` with blanks up to `width` columns."""
+    """`text` padded with spaces to `width` columns."""
     return text + " " * (width - columns_of(text))
 
 
 def crop(text: str, width: int) -> str:
-    """`text` cut to `width` columns, with «…» where something is cut."""
+    """`text` cut to `width` columns; «…» marks a cut."""
     text = text.rstrip()
     if columns_of(text) <= width:
         return text

@@ -1,4 +1,4 @@
-"""The jobs of a run of Snakemake as its events tell them: what runs, what is done, what failed."""
+"""Tracks the running, finished and failed Snakemake jobs by reading Snakemake's log events."""
 
 import re
 import threading
@@ -18,7 +18,7 @@ SEEDS = re.compile(r"\bseeds='?\[?'?(\d+(?:\s*,\s*\d+)*)")
 
 @dataclass
 class Job:
-    """A job, from Snakemake's JOB_INFO."""
+    """A job as described by Snakemake's JOB_INFO event."""
 
     rule: str
     name: str
@@ -29,7 +29,7 @@ class Job:
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Self:
-        """The job that a JOB_INFO record tells of."""
+        """Create a job from a JOB_INFO record."""
         return cls(
             rule=record["rule_name"],
             name=job_name(record["rule_name"], dict(record["wildcards"] or {})),
@@ -40,13 +40,16 @@ class Job:
 
     @cached_property
     def seeds(self) -> list[int]:
-        """The seeds that the job's command asks for: `lookback train … seeds=[0,1,2]`."""
-        found = SEEDS.search(self.command)
-        return [int(seed) for seed in found[1].split(",")] if found else []
+        """The seeds in the job's shell command, such as `lookback train … seeds=[0,1,2]`."""
+        match = SEEDS.search(self.command)
+        return [int(seed) for seed in match[1].split(",")] if match else []
 
     @cached_property
     def journals(self) -> Journals | None:
-        """The journals of a train job, which the plan and the task among its inputs lead to."""
+        """The journals of a train job; None for every other job.
+
+        The plan, task.json and tune.json among the input files determine the journals' folder.
+        """
         plan = next((name for name in self.inputs if "/.plan/train/" in name), None)
         task = next((name for name in self.inputs if name.endswith("/task.json")), None)
         tuning = next((name for name in self.inputs if name.endswith("/tune.json")), None)
@@ -58,30 +61,30 @@ class Job:
         return Journals(runs, self.seeds) if runs else None
 
     def follow(self) -> list[Seed]:
-        """What the seeds of a train job have reached; nothing for other jobs."""
+        """The current progress of each seed of a train job; empty for every other job."""
         try:
             return self.journals.follow() if self.journals else []
-        except (OSError, ValueError):  # task.json is not to be read just now
+        except (OSError, ValueError):  # task.json cannot be read at this moment
             return []
 
 
 @dataclass(frozen=True)
-class Standing:
-    """How a run stands at one moment."""
+class Progress:
+    """A snapshot of all jobs at one moment."""
 
     running: list[Job]
     done: int
-    failed: list[str]
+    failed: list[str]  # names of jobs
     total: int
-    waiting: dict[str, int]
-    finished: dict[str, list[float]]
-    side_by_side: int
+    waiting: dict[str, int]  # rule -> jobs that have not started
+    finished: dict[str, list[float]]  # rule -> seconds of each finished job
+    side_by_side: int  # the largest number of jobs that ran at the same time
 
 
 class Jobs:
-    """All jobs of a run; its methods may be called from any thread.
+    """All jobs of one Snakemake execution. The methods are safe to call from any thread.
 
-    The rule `all` only names files: it is no job to a person, and is left out.
+    The rule `all` does no work and is left out.
     """
 
     def __init__(self) -> None:
@@ -95,23 +98,23 @@ class Jobs:
         self._side_by_side = 0
 
     def plan(self, counts: Mapping[str, int]) -> None:
-        """Take Snakemake's count of jobs by rule."""
+        """Store the number of planned jobs per rule from Snakemake's RUN_INFO event."""
         self._planned = {rule: n for rule, n in counts.items() if rule not in ("all", "total")}
 
     @property
     def planned(self) -> dict[str, int]:
-        """Jobs to run, by rule."""
+        """The number of planned jobs of each rule."""
         return self._planned
 
     def start(self, number: int, job: Job) -> None:
-        """A job begins, or is tried again."""
+        """Record that a job starts or is retried; `number` is Snakemake's job id."""
         with self._lock:
             self._known[number] = self._running[number] = job
             self._failed.pop(number, None)
             self._side_by_side = max(self._side_by_side, len(self._running))
 
     def finish(self, number: int) -> tuple[Job, float] | None:
-        """A job is done: the job and its seconds, or None for the rule `all`."""
+        """Record that a job finished; return the job and its seconds, or None for rule `all`."""
         with self._lock:
             job = self._running.pop(number, None)
             if job is None:
@@ -121,7 +124,7 @@ class Jobs:
             return job, seconds
 
     def fail(self, number: int, rule: str) -> str:
-        """A job failed: its name, or its rule's where nothing was heard of it before."""
+        """Record that a job failed; return its name, or its rule if the job never started."""
         with self._lock:
             self._running.pop(number, None)
             known = self._known.get(number)
@@ -133,16 +136,16 @@ class Jobs:
         """Whether no job runs."""
         return not self._running
 
-    def standing(self) -> Standing:
-        """How the run stands now."""
+    def progress(self) -> Progress:
+        """A snapshot of all jobs at this moment."""
         with self._lock:
-            seen = Counter(job.rule for job in self._known.values())
-            return Standing(
+            started = Counter(job.rule for job in self._known.values())
+            return Progress(
                 running=list(self._running.values()),
                 done=sum(map(len, self._finished.values())),
                 failed=list(self._failed.values()),
                 total=max(sum(self._planned.values()), len(self._known)),
-                waiting={rule: max(0, n - seen[rule]) for rule, n in self._planned.items()},
+                waiting={rule: max(0, n - started[rule]) for rule, n in self._planned.items()},
                 finished={rule: list(seconds) for rule, seconds in self._finished.items()},
                 side_by_side=self._side_by_side,
             )

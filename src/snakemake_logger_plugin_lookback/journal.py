@@ -1,6 +1,7 @@
-"""Follows the journals that running trainers append to: what one seed has reached, and how well.
+"""Reads the training step, the loss and the metric of a seed from the journal of its train job.
 
-A journal is `seed=<n>/journal.jsonl`, one JSON object a line: start, values of a split, the end.
+A journal is the file `seed=<n>/journal.jsonl` with one JSON object per line. An entry is the start
+of training, the values of a split (train or validation), or the end of training.
 """
 
 import json
@@ -11,20 +12,20 @@ from typing import Any
 
 @dataclass
 class Seed:
-    """What a journal says of one seed; times are Unix seconds."""
+    """The training progress of one seed from its journal; times are Unix times in seconds."""
 
     seed: int = 0
     steps: int = 0
-    started: float = 0.0  # of the latest start or resume
-    started_from: int = 0  # the step it started or resumed from
+    started: float = 0.0  # time of the latest start or resume
+    started_from: int = 0  # step at the latest start or resume
     step: int = 0
     time: float = 0.0
     ended: bool = False
     loss: float | None = None
     metric: tuple[str, float] | None = None
 
-    def take(self, entry: dict[str, Any]) -> None:
-        """Learn from one line of the journal."""
+    def update(self, entry: dict[str, Any]) -> None:
+        """Update the progress from one entry of the journal."""
         self.step, self.time = int(entry["step"]), float(entry["time"])
         if entry.get("event") == "start":
             self.seed, self.steps = int(entry["seed"]), int(entry["steps"])
@@ -40,38 +41,40 @@ class Seed:
 
 
 class Journal:
-    """One journal, read on from where the last reading stopped."""
+    """One journal file, read incrementally."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = 0  # the inode: a resume may write the journal anew
-        self._read = 0
+        self._inode = 0  # changes if a resume replaces the journal by a new file
+        self._bytes_read = 0
         self.seed = Seed()
 
     def follow(self) -> Seed:
-        """What the journal says by now; half a line at its end waits for the next call.
+        """Read the entries since the last call; return the progress of the seed.
+
+        An incomplete last line is left for the next call.
 
         Raises:
             OSError: the journal cannot be read.
         """
         with self._path.open("rb") as file:
             status = self._path.stat()
-            if status.st_ino != self._file or status.st_size < self._read:
-                self._file, self._read, self.seed = status.st_ino, 0, Seed()
-            file.seek(self._read)
+            if status.st_ino != self._inode or status.st_size < self._bytes_read:
+                self._inode, self._bytes_read, self.seed = status.st_ino, 0, Seed()
+            file.seek(self._bytes_read)
             text = file.read()
-        whole = text.rfind(b"\n") + 1
-        self._read += whole
-        for line in text[:whole].splitlines():
+        complete = text.rfind(b"\n") + 1
+        self._bytes_read += complete
+        for line in text[:complete].splitlines():
             try:
-                self.seed.take(json.loads(line))
+                self.seed.update(json.loads(line))
             except (ValueError, KeyError, TypeError, AttributeError):
-                continue  # a line cut by a crash: the next one says more
+                continue  # a crash can leave an incomplete line; later entries follow
         return self.seed
 
 
 class Journals:
-    """The journals of a cell: all `seed=<n>` in the folder of its train plan."""
+    """The journals of all seeds of a cell."""
 
     def __init__(self, folder: Path, seeds: list[int]) -> None:
         self._folder = folder
@@ -79,11 +82,11 @@ class Journals:
         self._journals: dict[Path, Journal] = {}
 
     def follow(self) -> list[Seed]:
-        """What each seed that the job asks for has reached, for those that began."""
-        seen = []
+        """The current progress of each requested seed that has started to train."""
+        seeds = []
         for path in sorted(self._folder.glob("seed=*/journal.jsonl")):
             try:
-                seen.append(self._journals.setdefault(path, Journal(path)).follow())
+                seeds.append(self._journals.setdefault(path, Journal(path)).follow())
             except OSError:
-                continue  # a folder that is being cleaned up
-        return [s for s in seen if s.steps and (not self._wanted or s.seed in self._wanted)]
+                continue  # another process may have deleted the folder
+        return [s for s in seeds if s.steps and (not self._wanted or s.seed in self._wanted)]

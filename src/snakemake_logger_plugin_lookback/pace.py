@@ -1,8 +1,8 @@
-"""Time to go, from the pace so far: of a cell by its journals, of a study by its finished jobs.
+"""Estimates the remaining time of a cell from its journals and of a study from its finished jobs.
 
-Cell: left = (steps to do) · (seconds spent) / (steps done in them) − (seconds since the last line).
-Study: with w jobs side by side, left = max(the longest that runs, (all that runs and waits) / w);
-no schedule is faster (Graham 1966, "Bounds for certain multiprocessing anomalies").
+Cell: left = steps to do · (seconds spent / steps done) − seconds since the last journal entry.
+Study: left = max(longest running job, (running + waiting work) / w) for w jobs at the same time.
+No schedule of the jobs is faster than the estimate of a study [graham1966].
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,28 +11,28 @@ from statistics import mean
 
 from snakemake_logger_plugin_lookback.journal import Seed
 
-CLOCKS_DIFFER = 5.0  # seconds by which clocks of two machines may disagree
+CLOCK_DIFFERENCE = 5.0  # largest assumed clock difference of two machines, in seconds
 
 
 def share_done(seeds: Sequence[Seed], planned: int) -> float:
-    """The part of a cell's steps that is done, 0 to 1; `planned` is its number of seeds."""
+    """The finished share of a cell's training steps, 0 to 1; `planned` is the number of seeds."""
     return sum(1.0 if s.ended else s.step / s.steps for s in seeds) / max(planned, len(seeds), 1)
 
 
 def cell_left(seeds: Sequence[Seed], planned: int, since: float, now: float) -> float | None:
-    """Seconds until a cell's seeds are trained, or None where nothing tells the pace yet.
+    """Seconds until all seeds of a cell are trained; None if no step was trained yet.
 
-    Only what was trained since the job began (`since`) tells its pace: seeds of an earlier job
-    count as done, and a resumed seed counts from the step that it resumed from.
+    Only steps that were trained since the job began (`since`) determine the pace. Seeds of an
+    earlier job count as done, and a resumed seed counts from the step at which it resumed.
     """
     if not seeds:
         return None
-    ours = [s for s in seeds if s.started >= since - CLOCKS_DIFFER]
-    trained = sum(s.step - s.started_from for s in ours)
+    of_this_job = [s for s in seeds if s.started >= since - CLOCK_DIFFERENCE]
+    trained = sum(s.step - s.started_from for s in of_this_job)
     if trained <= 0:
         return None
-    last = max(s.time for s in ours)
-    pace = (last - min(s.started for s in ours)) / trained
+    last = max(s.time for s in of_this_job)
+    pace = (last - min(s.started for s in of_this_job)) / trained
     steps = max(s.steps for s in seeds)
     to_do = (1.0 - share_done(seeds, planned)) * max(planned, len(seeds)) * steps
     return max(0.0, to_do * pace - (now - last))
@@ -40,16 +40,19 @@ def cell_left(seeds: Sequence[Seed], planned: int, since: float, now: float) -> 
 
 @dataclass(frozen=True)
 class Running:
-    """A running job: its rule, seconds since it began, seconds to go if a journal tells them."""
+    """A running job with its elapsed and remaining seconds."""
 
     rule: str
     elapsed: float
-    left: float | None
+    left: float | None  # None if no journal shows the pace
 
 
 @dataclass(frozen=True)
 class StudyLeft:
-    """Seconds to go; not `complete` where a job's time is unknown, so that it is a lower bound."""
+    """Remaining seconds of a study.
+
+    If the duration of some job is unknown, `complete` is false and `seconds` is a lower bound.
+    """
 
     seconds: float
     complete: bool
@@ -61,24 +64,25 @@ def study_left(
     finished: Mapping[str, Sequence[float]],
     side_by_side: int,
 ) -> StudyLeft | None:
-    """Time to go for all jobs, or None where no time is known.
+    """The remaining time of all jobs of a study; None if the duration of no job is known.
 
-    `waiting` counts jobs by rule, `finished` holds the seconds that finished jobs took, by rule.
+    `waiting` is the number of jobs of each rule that have not started. `finished` contains the
+    durations of the finished jobs of each rule, in seconds.
     """
-    takes = {rule: mean(seconds) for rule, seconds in finished.items() if seconds}
-    for rule in {job.rule for job in running} - takes.keys():
-        told = [job.elapsed + job.left for job in running if job.rule == rule and job.left]
-        if told:
-            takes[rule] = mean(told)
+    durations = {rule: mean(seconds) for rule, seconds in finished.items() if seconds}
+    for rule in {job.rule for job in running} - durations.keys():
+        estimates = [job.elapsed + job.left for job in running if job.rule == rule and job.left]
+        if estimates:
+            durations[rule] = mean(estimates)
     lefts, complete = [], True
     for job in running:
         if job.left is not None:
             lefts.append(job.left)
-        elif job.rule in takes:
-            lefts.append(max(0.0, takes[job.rule] - job.elapsed))
+        elif job.rule in durations:
+            lefts.append(max(0.0, durations[job.rule] - job.elapsed))
         else:
             complete = False
-    complete = complete and all(rule in takes for rule, count in waiting.items() if count)
-    to_come = sum(count * takes.get(rule, 0.0) for rule, count in waiting.items())
-    seconds = max([*lefts, (sum(lefts) + to_come) / max(side_by_side, 1)])
+    complete = complete and all(rule in durations for rule, count in waiting.items() if count)
+    waiting_seconds = sum(count * durations.get(rule, 0.0) for rule, count in waiting.items())
+    seconds = max([*lefts, (sum(lefts) + waiting_seconds) / max(side_by_side, 1)])
     return StudyLeft(seconds, complete) if complete or seconds > 0 else None

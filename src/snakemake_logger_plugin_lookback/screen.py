@@ -1,8 +1,8 @@
-"""Lines on a stream, and on a terminal a board below them that is redrawn in place.
+"""Prints lines to a stream and, on a terminal, redraws a board below the lines in place.
 
-The cursor rests on an empty row above the board, so clearing is «erase from here on»: right in
-every terminal, even after a resize has wrapped the board's rows; and what others write to the
-terminal lands on a row of its own.
+Between two writes, the cursor is on an empty row above the board. Erasing from the cursor to the
+end of the screen therefore clears the board, even if a resize has wrapped the board's rows. Output
+of other processes starts on that empty row.
 """
 
 import os
@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from typing import TextIO
 
-Board = Callable[[int, int], list[str]]  # (width, height) in characters -> rows
+Board = Callable[[int, int], list[str]]  # (width, height) in characters -> rows of text
 
 ERASE = "\r\x1b[J"
 ERASE_TO_END_OF_ROW = "\x1b[K"
@@ -18,7 +18,7 @@ SECONDS_A_FRAME = 0.25
 
 
 class Screen:
-    """Where the plugin writes; its methods may be called from any thread."""
+    """Writes the plugin's output to a stream. The methods are safe to call from any thread."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -27,21 +27,21 @@ class Screen:
         self._frame = ""
 
     def show(self, board: Board) -> None:
-        """Draw `board` below the lines, again and again until `close`."""
+        """Draw `board` below the lines every SECONDS_A_FRAME seconds until `close`."""
         threading.Thread(target=self._redraw, args=(board,), daemon=True).start()
 
     def line(self, text: str) -> None:
-        """Write a line above the board."""
+        """Print a line above the board."""
         with self._lock:
             self._write((ERASE if self._frame else "") + text + "\n" + self._frame)
 
     def clear(self) -> None:
-        """Take the board away until it is drawn again."""
+        """Erase the board until the next redraw."""
         with self._lock:
             self._draw([])
 
     def close(self) -> None:
-        """Take the board away for good; lines can still be written."""
+        """Erase the board and stop redrawing; `line` still works."""
         self._closed.set()
         self.clear()
 
@@ -49,11 +49,12 @@ class Screen:
         while not self._closed.wait(SECONDS_A_FRAME):
             try:
                 size = os.get_terminal_size(self._stream.fileno())
-                with self._lock:  # held while the board looks: what it shows is never outdated
+                # `clear` waits for this lock, so an outdated board is never drawn after a clear.
+                with self._lock:
                     self._draw(board(size.columns - 1, size.lines - 1))
-            except Exception as error:  # a fault of the board must not stop a study
+            except Exception as error:  # an error of the board must not stop a study
                 self.clear()
-                self.line(f"lookback: the live board stopped ({error!r}); the study runs on.")
+                self.line(f"lookback: the live board stopped ({error!r}); the study continues.")
                 return
 
     def _draw(self, rows: list[str]) -> None:
@@ -66,7 +67,10 @@ class Screen:
             self._write(ERASE)
 
     def _write(self, text: str) -> None:
-        """Write what the stream's encoding can hold; a reader that went away is not our fault."""
+        """Write a text to the stream with «?» for characters outside the stream's encoding.
+
+        If the stream is a closed pipe or file, redrawing stops without an error.
+        """
         encoding = self._stream.encoding or "utf-8"
         try:
             self._stream.write(text.encode(encoding, "replace").decode(encoding))

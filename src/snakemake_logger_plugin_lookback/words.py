@@ -1,4 +1,4 @@
-"""The words on the terminal: names of jobs, reasons, durations, the last words of a log file."""
+"""Texts of the terminal output: job names, reasons to run a job, durations, failure messages."""
 
 import ast
 import re
@@ -12,23 +12,27 @@ PARAMS_BEFORE_AND_NOW = re.compile(
 )
 NOTHING = "<nothing exclusive>"
 REPLANNED = "the result is of another plan"
-FOLLOWS = ("other input files", "inputs will be new")  # said only where nothing else is the reason
+# Reasons that are printed only if a job has no other reason.
+SECONDARY = ("other input files", "inputs will be new")
 
 
 def plain(text: str) -> str:
-    """`text` without control characters, apart from line ends; a tab becomes a blank."""
+    """`text` without control characters except line ends; a tab becomes a space."""
     return NOT_FOR_A_TERMINAL.sub("", text.replace("\t", " ").replace("\r\n", "\n"))
 
 
 def job_name(rule: str, wildcards: Mapping[str, Any]) -> str:
-    """«train adding/gru», «probe adding/gru gradient_flow»: a run has one study, not named."""
+    """The name of a job, such as «train adding/gru» or «probe adding/gru gradient_flow».
+
+    The study is left out because all jobs of a run belong to one study.
+    """
     cell = "/".join(str(wildcards[key]) for key in ("task", "model") if key in wildcards)
     others = [str(wildcards[key]) for key in wildcards if key not in ("study", "task", "model")]
     return plain(" ".join(filter(None, [rule, cell, *others])))
 
 
 def duration(seconds: float) -> str:
-    """«38 s», «4 min 10 s», «23 min», «2 h 5 min»: two figures are enough for a person."""
+    """A duration in at most two units, such as «38 s», «4 min 10 s», «23 min» or «2 h 5 min»."""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s"
@@ -39,23 +43,26 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def last_words(logs: Iterable[str]) -> str:
-    """Why a job failed: the last «lookback:» sentence in its log files, or else their last line."""
+def failure_message(logs: Iterable[str]) -> str:
+    """The last error message of lookback in the log files of a failed job, as one line.
+
+    If the log files contain no such message, the result is their last line.
+    """
     lines: list[str] = []
     for log in logs:
         lines += [line for line in tail(Path(log)).splitlines() if line.strip()]
-    said = [number for number, line in enumerate(lines) if line.startswith("lookback: ")]
-    if said:
-        first = said[-1]
+    messages = [number for number, line in enumerate(lines) if line.startswith("lookback: ")]
+    if messages:
+        first = messages[-1]
         rest = [line.strip() for line in lines[first + 1 :]]
         indented = [line.startswith(" ") for line in lines[first + 1 :]]
         end = indented.index(False) if False in indented else len(rest)
         return " ".join([lines[first].removeprefix("lookback: "), *rest[:end]])
-    return lines[-1].strip() if lines else "its command failed and left no word"
+    return lines[-1].strip() if lines else "the command failed without a message"
 
 
 def tail(path: Path, size: int = 65536) -> str:
-    """The last `size` bytes of a text file, without control characters; empty if unreadable."""
+    """The last `size` bytes of a text file without control characters; empty if unreadable."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - size))
@@ -65,17 +72,25 @@ def tail(path: Path, size: int = 65536) -> str:
 
 
 def reason(text: str, inputs: Iterable[str], outputs: Iterable[str]) -> str:
-    """Snakemake's reason for a job, shorter, and what was edited since its result, by name."""
+    """Why Snakemake runs a job, including the names of edited settings and modules.
+
+    `text` is Snakemake's reason; `inputs` and `outputs` are the files of the job.
+    """
     outputs = list(outputs)
-    partly = any(Path(name).exists() for name in outputs)
-    parts = [_shorter(part, partly) for part in split_reason(text)]
-    edited = _edited(inputs, outputs)
-    telling = [part for part in parts if part not in FOLLOWS and not (edited and part == REPLANNED)]
-    return plain("; ".join([*edited, *telling] or parts)) or "no reason given"
+    some_exist = any(Path(name).exists() for name in outputs)
+    parts = [_shorten(part, some_exist) for part in split_reason(text)]
+    edits = _edits(inputs, outputs)
+    primary = [part for part in parts if part not in SECONDARY]
+    if edits:
+        primary = [part for part in primary if part != REPLANNED]
+    return plain("; ".join([*edits, *primary] or parts)) or "no reason given"
 
 
-def _edited(inputs: Iterable[str], outputs: Iterable[str]) -> list[str]:
-    """What the plan among a job's inputs says other than the plan that its result names."""
+def _edits(inputs: Iterable[str], outputs: Iterable[str]) -> list[str]:
+    """The differences between a job's plan and the plan that made its existing result.
+
+    The list has at most one entry, which names at most six differences.
+    """
     from lookback.planning.plan import differences
     from lookback.storage.provenance import plans_of
 
@@ -90,19 +105,20 @@ def _edited(inputs: Iterable[str], outputs: Iterable[str]) -> list[str]:
 
 
 def split_reason(text: str) -> list[str]:
-    """The parts of a reason; a «; » within a quoted parameter separates nothing."""
+    """Split Snakemake's reason at semicolons, but not at those inside a quoted parameter."""
     heads = "Missing|Incomplete|Updated|Input files|Set of|Code has|Params have|Software"
     return [part.strip() for part in re.split(rf"; (?={heads})", text)]
 
 
-def _shorter(part: str, partly: bool) -> str:
+def _shorten(part: str, some_exist: bool) -> str:
+    """One part of Snakemake's reason in short; `some_exist` says whether an output file exists."""
     head, _, files = part.partition(" files: ")
     names = sorted(files.split(", "))
-    if found := PARAMS_BEFORE_AND_NOW.fullmatch(part):
-        return _changes(found[1].strip(), found[2].strip())
+    if match := PARAMS_BEFORE_AND_NOW.fullmatch(part):
+        return _changes(match[1].strip(), match[2].strip())
     if head == "Missing output":
         missing = [Path(name).name for name in names]
-        return f"not there yet: {few(missing)}" if partly else "not there yet"
+        return f"not there yet: {few(missing)}" if some_exist else "not there yet"
     if head == "Incomplete output":
         return "left unfinished"
     if head == "Updated input":
@@ -115,16 +131,20 @@ def _shorter(part: str, partly: bool) -> str:
 
 
 def _updated(names: list[str]) -> str:
-    """Planning touches the plan of a result that names another one: that is the news then."""
+    """The reason for a job whose input files are newer than its result.
+
+    Planning touches a plan file if the existing result names another plan. An updated plan file is
+    therefore reported as REPLANNED.
+    """
     others = [name for name in names if "/.plan/" not in name]
-    said = [REPLANNED] if len(others) < len(names) else []
+    reasons = [REPLANNED] if len(others) < len(names) else []
     if others:
-        said.append(f"changed: {few(others)}")
-    return "; ".join(said)
+        reasons.append(f"changed: {few(others)}")
+    return "; ".join(reasons)
 
 
 def _changes(before: str, now: str) -> str:
-    """«learning_rate 0.1 → 0.2, code of lookback.models.gru» from two lists of 'name: value'."""
+    """The changed parameters of two Snakemake lists, such as «learning_rate 0.1 → 0.2»."""
     try:
         old, new = _settings(before), _settings(now)
     except (ValueError, SyntaxError):
@@ -134,23 +154,23 @@ def _changes(before: str, now: str) -> str:
 
 
 def _settings(listed: str) -> dict[str, str]:
-    """Snakemake lists parameters as Python writes them: 'a: 1','b: [2, 3]'.
+    """Parameter values by name from Snakemake's list of strings, such as 'a: 1','b: [2, 3]'.
 
-    The rule train has its seeds without a name, «0,1,2», since its command takes them so.
+    An entry without a name, such as '0,1,2', holds the seeds of the rule `train`.
     """
     if listed == NOTHING:
         return {}
-    values = [str(value) for value in ast.literal_eval(f"[{listed}]")]
-    pairs = [entry.partition(": ") for entry in values]
+    entries = [str(entry) for entry in ast.literal_eval(f"[{listed}]")]
+    pairs = [entry.partition(": ") for entry in entries]
     return {name if colon else "seeds": value if colon else name for name, colon, value in pairs}
 
 
 def few(names: Sequence[str], most: int = 2) -> str:
-    """«a, b and 3 more»."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    """The first `most` names and the number of the others, such as «a, b and 3 more»."""
+    others = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + others
 
 
-def counted(number: int, what: str) -> str:
-    """«1 job», «2 jobs»."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def counted(number: int, noun: str) -> str:
+    """A number with its noun in singular or plural, such as «1 job» or «2 jobs»."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -23,7 +23,7 @@ def test_each_model_stands_there_with_size_cost_step_and_source(in_tmp, capsys):
     flops = 2 * 4 * 64 * (2 + 64) + 2 * 64 / 50
     paper = 'Hochreiter and Schmidhuber 1997, "Long short-term memory"'
     assert found["lstm"] == [f"{size:,}", f"{flops:,.0f}", "yes", paper]
-    assert found["minlstm"][3] == 'Feng et al. 2024, "Were RNNs all we needed?"'
+    assert found["minlstm"][3] == 'Feng et al. 2024, "Were RNNs all we needed?", arXiv:2410.01201'
     stepping = {name for name, row in found.items() if row[2] == "yes"}
     assert stepping == {"rnn", "lstm", "gru", "mingru", "minlstm", "lru"}
     assert all(row[3] for row in found.values())

@@ -1,4 +1,4 @@
-"""A real server on loopback that can do what mirrors do wrong, and the shipped configs."""
+"""Fixtures: a real server on loopback with the faults of mirrors, and the shipped configs."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -18,16 +18,16 @@ from lookback.storage.atomic import write_json
 
 @dataclass
 class Mirror:
-    """A server of one file, by what it does wrong."""
+    """A server of one file, with a choice of faults."""
 
     content: bytes
-    status: int = 200  # another: the answer to every request
+    status: int = 200  # any other status is the response to every request
     ranges: bool = True  # whether it understands Range
     range_shift: int = 0  # how far from the asked byte it starts
     cut_after: int | None = None  # bytes until it closes the connection
     pause_after: int | None = None  # bytes until it falls silent
-    trickle: bool = False  # a byte at a time, for ever
-    flood: bool = False  # far more than the file
+    trickle: bool = False  # sends one byte at a time without end
+    flood: bool = False  # sends far more bytes than the file has
     sent: int = 0  # bytes of floods
     address: str = ""
     asked: list[str | None] = field(default_factory=list)  # the Range of each request
@@ -52,7 +52,7 @@ class Mirror:
         self.send(request, body)
 
     def send(self, request: BaseHTTPRequestHandler, body: bytes) -> None:
-        """Send a body, or what this mirror makes of it."""
+        """Send a body, with the faults of this mirror."""
         while self.trickle and not self.stopped.wait(0.02):
             request.wfile.write(b"x")
             request.wfile.flush()

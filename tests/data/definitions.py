@@ -1,4 +1,4 @@
-"""Every generated task by its definition, walked along step by step in plain Python."""
+"""The definition of every generated task in plain Python, one step after another."""
 
 import itertools
 import re
@@ -18,18 +18,18 @@ from lookback.data.selective_copy import SelectiveCopy
 from lookback.data.temporal_order import TemporalOrder
 
 SIZES = {"train": 60, "validation": 20, "test": 40, "seed": 3}
-Walk = list[tuple[int, Any, set[int]]]  # of each answer: its step, what is right, its evidence
+Walk = list[tuple[int, Any, set[int]]]  # for each answer: its step, the right answer, its evidence
 
 
 @dataclass(frozen=True)
 class Case:
-    """A task, small, with its definition in plain Python."""
+    """A small task and its definition in plain Python."""
 
     make: Callable[..., GeneratedTask]
     settings: dict[str, Any]
     walk: Callable[[list, dict[str, Any]], Walk]  # a sequence, the settings
-    redraw: Callable[[list, int, dict[str, Any]], Iterator[list]]  # what a step may be instead
-    digest: str  # of the test split with SIZES: the same bytes on every machine
+    redraw: Callable[[list, int, dict[str, Any]], Iterator[list]]  # other values of a step
+    digest: str  # the digest of the test split with SIZES, equal on every machine
 
     def task(self, **changes: Any) -> GeneratedTask:
         return self.make(**self.settings | SIZES | changes)
@@ -91,7 +91,7 @@ def walk_associative_recall(sequence, settings):
 
 
 def redraw_associative_recall(sequence, step, settings):
-    """A value for another that does not stand there; a key in both of its places."""
+    """Replace a value by one that is not in the sequence, and a key in both of its places."""
     half, context, old = settings["vocabulary"] // 2, 2 * settings["pairs"], sequence[step]
     if step < context:
         spaces = range(half, settings["vocabulary"]) if step % 2 else range(1, half)
@@ -146,7 +146,7 @@ def walk_listops(sequence, settings):
     assert settings["shortest"] <= len(sequence) <= settings["length"]
 
     def value(at, depth):
-        """The value of the node at a step, and the step after its end."""
+        """The value of the node at a step, and the first step after the node."""
         if 1 <= sequence[at] <= 10:
             return sequence[at] - 1, at + 1
         assert depth < settings["depth"]
@@ -156,8 +156,8 @@ def walk_listops(sequence, settings):
             arguments.append(argument)
         assert 2 <= len(arguments) <= settings["arguments"]
         median = int(statistics.median(arguments))
-        found = [min(arguments), max(arguments), median, sum(arguments) % 10]
-        return found[operator], at + 1
+        results = [min(arguments), max(arguments), median, sum(arguments) % 10]
+        return results[operator], at + 1
 
     target, end = value(0, 1)
     assert end == len(sequence)

@@ -105,5 +105,5 @@ def test_the_shipped_task_is_the_one_of_the_literature(config):
 
 
 def test_a_sequence_too_short_for_two_marks_is_a_mistake():
-    with pytest.raises(UserError, match="length 1 is too short"):
+    with pytest.raises(UserError, match="length: 1 is too short"):
         small(length=1)

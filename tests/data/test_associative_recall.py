@@ -1,4 +1,4 @@
-"""How the queries of associative recall are drawn, and what stands between them."""
+"""Associative recall: the distribution of the gaps, and the tokens between the queries."""
 
 import numpy as np
 import torch
@@ -12,9 +12,9 @@ def test_gaps_of_associative_recall_follow_the_power_law():
     for power in (0.01, 1.0):
         settings = CASES["associative_recall"].settings | {"power": power}
         task = AssociativeRecall(**settings, train=1, validation=0, test=20_000, seed=0)
-        found = ((task.dataset("test").query[:, 0] - 6) // 2).bincount(minlength=6) / 20_000
+        shares = ((task.dataset("test").query[:, 0] - 6) // 2).bincount(minlength=6) / 20_000
         odds = torch.tensor([(gap + 1) ** (power - 1) for gap in range(6)])
-        torch.testing.assert_close(found, odds / odds.sum(), atol=0.015, rtol=0)
+        torch.testing.assert_close(shares, odds / odds.sum(), atol=0.015, rtol=0)
 
 
 def test_random_non_queries_fill_the_blanks_and_change_no_answer():

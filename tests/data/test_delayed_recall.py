@@ -1,4 +1,4 @@
-"""How the lags of delayed recall are drawn."""
+"""Delayed recall: the distribution of the lags."""
 
 import torch
 
@@ -9,6 +9,6 @@ def test_lags_of_delayed_recall_are_log_uniform():
     task = DelayedRecall(
         length=40, symbols=3, longest_lag=32, train=1, validation=0, test=20_000, seed=0
     )
-    found = task.dataset("test").lag.flatten().bincount(minlength=33)[1:] / 20_000
+    shares = task.dataset("test").lag.flatten().bincount(minlength=33)[1:] / 20_000
     odds = torch.tensor([1 / lag for lag in range(1, 33)])
-    torch.testing.assert_close(found, odds / odds.sum(), atol=0.01, rtol=0)
+    torch.testing.assert_close(shares, odds / odds.sum(), atol=0.01, rtol=0)

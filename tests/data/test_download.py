@@ -1,4 +1,4 @@
-"""Downloads from real servers on loopback, with everything that goes wrong."""
+"""Downloads from real servers on loopback, with their faults."""
 
 import errno
 import gzip
@@ -76,7 +76,7 @@ def test_a_damaged_file_is_fetched_again(project, serve, damaged):
 
 
 def test_a_cut_download_is_resumed_from_its_last_byte(project, serve):
-    with pytest.raises(UserError, match="cut off after 100,000 of "):
+    with pytest.raises(UserError, match="connection closed after 100,000 of "):
         fetch(serve(PACKED, cut_after=100_000).address)
     assert PART.read_bytes() == PACKED[:100_000]
     assert not TARGET.exists()

@@ -1,4 +1,4 @@
-"""The grammar of ListOps, counted."""
+"""Frequencies in the grammar of ListOps."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from tests.data.definitions import CASES, SIZES
 
 
 def listops(depth, arguments):
-    """20,000 expressions of all lengths that there are: of no more than 1,000 tokens."""
+    """20,000 expressions of all lengths up to 1,000 tokens."""
     settings = {"length": 1000, "shortest": 4, "depth": depth, "arguments": arguments}
     task = ListOps(**settings, train=1, validation=0, test=1, seed=0)
     return task.draw(20_000, np.random.default_rng(0))

@@ -1,4 +1,4 @@
-"""MNIST: the format by hand-built bytes, splits by tiny files, and the real files where given."""
+"""MNIST: the format on hand-built bytes, the splits on tiny files, and the real files if given."""
 
 import os
 from pathlib import Path
@@ -30,7 +30,14 @@ def tiny(training=20, test=5):
 
 def mnist(**changes):
     return Mnist(
-        **{"dataset": {"name": "mnist"}, "order": "rows", "validation": 6, "seed": 0} | changes
+        **{
+            "dataset": {"name": "mnist"},
+            "order": "rows",
+            "validation": 6,
+            "seed": 0,
+            "permutation": None,
+        }
+        | changes
     )
 
 
@@ -72,7 +79,7 @@ def test_idx_is_read_as_its_bytes_say(tmp_path):
 def test_what_is_not_a_whole_idx_file_is_a_mistake(tmp_path, content):
     path = tmp_path / "array"
     path.write_bytes(content)
-    with pytest.raises(UserError, match="not a whole IDX file"):
+    with pytest.raises(UserError, match="not a complete IDX file"):
         read_idx(path)
 
 
@@ -108,7 +115,7 @@ def test_pixels_are_the_rows_one_after_the_other(project):
 @pytest.mark.parametrize("validation", [20, -1])
 def test_a_validation_that_leaves_nothing_is_a_mistake(project, validation):
     tiny()
-    with pytest.raises(UserError, match="not between 0 and one less"):
+    with pytest.raises(UserError, match="train needs at least one image"):
         mnist(validation=validation).dataset("train")
 
 

@@ -1,4 +1,4 @@
-"""Noise-padded digits against scikit-learn's images, found by looking the pixels up."""
+"""Noise-padded digits against the images of scikit-learn."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""`task.json` as the stages after it read it."""
+"""`task.json` as later stages read it."""
 
 from pathlib import Path
 
@@ -55,12 +55,12 @@ def test_the_digests_see_one_changed_value_in_any_tensor_of_any_split(project, a
         for name in ("inputs", "lengths", "query", "target", "lag"):
             changed = Changed(**settings_of(adding) | {"validation": 5})
             changed.where = (split, name)
-            with pytest.raises(UserError, match=f"the {split} split .* not the one that {OUT}"):
+            with pytest.raises(UserError, match=f"the {split} split .* differs from .* {OUT}"):
                 as_prepared(changed, split, OUT)
 
 
 class Changed(Adding):
-    """The same task, but for one element: as another release of a library may make it."""
+    """The same task with one changed element, like the task of another library release."""
 
     where = (None, None)
 
@@ -76,7 +76,7 @@ def settings_of(config):
 
 
 def test_a_mistake_in_the_settings_reaches_the_user_as_such(project, adding):
-    with pytest.raises(UserError, match="length 1 is too short"):
+    with pytest.raises(UserError, match="length: 1 is too short"):
         prepared(adding | {"length": 1})
     assert not OUT.exists()
 

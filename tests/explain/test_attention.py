@@ -24,7 +24,7 @@ def attribute(network):
     batch = asked(padded(LENGTHS, 7, 3), LENGTHS)
     output = torch.zeros(3, dtype=torch.int64)
     attribution = Attention(sequences=3).attribute(
-        network, batch, 0, output, background=batch.inputs, generator=torch.Generator()
+        network, batch, output, background=batch.inputs, generator=torch.Generator()
     )
     return attribution.values, batch
 

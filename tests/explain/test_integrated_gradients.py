@@ -7,7 +7,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from lookback.explain import integrated_gradients
-from lookback.explain.base import answer
+from lookback.explain.base import answer, attribution_of
 from lookback.explain.integrated_gradients import IntegratedGradients
 from lookback.models.base import SequenceModel, at_queries
 from lookback.models.network import Network
@@ -23,10 +23,10 @@ def attribute(network, *, points=32, device="cpu"):
     batch = asked(padded(LENGTHS, 7, 3), LENGTHS).to(device)
     background = padded(torch.full((5,), 7), 7, 3, seed=1).to(device)
     explainer = IntegratedGradients(sequences=3, points=points)
-    attribution = explainer.attribute(
+    attribution = attribution_of(
+        explainer,
         network,
         batch,
-        0,
         OUTPUT.to(device),
         background=background,
         generator=torch.Generator(),
@@ -67,12 +67,12 @@ def test_values_sum_to_the_change_from_the_background_and_error_is_what_is_missi
     background = padded(torch.full((5,), 7), 7, 3, seed=1).to(dtype)
     mean = background.mean(0).expand_as(batch.inputs)
     with torch.no_grad():
-        here = answer(network, batch.inputs, LENGTHS, LENGTHS - 1)
-        there = answer(network, mean, LENGTHS, LENGTHS - 1)
+        here = answer(network, batch.inputs, LENGTHS, (LENGTHS - 1).unsqueeze(1))
+        there = answer(network, mean, LENGTHS, (LENGTHS - 1).unsqueeze(1))
     change = (here - there).gather(1, OUTPUT[:, None])[:, 0]
     for points in (2, 32):
         attribution = IntegratedGradients(3, points).attribute(
-            network, batch, 0, OUTPUT, background=background, generator=torch.Generator()
+            network, batch, OUTPUT, background=background, generator=torch.Generator()
         )
         missing = (attribution.values.sum((1, 2)) - change).abs()
         assert_close(attribution.error, missing.to(attribution.error.dtype), atol=1e-5, rtol=1e-4)

@@ -17,7 +17,7 @@ def attribute(network, windows):
     batch = asked(padded(LENGTHS, 7, 3), LENGTHS)
     background = padded(torch.full((5,), 7), 7, 3, seed=1)
     attribution = Occlusion(sequences=3, windows=windows).attribute(
-        network, batch, 0, OUTPUT, background=background, generator=torch.Generator()
+        network, batch, OUTPUT, background=background, generator=torch.Generator()
     )
     return attribution.values, batch.inputs, background.mean(0)
 
@@ -44,7 +44,7 @@ def test_steps_equal_captums_occlusion():
         sliding_window_shapes=(1, 3),
         baselines=mean.expand_as(inputs),
         target=OUTPUT,
-        additional_forward_args=(LENGTHS, LENGTHS - 1),
+        additional_forward_args=(LENGTHS, (LENGTHS - 1).unsqueeze(1)),
     )
     assert_close(values.float() * 3, expected)  # captum sums in float32
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lookback.kernels.compiled import HERE, Backward, Kept, Strided, compiled
+from lookback.kernels.compiled import HERE, Backward, Saved, Strided, compiled
 from lookback.kernels.functions import logistic, tanh
 from lookback.kernels.product import add_weights, multiply, pack
 
@@ -38,10 +38,10 @@ def test_weights_gather_over_steps_latest_first():
     sums = generator.normal(size=(3 * 8, 20)).astype(np.float32)
     of_input, of_state = np.ones((20, 8), np.float32), np.ones((20, 16), np.float32)
     nothing = np.empty((0, 12, 8), np.float32)
-    kept = Kept(line, 6, 16, nothing, nothing)
+    saved = Saved(line, 6, 16, nothing, nothing)
     flat = np.empty(0, np.float32)
     back = Backward(Strided(flat, 0, 0), flat, flat, 3, of_input, of_state, nothing)
-    add_weights(kept, back, sums, 3, 8, 1, 4, 12)
+    add_weights(saved, back, sums, 3, 8, 1, 4, 12)
     inputs, states = np.ones((20, 8)), np.ones((20, 16))
     for place, step in enumerate((3, 2, 1)):
         own = sums[place * 8 : (place + 1) * 8].astype(np.float64)

@@ -109,7 +109,7 @@ def test_one_head_and_scaled_dot_look_alike():
 
 
 def test_heads_that_do_not_divide_the_width_are_a_mistake_in_multi_head_alone():
-    with pytest.raises(UserError, match="`hidden_size` 6 cannot be shared out among 4 heads"):
+    with pytest.raises(UserError, match="`hidden_size` 6 is not a multiple of its 4 heads"):
         make_layer(AttentionModel, FEATURES, 6, MIN_LSTM, attention="multi_head", heads=4)
     assert (
         make_layer(AttentionModel, FEATURES, 6, MIN_LSTM, attention="additive", heads=4).output_size

@@ -98,7 +98,7 @@ def test_normal_is_that_of_the_irnn():
 
 
 def test_an_identity_of_several_gates_is_a_mistake():
-    with pytest.raises(UserError, match="only a gate's own"):
+    with pytest.raises(UserError, match="needs a square matrix per gate"):
         start(make_layer(GRU, 3, 4), recurrent="identity", unit="layer")
 
 

@@ -48,7 +48,7 @@ def test_tokens_for_a_model_without_a_width_for_them_are_a_mistake():
 @pytest.mark.parametrize("name", ["features", "length", "outputs"])
 @pytest.mark.parametrize("size", [0, -3])
 def test_a_shape_that_is_none_is_a_mistake(name, size):
-    with pytest.raises(UserError, match=f"`{name}` is {size}; a model needs 1 at least"):
+    with pytest.raises(UserError, match=f"`{name}` is {size}, but a model needs at least 1"):
         build_network(shipped("gru"), RECIPE, replace(facts(), **{name: size}), seed=0)
 
 

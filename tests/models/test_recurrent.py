@@ -199,5 +199,5 @@ def test_gradients_of_the_backward_states_reach_from_a_query_to_the_end():
 
 def test_two_directions_have_no_step():
     model = build("lstm", bidirectional=True)
-    with pytest.raises(NotApplicable, match="two directions"):
+    with pytest.raises(NotApplicable, match="a bidirectional model has no single step"):
         model.step(torch.zeros(1, FEATURES), model.initial_state(1))

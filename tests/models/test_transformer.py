@@ -8,7 +8,7 @@ from torch.testing import assert_close
 from lookback.errors import NotApplicable, UserError
 from lookback.models.base import Initialisation
 from lookback.models.transformer import Transformer, sinusoids
-from lookback.models.transformer_layer import turned
+from lookback.models.transformer_layer import rotate
 from tests.shipped import make_layer
 
 from .cases import FEATURES, HIDDEN, build, questions
@@ -118,10 +118,10 @@ def test_scores_of_rotary_positions_know_only_how_far_apart_two_steps_are():
     """Su et al. 2021, eq. 16: ⟨R_m q, R_n k⟩ = ⟨q, R_{n-m} k⟩, wherever m is."""
     q, k = torch.randn(2, 1, 1, 1, 8, dtype=torch.float64).unbind(0)
     for apart in (0, 1, 17):
-        here = turned(k, torch.tensor([[apart]]))
+        here = rotate(k, torch.tensor([[apart]]))
         expected = (q * here).sum()
         for m in (0, 5, 4000):
-            both = turned(q, torch.tensor([[m]])), turned(k, torch.tensor([[m + apart]]))
+            both = rotate(q, torch.tensor([[m]])), rotate(k, torch.tensor([[m + apart]]))
             assert_close((both[0] * both[1]).sum(), expected, atol=1e-9, rtol=0)
 
 
@@ -132,7 +132,7 @@ def test_a_rotation_is_that_of_complex_numbers():
     theta = 10000.0 ** (-torch.arange(0, 6, 2, dtype=torch.float64) / 6)
     spin = torch.polar(torch.ones(5, 3, dtype=torch.float64), step[0].unsqueeze(1) * theta)
     expected = torch.view_as_real(torch.view_as_complex(q.unflatten(-1, (3, 2))) * spin).flatten(-2)
-    assert_close(turned(q, step), expected)
+    assert_close(rotate(q, step), expected)
 
 
 def test_with_rotary_positions_a_whole_sequence_may_move_within_its_window():
@@ -159,7 +159,7 @@ def test_order_means_something_with_rotary_positions():
 
 
 def test_rotary_positions_want_heads_of_an_even_width():
-    with pytest.raises(UserError, match=r"leaves each of 2 heads 3\. Make it 8"):
+    with pytest.raises(UserError, match=r"gives each of 2 heads 3 components.*`hidden_size` to 8"):
         rotary(hidden_size=6)
 
 
@@ -198,14 +198,14 @@ def test_learned_positions_are_learned_where_there_were_steps():
 def test_past_its_learned_positions_a_transformer_says_that_it_has_none():
     model = learned(longest=6)
     asked = torch.tensor([7]), torch.tensor([[6]])
-    with pytest.raises(NotApplicable, match="learned 6 positions has none for step 7"):
+    with pytest.raises(NotApplicable, match="6 learned positions has no position for step 7"):
         model(torch.zeros(1, 7, FEATURES, dtype=torch.float64), *asked)
 
 
 def test_a_task_longer_than_the_learned_positions_is_a_mistake_before_training():
     model = learned(longest=6)
     model.initialise(Initialisation("orthogonal", "uniform", 1.0, length=6))
-    with pytest.raises(UserError, match="Set its `longest` to 7"):
+    with pytest.raises(UserError, match="Set the model's `longest` to 7"):
         model.initialise(Initialisation("orthogonal", "uniform", 1.0, length=7))
 
 

@@ -121,7 +121,7 @@ def test_published_figures_name_their_source_and_stand_in_files_of_their_own(con
 
 
 def test_the_question_is_the_comment_that_the_study_begins_with():
-    assert compose_study(CONF, "mnist").question.startswith("the tutorial's own network")
+    assert compose_study(CONF, "mnist").question.startswith("how well does the tutorial's LSTM")
 
 
 def test_composing_imports_neither_torch_nor_numpy():
@@ -276,7 +276,7 @@ def test_a_mistake_of_one_letter_or_word_is_answered_with_the_right_one(tmp_path
         ("tasks: [adding", "is not YAML"),
         ("", "is empty"),
         ("tasks: []\nmodels: [gru]\nseeds: 1", "'tasks'"),
-        ("tasks: [adding]\nmodels: [gru, gru]\nseeds: 1", "twice"),
+        ("tasks: [adding]\nmodels: [gru, gru]\nseeds: 1", "without repeated entries"),
         ("tasks: [adding]\nseeds: 1", "'models' is missing"),
         (
             "tasks: [adding]\nmodels: {gru: {overrides: [task.length=9]}}\nseeds: 1",
@@ -300,22 +300,25 @@ def test_a_mistake_of_one_letter_or_word_is_answered_with_the_right_one(tmp_path
         ("tasks: [adding]\nmodels: [gru]\nseeds: 1\noverrides: [model.dropout=1.5]", "below 1"),
         (GRU + "tune: {lr: [0.01, -1]}", "cannot try recipe.optimizer.lr=-1"),
         (GRU + "tune: {lr: 0.01}", "should be of type array or object"),
-        (GRU + "tune: {lr: [0.01, 0.01]}", "names nothing twice"),
+        (GRU + "tune: {lr: [0.01, 0.01]}", "without repeated entries"),
         (GRU + "tune: {trials: 3}", "names nothing to try"),
-        (GRU + "tune: {lr: [1], recipe.optimizer.lr: [2]}", "one thing twice"),
-        (GRU + "tune: {lr: {low: 1e-4, high: 1e-1}}", "how often"),
+        (GRU + "tune: {lr: [1], recipe.optimizer.lr: [2]}", "have the same meaning"),
+        (GRU + "tune: {lr: {low: 1e-4, high: 1e-1}}", "the number of draws"),
         (GRU + "tune: {lr: {low: 1, high: 1e-1}, trials: 3}", "'low' must be below"),
         (GRU + "tune: {lr: {low: 0, high: 0.1, log: true}, trials: 3}", "both above 0"),
         (GRU + "tune: {lr: {low: 0.1, hgih: 1}, trials: 3}", "'high'"),
         (GRU + "tune: {model.layers: {low: 3, high: 1}, trials: 3}", "Swap"),
-        (GRU + "tune: {trainer.max_steps: [10, 20]}", "equally long"),
+        (GRU + "tune: {trainer.max_steps: [10, 20]}", "all trials have the same length"),
         (GRU + "tune: {task.length: [10, 20]}", "adding/gru does not have"),
         (GRU + "tune: {lr: [1], budget: {steps: 1, epochs: 1}}", "at most 1"),
-        (GRU + "match: {params: 99}\ntune: {model.hidden_size: [9]}", "'match' finds"),
+        (GRU + "match: {params: 99}\ntune: {model.hidden_size: [9]}", "'match' sets"),
         (GRU + "match: {tolerance: 0.1}", "'params' is missing"),
         (GRU + "match: {params: 99, tolerance: 5}", "below 1"),
-        (GRU.replace("1", "[10000]") + "tune: {lr: [1]}", "is the one that tuning uses"),
-        (GRU + "tune: {lr: [1]}\noverrides: ['trainer.budget={seconds: 9}']", "no rerun repeats"),
+        (GRU.replace("1", "[10000]") + "tune: {lr: [1]}", "is reserved for tuning"),
+        (
+            GRU + "tune: {lr: [1]}\noverrides: ['trainer.budget={seconds: 9}']",
+            "cannot repeat",
+        ),
         (
             GRU + "overrides: ['trainer.budget={flops: 1e9}', trainer.max_steps=9]",
             "A run has one length",

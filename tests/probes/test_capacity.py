@@ -139,7 +139,7 @@ def test_raw_is_scikit_learns_r2_and_the_floor_its_mean_over_shuffled_targets(ri
         return r2_score(y, model.fit(z, y).predict(z))
 
     readout = Readout.of(torch.from_numpy(states), ridge)
-    found = readout.found(torch.from_numpy(target)[:, None])
+    found = readout.scores(torch.from_numpy(target)[:, None])
     assert found.raw.item() == pytest.approx(score(target))
     random = np.random.default_rng(0)
     scores = [score(random.permutation(target)) for _ in range(200)]

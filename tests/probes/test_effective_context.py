@@ -4,7 +4,7 @@ import torch
 from lookback.data.batch import Batch
 from lookback.errors import NotApplicable
 from lookback.models.network import build_network
-from lookback.probes.effective_context import EffectiveContext, cut, donors, spaced
+from lookback.probes.effective_context import EffectiveContext, donors, spaced, with_context
 from lookback.training.skill import skill_of
 from tests.cells import INITIALISATION
 from tests.models.cases import shipped
@@ -45,9 +45,9 @@ def test_kept_steps_are_the_sequences_own_and_the_others_the_donors_read_again_w
     target = torch.zeros(2, 1, dtype=torch.long)
     batch = Batch(own.unsqueeze(-1), ends[:, 0] + 1, ends, target)
     donor = Batch(other.unsqueeze(-1), torch.tensor([3, 7]), ends, target)
-    shown = cut(batch, donor, 2).inputs.squeeze(-1)
+    shown = with_context(batch, donor, 2).inputs.squeeze(-1)
     assert shown.tolist() == [[1, 2, 3, 1, 2, 0, 0], [8, 9, 10, 0, 0, 0, 0]]
-    assert cut(batch, donor, 7).inputs.equal(batch.inputs)
+    assert with_context(batch, donor, 7).inputs.equal(batch.inputs)
 
 
 def test_nobody_is_their_own_donor_and_each_gives_once():

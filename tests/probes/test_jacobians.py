@@ -78,9 +78,9 @@ def test_the_recurrence_of_attention_is_its_encoder():
             make_layer(Transformer, 3, 4, layers=1, heads=2, feedforward=4),
             "a Transformer carries no state",
         ),
-        (make_layer(LSTM, 3, 4, bidirectional=True), "an? LSTM of two directions"),
-        (make_layer(MinGRU, 3, 4, layers=1, bidirectional=True), "a MinGRU of two directions"),
-        (make_layer(LRU, 3, 4, 1, 2, 0.5, 0.9, bidirectional=True), "LRU of two directions"),
+        (make_layer(LSTM, 3, 4, bidirectional=True), "a bidirectional LSTM"),
+        (make_layer(MinGRU, 3, 4, layers=1, bidirectional=True), "a bidirectional MinGRU"),
+        (make_layer(LRU, 3, 4, 1, 2, 0.5, 0.9, bidirectional=True), "a bidirectional LRU"),
     ],
 )
 def test_what_has_no_step_says_so(encoder, reason):

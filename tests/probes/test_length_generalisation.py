@@ -81,7 +81,7 @@ def test_positions_learned_are_named_where_they_end_and_nothing_crashes():
     assert np.isfinite(frame.skill[:2]).all()
     assert np.isnan(frame.skill[2])
     assert frame.reason[:2].isna().all()
-    assert frame.reason[2].startswith("at 10 × 10 steps: a transformer that learned 25 positions")
+    assert frame.reason[2].startswith("at 10 × 10 steps: a transformer with 25 learned positions")
 
 
 def test_a_task_that_refuses_a_length_is_a_row_with_the_reason():
@@ -93,7 +93,7 @@ def test_a_task_that_refuses_a_length_is_a_row_with_the_reason():
 def test_a_task_whose_shape_changes_with_its_length_is_a_row_with_the_reason():
     run = run_of(TASK, reading(4))
     frame = measured(replace(run, facts=replace(run.facts, features=3)), factors=[1])
-    assert frame.reason[0] == "at 1 × 10 steps: the task has 4 features there, not 3"
+    assert frame.reason[0] == "at 1 × 10 steps: the task has 4 features at this length, not 3"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from lookback.errors import NotApplicable
 from lookback.models.network import Network
 from lookback.models.rnn import RNN
 from lookback.probes import probe
-from lookback.probes.memory_capacity import MemoryCapacity, direction, driven
+from lookback.probes.memory_capacity import MemoryCapacity, direction, driven_states
 from lookback.storage.tables import read_parquet
 from lookback.training.run import load_runs
 from tests.cells import GRU, MARKED, TOKENS, write_cell, write_plan
@@ -70,7 +70,7 @@ def test_the_states_are_those_of_the_trace():
     inputs, lengths = torch.randn(3, 7, 2), torch.full((3,), 7)
     trace = encoder.trace(inputs, lengths, lengths[:, None] - 1)
     expected = torch.cat(list(trace.states.values()), dim=-1)
-    torch.testing.assert_close(driven(encoder, inputs), expected)
+    torch.testing.assert_close(driven_states(encoder, inputs), expected)
 
 
 def test_a_model_without_a_recurrence_is_named(tmp_path):
@@ -79,7 +79,7 @@ def test_a_model_without_a_recurrence_is_named(tmp_path):
 
 
 def test_a_model_of_two_directions_is_named(tmp_path):
-    with pytest.raises(NotApplicable, match="GRU of two directions"):
+    with pytest.raises(NotApplicable, match="bidirectional GRU"):
         measured(tmp_path, MARKED, {**GRU, "bidirectional": True})
 
 

@@ -3,7 +3,7 @@ import torch
 
 from lookback.errors import NotApplicable, UserError
 from lookback.probes.recall_by_lag import RecallByLag
-from lookback.summarise.horizon import horizon
+from lookback.summarise.quantities.recall_by_lag import memory_horizon
 from lookback.training.run import load_runs
 from tests.cells import GRU, MARKED, write_cell
 
@@ -40,7 +40,7 @@ def test_a_model_that_reads_another_step_is_as_good_as_the_baseline():
 def test_only_the_first_sequences_are_asked_and_the_horizon_reads_the_rows():
     frame = measured(reading(3), sequences=5)
     assert set(frame.sequence) == set(range(5))
-    assert horizon(frame.assign(seed=0))[0::3] == (3.0, True)
+    assert memory_horizon(frame.assign(seed=0))[0::3] == (3.0, True)
 
 
 def test_a_task_without_lags_has_no_recall_by_lag(tmp_path):

@@ -114,7 +114,7 @@ def test_what_is_not_finite_has_no_exponents():
 
 
 def test_warming_up_for_all_steps_leaves_none_to_count():
-    with pytest.raises(ValueError, match="3 steps, of which 3 warm up"):
+    with pytest.raises(ValueError, match="3 steps, 3 of them for the warm-up"):
         spectrum(rotations(3, 2), warm_up=3)
 
 

@@ -35,7 +35,8 @@ def test_what_is_left_of_the_gradient_is_the_ratio_of_first_step_to_answer():
     halved = [math.log(0.5) * step for step in range(11)]
     frame = pd.concat([flow("rnn", "hidden/0", halved), flow("gru", "hidden/0", [0.0] * 11)])
     assert gradient_flow.finding(frame).endswith(
-        "10 steps before the answer, as a multiple of that at the answer: gru 1, rnn 0.00098."
+        "the gradient 10 steps before the answer is this multiple of the gradient at the answer: "
+        "gru 1, rnn 0.00098."
     )
 
 
@@ -51,8 +52,8 @@ def test_the_jacobians_half_distance_is_told_apart_from_the_gradient():
         ignore_index=True,
     )
     assert gradient_flow.finding(frame).endswith(
-        "at the answer: rnn 1. What a change of the state can still do there halves in so many "
-        "steps: rnn 0.5, gru never, lstm not known."
+        "at the answer: rnn 1. No earlier state reaches the answer in gru, lstm. The effect of a "
+        "small change of the whole state halves within 0.5 steps in rnn; does not fade in gru."
     )
 
 
@@ -90,4 +91,4 @@ def test_the_last_layer_is_the_last_that_earlier_steps_reach_the_answer_through(
     shown = gradient_flow.last_layer(frame).groupby("model")["state"].unique()
     assert list(shown["transformer"]) == ["hidden/0"]
     assert list(shown["lstm"]) == ["hidden/1", "cell/1"]
-    assert gradient_flow.finding(frame).endswith("shallow none through its states.")
+    assert gradient_flow.finding(frame).endswith("No earlier state reaches the answer in shallow.")

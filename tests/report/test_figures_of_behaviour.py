@@ -76,21 +76,22 @@ def test_an_interval_that_reaches_the_longest_lag_says_so():
 def test_the_context_needed_is_the_smallest_that_gives_95_per_cent():
     """Of 0.6, 0.58 is enough and 0.57 the bar; of 1.0, 0.94 is not."""
     assert effective_context.finding(CONTEXT).endswith(
-        "rnn 4 of 0.60, gru 64 of 1.00, attention none, no skill."
+        "(–: no skill): rnn 4 (skill 0.60), gru 64 (skill 1.00), attention –."
     )
 
 
 def test_skill_at_the_longest_length_stands_beside_that_at_the_trained_one():
     assert length_generalisation.finding(LENGTHS) == (
-        "Skill at 10 times the trained length: rnn -0.20 (from 0.90), gru not possible (from 0.80)."
+        "Skill at 10 times the trained length: rnn -0.20 (at the trained length 0.90), "
+        "gru not possible (at the trained length 0.80)."
     )
 
 
 def test_the_heads_that_look_nearest_and_farthest_are_means_over_seeds():
     """(10 + 20) / 2 and (30 + 50) / 2: the heads of two seeds are in no order."""
     assert attention_distance.finding(HEADS).endswith(
-        "gru 4 (90 % of all weight on the nearest 10), "
-        "attention 15 to 40 (25 % of all weight on the nearest 10)."
+        "gru 4 (90 % of the weight is on the nearest 10 steps), "
+        "attention 15 to 40 (25 % of the weight is on the nearest 10 steps)."
     )
 
 

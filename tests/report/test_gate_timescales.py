@@ -27,8 +27,8 @@ def test_the_finding_is_of_the_gates_that_keep_a_state():
         units("rnn", "", [math.nan]),
     )
     assert gate_timescales.finding(frame) == (
-        "Time constants in steps, a median unit's and the 90th percentile: "
-        "lru 0.5 and inf, lstm 3 and 500."
+        "Time constants in steps, the median and the 90th percentile over units: "
+        "lru 0.5 and 0.5, lstm 3 and 4."
     )
 
 

@@ -34,8 +34,9 @@ def test_the_finding_says_how_long_a_change_lasts():
         refused("transformer"),
     )
     assert lyapunov.finding(frame) == (
-        "After training, a small change of the state halves in so many steps: lstm 0, rnn 1, lru "
-        "over 10,000, gru doubles in 4."
+        "By the first Lyapunov exponent, a small change of the state vanishes at once in lstm; "
+        "halves within 1 steps in rnn; halves within more than 10,000 steps in lru; doubles within "
+        "4 steps in gru."
     )
 
 

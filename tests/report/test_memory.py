@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lookback.report.card_table import forwards_and_backwards, lag, share, steps
+from lookback.report.card_table import agreement_sentence
 from lookback.report.figures import failing_lag, memory_card
+from lookback.report.numbers import percent, shown, steps
 from lookback.report.result_tables import many_comparisons
 from lookback.report.theory_section import findings
 from lookback.summarise.card import CARD
@@ -28,7 +29,7 @@ def memory(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 def sentences(made: Made) -> str:
     """The section on the theory, as text."""
-    section = made.text.partition("Do the theory&#39;s numbers predict")[2]
+    section = made.text.partition("Does theory predict the memory horizon")[2]
     return re.sub(r"<[^>]+>", "", section.partition("<table")[0])
 
 
@@ -44,11 +45,11 @@ def said(card: pd.DataFrame) -> str:
 
 
 def test_the_card_shows_what_was_planted(memory: Made):
-    head, *rows = memory.table("horizon")
-    assert head[:4] == ["task", "model", "horizon", "gradient halves after"]
-    shown = {(row[1], row[3]) for row in rows}
-    assert ("lstm", "4.7 → 14") in shown
-    assert ("rnn", "0.7 → 2.0") in shown
+    head, *rows = memory.table("memory horizon (steps)")
+    assert head[:3] == ["task", "model", "memory horizon (steps)"]
+    cells = {(row[1], row[3], row[4]) for row in rows}
+    assert ("lstm", "14", "4.7") in cells
+    assert ("rnn", "2", "0.7") in cells
     full = memory.csv("memory_card").set_index(["task", "model"])
     for task in TASKS:
         for model in MODELS:
@@ -63,10 +64,10 @@ def test_the_card_shows_what_was_planted(memory: Made):
 
 
 def test_what_does_not_apply_to_a_model_is_a_dash(memory: Made):
-    head, *rows = memory.table("horizon")
+    head, *rows = memory.table("memory horizon (steps)")
     transformer = next(row for row in rows if row[1] == "transformer")
-    assert transformer[head.index("Lyapunov exponent")] == "–"
-    assert transformer[head.index("time constant")] == "–"
+    assert transformer[head.index("first Lyapunov exponent (nats per step)")] == "–"
+    assert transformer[head.index("time constant of the gates (steps)")] == "–"
 
 
 def test_a_planted_law_meets_the_bar(memory: Made):
@@ -76,7 +77,7 @@ def test_a_planted_law_meets_the_bar(memory: Made):
     assert (memory.page.parent / "figures" / "memory_card.svg").exists()
     assert (memory.page.parent / "figures" / "failing_lag.svg").exists()
     table = memory.table("Spearman")
-    assert table[1][0] == "half-distance of the gradient, trained"
+    assert table[1][0] == "gradient half-distance, trained"
     assert float(table[1][1]) > 0.95
 
 
@@ -98,13 +99,13 @@ def test_where_the_bar_is_not_met_the_largest_errors_are_named_first():
 def test_one_task_is_not_judged_and_the_report_says_why():
     text = said(cards([("copy", f"m{i}", 3.0 * i, 1.0 * i) for i in range(1, 9)]))
     assert "Spearman 1.00" in text
-    assert "not judged: that takes cells with a horizon on two tasks" in text
+    assert "not judged: cells with a horizon are needed on at least two tasks" in text
 
 
 def test_three_cells_are_too_few_for_anything():
     rows = [("copy", "rnn", 3.0, 1.0), ("copy", "gru", 9.0, 3.0), ("recall", "rnn", 4.0, 2.0)]
     text = said(cards(rows))
-    assert "No figure can be ranked" in text
+    assert "No quantity can be ranked" in text
     assert "not judged: 3 cells with a horizon are too few" in text
 
 
@@ -120,7 +121,7 @@ def test_a_summary_without_any_horizon_is_reported(tmp_path: Path):
     for path in (plan.parents[2] / "quick" / "adding").glob("*/probe/recall_by_lag.parquet"):
         path.unlink()
     made = make(plan)
-    assert "No figure can be ranked" in sentences(made)
+    assert "No quantity can be ranked" in sentences(made)
     assert "not judged" in sentences(made)
     assert all(len(table) > 1 for table in made.tables)  # none is a head alone
 
@@ -130,7 +131,7 @@ def test_the_figures_draw_one_point_a_cell_open_where_censored():
     card = card.assign(horizon_censored=[False, True])
     axes = memory_card.draw(card).axes
     assert [ax.get_xlabel() for ax in axes if ax.get_visible()] == [
-        "gradient halves after, trained"
+        "gradient half-distance, trained (steps)"
     ]
     points = axes[0].lines
     assert [line.get_markerfacecolor() == "none" for line in points] == [False, True]
@@ -143,20 +144,20 @@ def test_the_figures_draw_one_point_a_cell_open_where_censored():
 
 def test_where_exponent_and_backward_rate_do_not_agree_is_said():
     card = pd.DataFrame({"task": ["copy", "copy", "adding"], "model": ["rnn", "gru", "rnn"]})
-    said = forwards_and_backwards(card.assign(rate_difference=[0.04, math.nan, 0.3]))
+    said = agreement_sentence(card.assign(rate_difference=[0.04, math.nan, 0.3]))
     assert said.replace("\N{NO-BREAK SPACE}", " ") == (
         "Lyapunov exponent and backward rate agree within 5 % in 1 of 2 cells; "
-        "not in adding × rnn 30 %."
+        "they differ by more in adding × rnn 30 %."
     )
-    assert forwards_and_backwards(card.assign(rate_difference=math.nan)) == ""
+    assert agreement_sentence(card.assign(rate_difference=math.nan)) == ""
 
 
 def test_steps_lags_and_shares_are_short():
     assert [steps(v) for v in (0, 2.34, 34.6, 12_345, math.inf, math.nan)] == [
         *("0", "2.3", "35", "12,345", "∞", "–")
     ]
-    assert lag(250.0, is_censored=True) == "≥ 250"
-    assert share(0.204) == "20\N{NO-BREAK SPACE}%"
+    assert shown(250.0, "steps", is_censored=True) == "≥ 250"
+    assert percent(0.204) == "20\N{NO-BREAK SPACE}%"
 
 
 def test_of_one_pair_of_models_nothing_is_to_be_corrected():

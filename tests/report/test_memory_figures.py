@@ -37,7 +37,8 @@ def test_a_total_is_the_sum_over_delays_and_the_mean_over_seeds():
 
 def test_what_capacity_found_names_the_largest_first_with_its_bound_and_start():
     assert memory_capacity.finding(CAPACITY).endswith(
-        "lru 3.0 of at most 8 (2.5 before training), gru 1.8 of at most 8 (0.5 before training)."
+        "lru 3.00 of at most 8 (2.50 before training), "
+        "gru 1.75 of at most 8 (0.500 before training)."
     )
 
 
@@ -66,9 +67,7 @@ def test_what_decoding_found_is_the_last_distance_with_half_above_its_control():
         ],
         ignore_index=True,
     )
-    assert state_decoding.finding(frame).endswith(
-        "later: gru 8 and more, lstm 0, rnn 1, tcn none from the start."
-    )
+    assert state_decoding.finding(frame).endswith("steps: gru ≥ 8, lstm 0, rnn 1, tcn 0.")
 
 
 def test_the_line_of_decoding_is_the_mean_over_seeds_and_its_control_dashed():

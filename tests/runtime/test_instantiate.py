@@ -47,7 +47,16 @@ class Even:
 def test_a_wrong_call_in_our_own_code_keeps_its_traceback():
     with pytest.raises(Exception, match="unexpected keyword") as caught:
         instantiate(
-            {"_target_": "lookback.models.gru.GRU", "hidden_size": 3, "layer": 2}, features=2
+            {
+                "_target_": "lookback.models.rnn.RNN",
+                "hidden_size": 3,
+                "layers": 1,
+                "dropout": 0.0,
+                "nonlinearity": "tanh",
+                "bidirectional": False,
+                "layer": 2,
+            },
+            features=2,
         )
     assert not isinstance(caught.value, UserError)
 

@@ -87,7 +87,8 @@ def test_the_exponent_and_the_rate_from_behind_differ_by_their_share():
     assert card.loc[1, ["lyapunov", "rate_difference"]].isna().all()
 
 
-def test_the_capacity_is_that_of_all_delays_without_negative_ones_or_products():
+def test_the_capacity_is_the_sum_over_all_delays_negative_estimates_too():
+    """An estimate without bias stays one only if its negative values are added, too."""
     rows = [
         ("trained", 1, 1, 0.9, 0),
         ("trained", 1, 2, 0.5, 0),
@@ -97,17 +98,19 @@ def test_the_capacity_is_that_of_all_delays_without_negative_ones_or_products():
         ("initial", 1, 1, 1.0, 0),
     ]
     frame = pd.DataFrame(rows, columns=["stage", "degree", "delay", "capacity", "seed"])
-    assert of("memory_capacity", frame)["capacity"] == pytest.approx((1.4 + 1.0) / 2)
+    assert of("memory_capacity", frame)["capacity"] == pytest.approx((1.2 + 1.0) / 2)
 
 
-def decoded(excess: list[float]) -> float:
+def decoded(excess: list[float], name: str = "decoding") -> float:
     frame = pd.DataFrame({"distance": range(len(excess)), "control": 0.1, "seed": 0})
-    return of("state_decoding", frame.assign(skill=np.array(excess) + 0.1))["decoding"]
+    return of("state_decoding", frame.assign(skill=np.array(excess) + 0.1))[name]
 
 
 def test_decoding_reaches_to_the_last_distance_above_half_of_the_first():
     assert decoded([0.8, 0.7, 0.41, 0.39, 0.6]) == 2  # what comes back later does not count
+    assert not decoded([0.8, 0.7, 0.41, 0.39, 0.6], "decoding_censored")
     assert decoded([0.8, 0.7, 0.6]) == 2
+    assert decoded([0.8, 0.7, 0.6], "decoding_censored")  # never below one half: at least 2
     assert decoded([0.01, 0.7, 0.6]) == 0  # it holds nothing to be lost
 
 

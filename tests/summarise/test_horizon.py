@@ -6,7 +6,12 @@ import pytest
 
 from lookback.summarise import bootstrap
 from lookback.summarise.bootstrap import percentiles
-from lookback.summarise.horizon import bins_of, crossings, horizon, skill_by_lag
+from lookback.summarise.quantities.recall_by_lag import (
+    bins_of,
+    crossings,
+    memory_horizon,
+    skill_by_lag,
+)
 
 
 def answers(failing: list[float], sequences: int = 400, longest: int = 200, seed: int = 0):
@@ -24,22 +29,22 @@ def answers(failing: list[float], sequences: int = 400, longest: int = 200, seed
 @pytest.mark.parametrize("fails", [12, 40, 130])
 def test_a_step_of_skill_is_found_within_a_bin(fails):
     """24 bins to 200 are a factor of 1.25 wide, and the step may lie anywhere in one."""
-    found = horizon(answers([fails] * 5))
+    found = memory_horizon(answers([fails] * 5))
     assert abs(math.log(found.value / fails)) < math.log(1.25)
     assert found.low <= found.value <= found.high
     assert not found.censored
 
 
 def test_where_skill_never_falls_the_longest_lag_is_given_as_censored():
-    assert horizon(answers([200] * 3)) == (200, 200, 200, True)
+    assert memory_horizon(answers([200] * 3)) == (200, 200, 200, True)
 
 
 def test_where_the_shortest_lags_fail_the_horizon_is_zero():
-    assert horizon(answers([0] * 3)) == (0, 0, 0, False)
+    assert memory_horizon(answers([0] * 3)) == (0, 0, 0, False)
 
 
 def test_an_interval_that_some_resamples_never_leave_ends_at_the_longest_lag():
-    found = horizon(answers([30, 30, 30, 200, 200]))
+    found = memory_horizon(answers([30, 30, 30, 200, 200]))
     assert not found.censored
     assert found.low < 45
     assert found.high == 200
@@ -66,7 +71,7 @@ def test_the_interval_over_seeds_holds_the_true_median_step_where_one_over_seque
     for study in range(studies):
         fails = 40 * np.exp(generator.normal(0, math.log(1.5), 9))
         frame = answers(list(fails), sequences=100, seed=study)
-        found = horizon(frame)
+        found = memory_horizon(frame)
         held += found.low < 40 < found.high
         own = frame.assign(sequence=frame["sequence"] + 100 * frame["seed"], seed=0)
         curve = skill_by_lag(own)  # as though one model had answered all sequences
@@ -90,11 +95,11 @@ def test_few_answers_or_one_lag_are_one_bin(lag):
     frame = pd.DataFrame({"seed": 0, "sequence": range(len(lag)), "lag": lag, "skill": 1.0})
     curve = skill_by_lag(frame)
     assert len(curve.lag) == 1
-    assert horizon(frame)[0] == max(lag)
+    assert memory_horizon(frame)[0] == max(lag)
 
 
 def test_one_seed_has_a_horizon_but_no_interval():
-    found = horizon(answers([40]))
+    found = memory_horizon(answers([40]))
     assert 30 < found.value < 50
     assert math.isnan(found.low)
     assert math.isnan(found.high)
@@ -102,6 +107,6 @@ def test_one_seed_has_a_horizon_but_no_interval():
 
 
 def test_no_answers_have_no_horizon():
-    found = horizon(answers([40]).head(0))
+    found = memory_horizon(answers([40]).head(0))
     assert math.isnan(found.value)
     assert not found.censored

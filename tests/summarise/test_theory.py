@@ -29,7 +29,7 @@ def planted(noise: float = 0.0) -> pd.DataFrame:
 
 
 def by_figure(frame: pd.DataFrame) -> pd.DataFrame:
-    return theory(frame, failing_lags(frame)).set_index("figure")
+    return theory(frame, failing_lags(frame)).set_index("quantity")
 
 
 def test_a_figure_that_grows_with_the_horizon_has_a_rank_correlation_of_one():
@@ -129,7 +129,7 @@ def test_of_one_task_or_a_few_cells_nothing_is_predicted(count: int):
     lags = failing_lags(planted().iloc[:count])
     assert len(lags) == count
     assert lags[["predicted", "error", "constant", "constant_error"]].isna().all(axis=None)
-    found = theory(planted().iloc[:count], lags).set_index("figure")
+    found = theory(planted().iloc[:count], lags).set_index("quantity")
     assert found.loc["half_distance_trained", "spearman"] == pytest.approx(
         1 if count == 8 else math.nan, nan_ok=True
     )

@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 import sklearn.datasets
 import torch
+import yaml
 from mlflow import MlflowClient
 
 import lookback
 from lookback.data.images import ImageTask
 from lookback.models.network import build_network
-from lookback.predictor import Predictor
-from lookback.storage.atomic import read_json
+from lookback.predictor import Predictor, _load_pyfunc
+from lookback.storage.atomic import read_json, write_json
 from lookback.tracking.track import main
 from tests.shipped import model_config
 
@@ -41,7 +42,7 @@ def server(project: Path) -> Iterator[str]:
     """The server that `lookback ui` starts."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    start = f"from lookback.tracking.track import ui; ui('sqlite:///results/mlflow.db', {port})"
+    start = f"from lookback.tracking.store import ui; ui('sqlite:///results/mlflow.db', {port})"
     environment = {**os.environ, "PYTHONPATH": PACKAGE}
     with Path("server.log").open("w") as log:
         process = subprocess.Popen(
@@ -129,6 +130,21 @@ def test_raw_digits_give_the_answers_that_training_left():
         expected = network(scaled.inputs, scaled.lengths, scaled.query)[:, 0].softmax(-1)
     raw = table[:, :-1].reshape(-1, 8, 8).astype(np.float32)
     assert np.array_equal(Predictor(network, facts).predict(raw), expected.numpy())
+
+
+def test_a_model_stored_before_encoders_named_their_directions_still_loads(tmp_path):
+    facts = Rows(np.loadtxt(load_digits_file(), delimiter=",")[:7]).facts()
+    encoder = model_config("gru.GRU", _partial_=True)
+    settings = model_config("attention.AttentionModel", hidden_size=5, encoder=encoder)
+    network = build_network(settings, RECIPE["initialisation"], facts, seed=3)
+    del encoder["bidirectional"]
+    config = {"model": settings | {"encoder": encoder}, "recipe": RECIPE}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    write_json(tmp_path / "task.json", facts.to_dict())
+    torch.save(network.state_dict(), tmp_path / "weights.ckpt")
+    inputs = np.zeros((2, 8, 8), np.float32)
+    expected = Predictor(network.eval(), facts).predict(inputs)
+    assert np.array_equal(_load_pyfunc(str(tmp_path)).predict(inputs), expected)
 
 
 class Rows(ImageTask):

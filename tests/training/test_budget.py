@@ -8,7 +8,7 @@ import torch
 from lookback.models.cost import forward_flops
 from lookback.models.network import undrawn_network
 from lookback.storage.paths import measured_steps_file
-from lookback.training.budget import measured, steps_of, with_steps
+from lookback.training.budget import steps_of, with_measured_steps, with_steps
 from tests.training.small import adding, shipped
 
 FACTS = adding().facts()
@@ -50,10 +50,10 @@ def test_a_budget_smaller_than_a_step_buys_one(tmp_path):
 def test_seconds_are_measured_once_and_stay_what_they_were(tmp_path):
     config, train = config_of("trainer.budget={seconds: 0.5}"), adding().dataset("train")
     assert with_steps(config, FACTS, tmp_path)["trainer"]["max_steps"] is None
-    first = measured(config, FACTS, train, tmp_path)["trainer"]["max_steps"]
+    first = with_measured_steps(config, FACTS, train, tmp_path)["trainer"]["max_steps"]
     assert first >= 1
     measured_steps_file(tmp_path).write_text('{"steps": 12345}')
-    assert measured(config, FACTS, train, tmp_path)["trainer"]["max_steps"] == 12345
+    assert with_measured_steps(config, FACTS, train, tmp_path)["trainer"]["max_steps"] == 12345
     assert steps(config, tmp_path) == 12345
 
 
@@ -64,7 +64,7 @@ def test_measuring_leaves_no_trace_in_what_is_trained(tmp_path):
     config, train = config_of("trainer.budget={seconds: 0.01}"), adding().dataset("train")
     initialisation = config["recipe"]["initialisation"]
     before = build_network(config["model"], initialisation, FACTS, seed=3).state_dict()
-    measured(config, FACTS, train, tmp_path)
+    with_measured_steps(config, FACTS, train, tmp_path)
     after = build_network(config["model"], initialisation, FACTS, seed=3).state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
 

@@ -6,7 +6,7 @@ import torch
 from lookback.data.task import Facts
 from lookback.errors import UserError
 from lookback.models.network import build_network
-from lookback.training.match import around, matched, parameters_of
+from lookback.training.match import match_hidden_size, neighbouring_sizes, parameters_of
 from tests.training.small import shipped
 
 FEATURES, OUTPUTS = 2, 3
@@ -54,7 +54,7 @@ def test_counting_allocates_nothing_and_draws_nothing():
 @pytest.mark.parametrize("wanted", [300, 4_321, 70_000])
 @pytest.mark.parametrize("name", GATES)
 def test_the_size_found_is_the_nearest_of_all(name, wanted):
-    found = matched(model_of(name), {"params": wanted, "tolerance": 0.5}, FACTS)
+    found = match_hidden_size(model_of(name), {"params": wanted, "tolerance": 0.5}, FACTS)
     nearest = min(range(1, 400), key=lambda hidden: abs(recurrent(name, hidden) - wanted))
     assert found["hidden_size"] == nearest
     assert found == model_of(name, hidden_size=nearest)
@@ -62,7 +62,7 @@ def test_the_size_found_is_the_nearest_of_all(name, wanted):
 
 def test_a_size_that_the_constructor_refuses_is_passed_over():
     model = model_of("transformer", heads=5)
-    found = matched(model, {"params": 20_000, "tolerance": 0.2}, FACTS)["hidden_size"]
+    found = match_hidden_size(model, {"params": 20_000, "tolerance": 0.2}, FACTS)["hidden_size"]
     assert found % 5 == 0
     off = {
         size: abs(parameters_of({**model, "hidden_size": size}, FACTS) - 20_000)
@@ -75,7 +75,7 @@ def test_a_count_that_no_size_reaches_is_answered_with_the_nearest_ones():
     wanted, low, high = 3_800, recurrent("lstm", 28), recurrent("lstm", 29)
     assert low < wanted < high
     with pytest.raises(UserError) as caught:
-        matched(model_of("lstm"), {"params": wanted, "tolerance": 0.001}, FACTS)
+        match_hidden_size(model_of("lstm"), {"params": wanted, "tolerance": 0.001}, FACTS)
     said = str(caught.value)
     assert all(f"{count:,}" in said for count in (low, high))
     nearest = min(low, high, key=lambda count: abs(count - wanted))
@@ -85,12 +85,12 @@ def test_a_count_that_no_size_reaches_is_answered_with_the_nearest_ones():
 
 def test_fewer_parameters_than_the_smallest_network_has_are_out_of_reach():
     with pytest.raises(UserError, match=f"1 has {recurrent('gru', 1)}"):
-        matched(model_of("gru"), {"params": 3, "tolerance": 0.05}, FACTS)
+        match_hidden_size(model_of("gru"), {"params": 3, "tolerance": 0.05}, FACTS)
 
 
 def test_a_mistake_that_no_size_mends_is_the_constructor_s_own():
-    with pytest.raises(UserError, match=r"has dropout 0\.5"):
-        matched(model_of("gru", dropout=0.5), {"params": 500, "tolerance": 0.05}, FACTS)
+    with pytest.raises(UserError, match=r"dropout of 0\.5"):
+        match_hidden_size(model_of("gru", dropout=0.5), {"params": 500, "tolerance": 0.05}, FACTS)
 
 
 def test_the_two_neighbours_are_found_for_every_count():
@@ -100,6 +100,6 @@ def test_the_two_neighbours_are_found_for_every_count():
         return size * size
 
     for wanted in range(10, 3000, 7):
-        low, high = around(wanted, count)
+        low, high = neighbouring_sizes(wanted, count)
         assert low.parameters < wanted <= high.parameters
         assert high.hidden_size - low.hidden_size == 3

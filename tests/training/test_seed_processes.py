@@ -32,10 +32,10 @@ def test_seeds_together_leave_the_bytes_of_seeds_in_turn(fresh):  # noqa: F811
 
 
 def test_auto_is_all_seeds_on_a_gpu_and_one_on_a_cpu():
-    assert seed_processes.at_once("auto", "cuda:0", 10) == 10
-    assert seed_processes.at_once("auto", "cpu", 10) == 1
-    assert seed_processes.at_once(4, "cpu", 10) == 4
-    assert seed_processes.at_once(4, "cuda:0", 3) == 3
+    assert seed_processes.seeds_at_once("auto", "cuda:0", 10) == 10
+    assert seed_processes.seeds_at_once("auto", "cpu", 10) == 1
+    assert seed_processes.seeds_at_once(4, "cpu", 10) == 4
+    assert seed_processes.seeds_at_once(4, "cuda:0", 3) == 3
 
 
 def _note(folder: Path, lost: int, seed: int) -> None:
@@ -46,7 +46,7 @@ def _note(folder: Path, lost: int, seed: int) -> None:
 
 def test_what_one_process_raises_arrives_and_the_others_end_first(tmp_path):
     with pytest.raises(UserError, match="seed 1 cannot be"):
-        seed_processes.each(partial(_note, tmp_path, 1), [0, 1, 2, 3], 2)
+        seed_processes.train_in_processes(partial(_note, tmp_path, 1), [0, 1, 2, 3], 2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "2", "3"]
 
 
@@ -56,7 +56,7 @@ def _die(seed: int) -> None:
 
 def test_a_process_that_is_killed_is_said_to_be():
     with pytest.raises(RuntimeError, match=r"trainer\.seeds_at_once lower"):
-        seed_processes.each(_die, [0, 1], 2)
+        seed_processes.train_in_processes(_die, [0, 1], 2)
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def service(tmp_path, monkeypatch):
 
 def test_the_service_runs_while_a_gpu_is_shared_and_no_longer(service):
     log = service(0)
-    with seed_processes.sharing("cuda:0"):
+    with seed_processes.share_gpu("cuda:0"):
         place = os.environ["CUDA_MPS_PIPE_DIRECTORY"]
         assert log.read_text() == f"start {place}\n"
     assert log.read_text().splitlines()[1:] == ["quit"]
@@ -89,7 +89,7 @@ def test_the_service_runs_while_a_gpu_is_shared_and_no_longer(service):
 
 def test_without_the_service_seeds_take_turns(service, capsys):
     log = service(1)
-    with seed_processes.sharing("cuda:0"):
+    with seed_processes.share_gpu("cuda:0"):
         assert "CUDA_MPS_PIPE_DIRECTORY" not in os.environ
     assert "take turns" in capsys.readouterr().out
     assert "quit" not in log.read_text()
@@ -97,6 +97,6 @@ def test_without_the_service_seeds_take_turns(service, capsys):
 
 def test_a_cpu_needs_no_service(service):
     log = service(0)
-    with seed_processes.sharing("cpu"):
+    with seed_processes.share_gpu("cpu"):
         pass
     assert not log.exists()

@@ -114,7 +114,7 @@ def test_seeds_of_an_older_tuning_are_not_taken_for_the_new_one_s(place):
     place.train([0])
     write_json(place.cell / "tune.json", {"plans": {"tune": "another"}, "chosen": {LR: 1.0}})
     assert run_store.runs_folder(place.train_plan, place.task, place.cell / "tune.json") is None
-    with pytest.raises(UserError, match="is not of the tune plan"):
+    with pytest.raises(UserError, match="was not made by the tune plan"):
         train.main(place.train_plan, place.task, [0], place.cell)
 
 
@@ -165,7 +165,7 @@ def test_without_a_validation_split_there_is_nothing_to_choose_by(in_tmp):
 
 def test_a_value_that_makes_no_network_is_said_before_any_trial(in_tmp):
     place = Place(in_tmp, "transformer", None, "model.heads=2")
-    with pytest.raises(UserError, match="among 3 heads"):
+    with pytest.raises(UserError, match="not a multiple of its 3 heads"):
         place.tune({"model.heads": [2, 3]})
     assert not list(Path("results/.runs").glob("*/trial=*"))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.conftest import ROOT
 
-PARTS = ("Snakefile", "conf", "profiles", "src", "workflow")
+PARTS = ("Snakefile", "references.bib", "conf", "profiles", "src", "workflow")
 SMALL = """# conf/study/small.yaml — does it all hang together?
 tasks:
   adding: {overrides: [task.length=10, task.train=96, task.validation=32, task.test=48]}

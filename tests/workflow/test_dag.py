@@ -13,6 +13,7 @@ import pytest
 
 from lookback.storage.atomic import read_json
 from lookback.storage.tables import read_parquet
+from tests.documents import examples_in, extending
 
 MODELS = ("rnn", "gru", "attention")
 
@@ -113,102 +114,26 @@ def test_one_more_seed_trains_that_seed_alone_and_going_back_costs_a_copy(finish
     assert finished.contents() == before
 
 
-FILES = {
-    "src/lookback/models/echo.py": '''
-"""h_t = tanh(a h_{t-1} + W x_t): one shared decay."""
-import torch
-from torch import nn
-from lookback.models.base import SequenceModel, Trace, at_queries
-
-
-class Echo(SequenceModel):
-    def __init__(self, features: int, hidden_size: int):
-        super().__init__()
-        self.output_size = hidden_size
-        self.into = nn.Linear(features, hidden_size)
-
-    def forward(self, inputs, lengths, query):
-        return self.trace(inputs, lengths, query, differentiable=torch.is_grad_enabled()).features
-
-    def trace(self, inputs, lengths, query, *, differentiable=False):
-        state, steps = torch.zeros(len(inputs), self.output_size), []
-        for step in self.into(inputs).unbind(1):
-            state = torch.tanh(0.9 * state + step)
-            steps.append(state)
-        states = torch.stack(steps, 1)
-        return Trace(at_queries(states, query), {"hidden/0": states}, path={"hidden/0": steps})
-
-    def initialise(self, initialisation):
-        nn.init.xavier_uniform_(self.into.weight)
-''',
-    "conf/model/echo.yaml": "_target_: lookback.models.echo.Echo\nhidden_size: 5\n",
-    "src/lookback/data/largest.py": '''
-"""Which of two steps held the larger value?"""
-import torch
-from lookback.data.batch import SequenceDataset
-from lookback.data.task import Facts, Task
-
-
-class Largest(Task):
-    def __init__(self, length: int):
-        self.length = length
-
-    def facts(self):
-        sizes = {"train": 64, "validation": 16, "test": 32}
-        return Facts("class", False, 1, self.length, 2, "accuracy", 0.5, "a coin", sizes)
-
-    def dataset(self, split):
-        generator = torch.Generator().manual_seed(len(split))
-        inputs = torch.rand(self.facts().sizes[split], self.length, 1, generator=generator)
-        lengths = torch.full((len(inputs),), self.length)
-        target = (inputs[:, 0] > inputs[:, -1]).long()
-        return SequenceDataset(inputs, lengths, lengths.unsqueeze(1) - 1, target)
-''',
-    "conf/task/largest.yaml": "_target_: lookback.data.largest.Largest\nlength: 6\n",
-    "src/lookback/probes/size.py": '''
-"""How large the weights have become."""
-import pandas as pd
-
-
-class Size:
-    def measure(self, run, *, generator):
-        norm = sum(weight.square().sum().item() for weight in run.model.parameters())
-        return pd.DataFrame({"squared_norm": [norm]})
-''',
-    "conf/probe/size.yaml": "_target_: lookback.probes.size.Size\n",
-    "src/lookback/explain/magnitude.py": '''
-"""A step speaks by its size alone."""
-from lookback.explain.base import Attribution
-
-
-class Magnitude:
-    def __init__(self, sequences: int):
-        self.sequences = sequences
-
-    def attribute(self, model, batch, query, output, *, background, generator):
-        return Attribution(batch.inputs.abs())
-''',
-    "conf/explainer/magnitude.yaml": """_target_: lookback.explain.magnitude.Magnitude
-sequences: 8
-""",
-    "conf/study/small.yaml": """# Is one file and one YAML enough?
-tasks: [largest]
-models: [echo, gru]
-seeds: 1
-overrides: [trainer.max_epochs=2]
-probes: [size, gradient_flow]
-explainers: [magnitude]
-""",
-}
-
-
 def test_a_model_a_task_a_probe_and_an_explainer_are_one_file_and_one_yaml_each(fresh):
-    for path, text in FILES.items():
+    """They are those of docs/extending.md, so what a reader copies works."""
+    page = extending().read_text(encoding="utf-8")
+    for path, text in examples_in(page).items():
         (fresh.root / path).write_text(text)
+    # A number on the memory card: one import, and one row of the table of quantities.
+    addition = re.compile(r"```python\n(from \S+size import .*?|    Quantity\(.*?)```", re.DOTALL)
+    line, row = addition.findall(page)
+    table = "src/lookback/summarise/quantities/table.py"
+    fresh.edit(table, "QUANTITIES = (\n", f"{line}\nQUANTITIES = (\n{row}")
     fresh.run()
+    card = read_parquet(fresh.study / "summary/memory_card.parquet").query("model == 'echo'")
+    sizes = read_parquet(fresh.study / "largest/echo/probe/size.parquet")
+    trained = sizes.loc[sizes["stage"] == "trained", "squared_norm"]
+    assert card.query("task == 'largest'")["weight_norm"].item() == trained.mean()
     cell = fresh.study / "largest" / "echo"
     assert read_parquet(cell / "probe/size.parquet").squared_norm.gt(0).all()
-    assert read_parquet(cell / "explain/magnitude.scores.parquet").score.tolist() == ["deletion"]
+    scores = read_parquet(cell / "explain/magnitude.scores.parquet").score
+    assert scores.tolist() == ["evidence_auc", "deletion"]
+    assert (fresh.study / "report/figures/size_largest.svg").exists()
     page = (fresh.study / "report/index.html").read_text()
     assert all(name in page for name in ("echo", "largest", "size", "magnitude"))
 

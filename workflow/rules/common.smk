@@ -1,11 +1,13 @@
-# Names and paths that the rules share. The plan (INDEX) says everything; nothing is composed here.
+# Names and functions that all rules share. INDEX is the content of the study's index file: it names
+# the plan of every job. No rule reads conf/.
 import os
 import sys
 from pathlib import Path
 from shlex import quote
 
 if workflow.exec_mode != ExecMode.DEFAULT:
-    # A cluster's job inherits the environment; the main process's worker and ledger are not for it.
+    # A job on a cluster inherits the environment of the main process, but cannot use its worker
+    # process and its file of CPU times.
     for name in ("LOOKBACK_WORKER", "LOOKBACK_USAGE"):
         os.environ.pop(name, None)
 os.environ["PYTHONPATH"] = str(Path(INDEX["code"]).absolute())
@@ -20,11 +22,12 @@ URI = INDEX["uri"]
 REPORT = f"{STUDY}/report/index.html"
 DRAFT = f"{STUDY}/report/.drawn.html"
 RECEIPT = f"{STUDY}/tracked/{INDEX['receipt']}.json"
-# -P keeps the working directory out of the path: jobs import the copy of the code, nothing else.
+# -P keeps the working directory out of sys.path, so jobs import only the copy of the code.
 LOOKBACK = f"{quote(sys.executable)} -P -m lookback"
 
 
-# Light, or in need of a network: these run where the study was started, on a cluster too.
+# On a cluster, these rules run on the machine where the study was started: they are short, or they
+# need a network.
 localrules:
     all,
     download,
@@ -41,12 +44,12 @@ wildcard_constraints:
 
 
 def cell(name):
-    """A file of one cell."""
+    """The path of a file of a cell, with the wildcards task and model."""
     return f"{STUDY}/{{task}}/{{model}}/{name}"
 
 
 def planned(stage):
-    """What the plan says of a job of this stage, by its wildcards."""
+    """A function from the wildcards of a job to the job's entry in the index."""
     whole_study = stage in ("summarise", "report", "track")
 
     def find(wildcards):
@@ -56,19 +59,26 @@ def planned(stage):
             return INDEX["datasets"][wildcards.dataset]
         if stage == "prepare":
             return INDEX["tasks"][wildcards.task]["prepare"]
-        found = CELLS[f"{wildcards.task}/{wildcards.model}"][stage]
-        return found if stage in ("tune", "train") else found[wildcards.get(stage)]
+        entry = CELLS[f"{wildcards.task}/{wildcards.model}"][stage]
+        return entry if stage in ("tune", "train") else entry[wildcards.get(stage)]
 
     return find
 
 
 def plan_of(stage):
-    """The plan file of a job: other content is another path, and so another run."""
+    """A function from the wildcards of a job to its plan file.
+
+    If the plan's content changes, its path changes, so Snakemake runs the job again.
+    """
     return lambda wildcards: planned(stage)(wildcards)["plan"]
 
 
 def every_file_of_the_study():
-    """All files of all cells: were it only the report, a hole would look like nothing to do."""
+    """All files of all cells, the receipt and the report.
+
+    The report alone is not enough: it exists even if a cell failed, and Snakemake would then find
+    nothing to do.
+    """
     measured = [
         f"{STUDY}/{name}/{folder}/{option}.{suffix}"
         for name, stages in CELLS.items()
@@ -83,7 +93,10 @@ def every_file_of_the_study():
 
 
 def write_what_there_is():
-    """The report and the tracking of what is there, with the holes named: after a failed job."""
+    """After a failed job: summarise, draw, track and report the results that exist.
+
+    Tables and report name the missing results.
+    """
     drawn = f"report plan={INDEX['report']['plan']} summary={STUDY}/summary"
     for rule, command in (
         (
@@ -102,7 +115,7 @@ def write_what_there_is():
 
 
 def end_of_study():
-    """Stop the worker; say where the results are and what they cost."""
+    """Stop the worker; print the CPU seconds of each stage, and where the results are."""
     SESSION.end(print_line)
     if Path(REPORT).exists():
         print_line(f"report     {REPORT}")
@@ -111,7 +124,7 @@ def end_of_study():
 
 
 def print_line(text):
-    """On standard error, where Snakemake itself speaks; quiet where it was told to be."""
+    """Print to standard error, as Snakemake does; print nothing with `snakemake --quiet`."""
     if not workflow.output_settings.quiet:
         print(text, file=sys.stderr)
 

@@ -1,5 +1,6 @@
-# Verified data, shared by all studies. A small manifest stands for the files, so that fetching the
-# same content from another mirror reruns nothing.
+# Fetch the files of a dataset from its mirrors and verify them by size and SHA-256. All studies
+# share the files. The output is a small manifest with the digests of the files. Fetching the same
+# content from another mirror leaves the manifest unchanged, so no other job runs again.
 rule download:
     input:
         plan=plan_of("download"),

@@ -1,4 +1,6 @@
-# One probe, or one explainer, of one cell is one file: adding one computes one.
+# Measure one property of the trained networks of a cell, seed by seed: recall by lag, gradient
+# flow, Lyapunov exponents, memory capacity, gate time scales, … Each probe of each cell is one
+# file. Adding a probe to a study runs only that probe; nothing is trained again.
 rule probe:
     input:
         plan=plan_of("probe"),
@@ -19,6 +21,10 @@ rule probe:
         "{LOOKBACK} probe plan={input.plan:q} cell={params.folder:q} out={output:q} > {log:q} 2>&1"
 
 
+# Attribute the predictions of the trained networks of a cell to the time steps of their inputs,
+# with one explainer: integrated gradients, occlusion or attention weights. Then score whether the
+# attributions can be believed, e.g. whether they find the evidence that the task placed. Each
+# explainer of each cell is one pair of files.
 rule explain:
     input:
         plan=plan_of("explain"),

@@ -1,9 +1,11 @@
-# What a model must know of a task: shapes, scaling fitted on train, the trivial baseline.
 def manifest_of_task(wildcards):
+    """The manifest of the dataset that a task uses; empty for a synthetic task."""
     dataset = INDEX["tasks"][wildcards.task]["dataset"]
     return [f"results/data/{dataset}/manifest.json"] if dataset else []
 
 
+# Write the facts about a task that models and tables need: shapes, classes, scaling fitted on the
+# train split, the score of the trivial baseline, and a digest of the data of each split.
 rule prepare:
     input:
         plan=plan_of("prepare"),

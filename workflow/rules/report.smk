@@ -1,4 +1,8 @@
-# Tables over cells, MLflow, and one report. They read what is there and name what is missing.
+# The rules of this file read the results that exist, and name the results that are missing.
+
+
+# Tables over all cells: scores with confidence intervals over seeds, cost, comparisons of models,
+# and the memory card, which tells how far back each model remembers.
 rule summarise:
     input:
         plan=plan_of("summarise"),
@@ -16,7 +20,8 @@ rule summarise:
         "{LOOKBACK} summarise plan={input.plan:q} out={output:q} > {log:q} 2>&1"
 
 
-# Tracking takes the report's figures, and the report names tracking's runs: so it is made twice.
+# Draw the report's figures, with a first version of the page. The page is made twice: tracking
+# uploads the figures, and the final page links to the runs that tracking wrote.
 rule draw:
     input:
         plan=plan_of("report"),
@@ -29,6 +34,8 @@ rule draw:
         "{LOOKBACK} report plan={input.plan:q} summary={input.summary:q} out={output:q} > {log:q} 2>&1"
 
 
+# Send each cell and each seed to MLflow as a run: parameters, learning curves, scores and files.
+# The receipt lists the runs.
 rule track:
     input:
         plan=plan_of("track"),
@@ -41,6 +48,7 @@ rule track:
         "{LOOKBACK} track plan={input.plan:q} uri={URI:q} out={output:q} > {log:q} 2>&1"
 
 
+# The final report: one HTML page with tables, figures, provenance and links to the MLflow runs.
 rule report:
     input:
         plan=plan_of("report"),

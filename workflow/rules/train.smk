@@ -1,10 +1,16 @@
 def threads_of_cell(wildcards):
-    """As many as it computes with; where `--cores` gives fewer, it computes with as many still."""
+    """The number of threads that the cell's trainer computes with.
+
+    Training uses this number even if `--cores` is smaller, so that the results do not depend on
+    `--cores`.
+    """
     trained = INDEX["study"]["trained"][f"{wildcards.task}/{wildcards.model}"]
     return trained["trainer"]["threads"]
 
 
-# A study's `tune` tries each cell's values on validation alone; what it chose is an input of training.
+# Only in a study that tunes: train the cell with each combination of hyperparameters, and choose
+# the combination with the best score on the validation split. The test split is not used. The
+# chosen values are an input of rule train.
 rule tune:
     input:
         plan=plan_of("tune"),
@@ -23,13 +29,15 @@ rule tune:
 
 
 def tuned(wildcards):
-    """What tuning chose for a cell, in a study that tunes."""
+    """The tuning result of a cell; empty if the study does not tune."""
     name = f"{wildcards.task}/{wildcards.model}"
     return [f"{STUDY}/{name}/tune.json"] if "tune" in CELLS[name] else []
 
 
-# One job trains all seeds of a cell: imports alone cost seconds. Seeds that are finished are kept in
-# results/.runs, which Snakemake does not know, so only the missing ones are trained.
+# Train all seeds of a cell, evaluate them on the test split, and write scores, learning curves,
+# predictions, weights and cost. One job trains all seeds, because importing torch takes seconds.
+# Finished seeds are also kept in results/.runs/. Snakemake does not delete that folder, so a rerun
+# trains only the missing seeds.
 rule train:
     input:
         plan=plan_of("train"),
@@ -41,7 +49,7 @@ rule train:
         metrics=cell("metrics.json"),
         predictions=cell("predictions.parquet"),
         cost=cell("cost.json"),
-        checkpoints=directory(cell("checkpoints")),  # one a seed, but for seeds that diverged
+        checkpoints=directory(cell("checkpoints")),  # one file per seed that did not diverge
     log:
         cell("log/train.log"),
     threads: threads_of_cell

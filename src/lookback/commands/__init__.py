@@ -1,1 +1,1 @@
-"""What the command line and Snakemake's main process do."""
+"""The commands of `lookback`, and the duties of Snakemake's main process."""

@@ -23,10 +23,11 @@ from lookback.storage.run_store import runs_folder, trials_folder
 
 
 def clean() -> None:
-    """Delete what nothing refers to, and print how much that was.
+    """Delete unused plans, code copies and seeds, and print how many MiB that freed.
 
-    Kept are: plans that a result or the last index of a study names; seeds of a trained cell, or of
-    a cell in such an index; copies of the code that such an index names.
+    A plan is kept if a result or the last index of a study names the plan. The seeds of a cell are
+    kept if the cell is trained, or if the last index of a study contains the cell. A copy of the
+    code is kept if the last index of a study names the copy.
 
     Raises UserError while a study runs.
     """
@@ -35,6 +36,7 @@ def clean() -> None:
 
 
 def _clean() -> None:
+    """Delete unused files. The caller holds the lock of results/."""
     kept_plans, kept_code, kept_runs = set(_plans_of_results()), set(), set()
     for path in started_indices().values():
         index = read_json(path)
@@ -53,7 +55,7 @@ def _clean() -> None:
 
 
 def _runs_of_study(index: dict[str, Any]) -> Iterator[str]:
-    """The names of the run folders that a study's cells have, or continue with once restarted."""
+    """The names of the existing run folders of all cells in a study's index."""
     for name, stages in index["cells"].items():
         plans = {stage: Path(stages[stage]["plan"]) for stage in {"tune", "train"} & stages.keys()}
         yield from _runs_of_cell(
@@ -62,7 +64,7 @@ def _runs_of_study(index: dict[str, Any]) -> Iterator[str]:
 
 
 def _runs_of_cell(cell: CellPaths, plans: Mapping[str, Path]) -> Iterator[str]:
-    """The names of the existing run folders of a cell's trials and seeds under these plans."""
+    """The names of the run folders of a cell's trials and seeds, for plans given by stage."""
     task = cell.task.facts
     existing = {stage for stage, plan in plans.items() if plan.exists() and task.exists()}
     if "tune" in existing:
@@ -72,12 +74,13 @@ def _runs_of_cell(cell: CellPaths, plans: Mapping[str, Path]) -> Iterator[str]:
 
 
 def _plans_of_results() -> Iterator[str]:
+    """The digests of all plans that results on disk store."""
     for path in _results():
         yield from plans_of(path).values()
 
 
 def _results() -> Iterator[Path]:
-    """Every result on disk that names its plans."""
+    """The path of every result on disk that stores its plans."""
     for cell in cells_on_disk():
         yield from (cell.metrics, cell.tuning)
         yield from cell.probe("*").parent.glob(cell.probe("*").name)

@@ -1,6 +1,7 @@
-"""Call the function that a command line names, and turn its errors into exit statuses.
+"""Call the function of a `lookback` command, and turn its errors into exit statuses.
 
-A stage's module is imported when the stage is called: importing all of them takes seconds.
+The module of a stage is imported only when the stage is called, because importing all stages takes
+seconds.
 """
 
 import errno
@@ -18,6 +19,7 @@ Arguments = dict[str, str]
 
 
 def _seeds(text: str) -> list[int]:
+    """Convert «0,1,2» to a list. Raises UserError if an entry is not a whole number."""
     seeds = text.split(",")
     if not all(seed.isdecimal() for seed in seeds):
         raise UserError(
@@ -27,12 +29,13 @@ def _seeds(text: str) -> list[int]:
 
 
 def _port(text: str) -> int:
+    """Convert the text of a port. Raises UserError if the text is not a number from 1 to 65535."""
     if not text.isdecimal() or not 0 < int(text) < 1 << 16:
         raise UserError(f"port={text} cannot be used: a port is a number from 1 to 65535.")
     return int(text)
 
 
-# Each stage: its module, and its arguments with the functions that convert their text.
+# For each stage: its module, and for each argument the function that converts its text.
 STAGES: dict[str, tuple[str, dict[str, Callable[[str], Any]]]] = {
     "download": ("lookback.data.download", {"plan": Path, "out": Path}),
     "prepare": ("lookback.data.prepare", {"plan": Path, "out": Path}),
@@ -67,7 +70,7 @@ Stages of the DAG, called with a plan: {", ".join(STAGES)}.
 def run(words: Sequence[str], *, forked: bool) -> int:
     """Run one command in this process; returns its exit status.
 
-    `forked`: the process is a child of the worker, so no parent counts its CPU time.
+    `forked`: the process is a child of the worker, so Snakemake does not count its CPU time.
     """
     try:
         _call(words[0], words[1:])
@@ -85,18 +88,19 @@ def run(words: Sequence[str], *, forked: bool) -> int:
             f"training diverged: {reason}.\nTry a smaller recipe.optimizer.lr.", 1
         )
     except KeyboardInterrupt:
-        status = _print_error("stopped; what was finished is kept.", 130)
+        status = _print_error("stopped; all finished seeds and files are kept.", 130)
     cpu_time.record(words[0], forked=forked)
     return status
 
 
 def _print_error(text: str, status: int) -> int:
+    """Print a message to standard error; returns `status`."""
     print("lookback: " + text.replace("\n", "\n          "), file=sys.stderr)
     return status
 
 
 def disk_message(error: OSError, stage: str) -> str:
-    """A message for the user: what the disk refused to `stage`, and the cure."""
+    """The message for a full disk or a missing permission: which file, and the cure."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         file = error.filename or f"the output of `lookback {stage}`"
         return (
@@ -112,7 +116,7 @@ def disk_message(error: OSError, stage: str) -> str:
 
 
 def _call(command: str, words: Sequence[str]) -> None:
-    """Import and call the function of a command."""
+    """Check the arguments of a command, then import and call its function."""
     arguments = _parse(command, words)
     if command == "train" and "plan" not in arguments:
         from lookback.commands.train_one import train
@@ -148,7 +152,7 @@ def _call(command: str, words: Sequence[str]) -> None:
 
 
 def _parse(command: str, words: Sequence[str]) -> Arguments:
-    """The key=value words. Raises UserError for an unknown command and for any other word."""
+    """The key=value arguments. Raises UserError for an unknown command or another form of word."""
     if command not in (*STAGES, *COMMANDS):
         near = _did_you_mean(command, (*STAGES, *COMMANDS))
         raise UserError(f"there is no command '{command}'.{near} `lookback --help` lists all.")
@@ -161,6 +165,7 @@ def _parse(command: str, words: Sequence[str]) -> Arguments:
 
 
 def _require(command: str, arguments: Arguments, names: Sequence[str]) -> None:
+    """Raise UserError unless exactly the arguments `names` are given."""
     missing = [name for name in names if name not in arguments]
     if missing:
         raise UserError(f"`lookback {command}` needs {missing[0]}=….")
@@ -168,6 +173,7 @@ def _require(command: str, arguments: Arguments, names: Sequence[str]) -> None:
 
 
 def _allow(command: str, arguments: Arguments, names: Sequence[str]) -> None:
+    """Raise UserError if an argument is not among `names`."""
     for name in arguments:
         if name not in names:
             near = _did_you_mean(name, names)

@@ -1,4 +1,4 @@
-"""`lookback models [task=NAME]`: every model of conf/model/, as it ships, built for a task."""
+"""`lookback models [task=NAME]`: list every model of conf/model/, built for a task."""
 
 import re
 from importlib import import_module
@@ -9,22 +9,20 @@ from lookback.models.base import RecurrentEncoder
 from lookback.models.cost import forward_flops
 from lookback.models.network import build_network
 from lookback.planning.plan import make
+from lookback.planning.references import KEY, citation
 from lookback.planning.study import CellConfig, compose_by_hand
 from lookback.storage.atomic import read_json
 from lookback.storage.paths import PROJECT
 
-HEADER = ("model", "parameters", "FLOPs a step", "step by step", "source")
-# Who, the year and the title, as a module's first lines cite a paper.
-PAPER = re.compile(
-    r"(?:[A-Z][\w'-]+, )*[A-Z][\w'-]+(?: and [A-Z][\w'-]+)?(?: et al\.)? (?:19|20)\d\d, \"[^\"]+\""
-)
+HEADER = ("model", "parameters", "FLOPs per step", "step by step", "source")
 
 
 def list_models(task: str = "digits_pixels") -> None:
-    """Print one line a model: parameters, FLOPs of a forward step, whether it steps, its paper.
+    """Print one line per model: parameters, FLOPs per time step, step-by-step mode, paper.
 
-    FLOPs are those of a sequence of the task's length with one answer, divided by its steps.
-    Raises UserError where there is no such task, or where a model cannot be built for it.
+    FLOPs per step are the FLOPs of one forward pass over a sequence with one query, divided by the
+    length of the sequence. «step by step» tells whether the model can read one time step at a time.
+    Raises UserError if the task does not exist, or if a model cannot be built for the task.
     """
     conf = PROJECT / "conf"
     names = sorted(path.stem for path in (conf / "model").glob("*.yaml"))
@@ -43,6 +41,7 @@ def list_models(task: str = "digits_pixels") -> None:
 
 
 def _row(cell: CellConfig, facts: Facts) -> tuple[str, str, str, str]:
+    """The columns of one model after its name, as text."""
     network = build_network(cell.model, cell.recipe["initialisation"], facts, seed=0)
     encoder = network.encoder
     steps = isinstance(encoder, RecurrentEncoder) and not encoder.bidirectional
@@ -55,7 +54,7 @@ def _row(cell: CellConfig, facts: Facts) -> tuple[str, str, str, str]:
 
 
 def source_of(target: str) -> str:
-    """The first paper that the module of a dotted name cites; empty where it cites none."""
-    text = " ".join((import_module(target.rpartition(".")[0]).__doc__ or "").split())
-    found = PAPER.search(text)
-    return found[0] if found else ""
+    """The first paper that the docstring of the target's module cites; empty if it cites none."""
+    docstring = import_module(target.rpartition(".")[0]).__doc__ or ""
+    key = re.search(rf"\[({KEY.pattern})\]", docstring)
+    return citation(key[1]) if key else ""

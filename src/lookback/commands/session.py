@@ -1,6 +1,6 @@
-"""What only Snakemake's main process does: plan, hold results/, start the worker, add up the cost.
+"""The duties of Snakemake's main process: plan, lock results/, run the worker, add up the cost.
 
-The Snakefile calls it; jobs never do.
+Only the Snakefile calls this module; jobs do not.
 """
 
 import json
@@ -15,46 +15,48 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from lookback.commands import worker
-from lookback.errors import TRACEBACK, UserError, nearest
+from lookback.errors import TRACEBACK, UserError
 from lookback.planning.plan import make, start
 from lookback.planning.study import DEFAULT_STUDY, compose_study
+from lookback.planning.validation import did_you_mean
 from lookback.runtime import cpu_time
 from lookback.storage.lock import hold
 
-SAID = ("study", "overrides")  # what `--config` may say
+CONFIG_KEYS = ("study", "overrides")  # the keys that `snakemake --config` accepts
 
 
 def plan(root: Path, config: Mapping[str, Any], *, quiet: bool) -> Path:
-    """Compose and plan the study that `--config` asks for; exits with status 2 on a mistake."""
+    """Compose and plan the study that `snakemake --config` names; returns the path of its index.
+
+    Prints a message and exits with status 2 if that fails.
+    """
     try:
         for key in config:
-            if key not in SAID:
-                found = nearest(key, SAID)
-                near = f"Did you mean '{found}'? " if found else ""
+            if key not in CONFIG_KEYS:
                 raise UserError(
-                    f"--config does not know '{key}'.\n{near}There is: study, overrides."
+                    f"--config does not know '{key}'.\n" + did_you_mean(key, CONFIG_KEYS)
                 )
         overrides = config.get("overrides", [])
         overrides = [overrides] if isinstance(overrides, str) else list(overrides)
         study = compose_study(root / "conf", str(config.get("study", DEFAULT_STUDY)), overrides)
         if overrides and not quiet:
             print(
-                f"lookback: study '{study.name}' is overridden: {' '.join(overrides)}",
+                f"lookback: overrides of study '{study.name}': {' '.join(overrides)}",
                 file=sys.stderr,
             )
         return make(root, study)
     except Exception as error:
-        # YAML's, Hydra's and the disk's too: one sentence, the rest on request.
+        # Errors of YAML, Hydra and the disk are also printed as one sentence without a traceback.
         if os.environ.get(TRACEBACK):
             raise
         text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        hint = "" if isinstance(error, UserError) else f"\n{TRACEBACK}=1 shows where."
+        hint = "" if isinstance(error, UserError) else f"\nSet {TRACEBACK}=1 to see the traceback."
         print("lookback: " + (text + hint).replace("\n", "\n          "), file=sys.stderr)
         sys.exit(2)
 
 
 class Session:
-    """One run of Snakemake over results/: its lock, its worker, and what it cost."""
+    """One run of Snakemake: the lock of results/, the worker process, and the cost of all jobs."""
 
     def __init__(self, index: Path, code: str):
         self.index = index
@@ -67,7 +69,7 @@ class Session:
         self._ledger = Path(self._folder.name) / "usage.jsonl"
 
     def start(self) -> None:
-        """Take results/ and start the worker; exits with status 2 where another run has it."""
+        """Lock results/ and start the worker; exits with status 2 if another run holds the lock."""
         try:
             self._lock = hold()
         except UserError as mistake:
@@ -83,7 +85,7 @@ class Session:
         os.environ[worker.SOCKET] = str(self.address)
 
     def end(self, log: Any) -> None:
-        """Stop the worker and say what the run cost, by stage."""
+        """Stop the worker and print the CPU seconds of each stage with `log`."""
         if self._server and self._server.stdin:
             self._server.stdin.close()
             self._server.wait()
@@ -91,6 +93,7 @@ class Session:
             log(line)
 
     def _costs(self) -> Sequence[str]:
+        """The lines of the cost table."""
         entries = []
         if self._ledger.exists():
             lines = self._ledger.read_text().splitlines()
@@ -100,21 +103,25 @@ class Session:
             work, rest = stages.setdefault(entry["stage"], [0.0, 0.0])
             stages[entry["stage"]] = [work + entry["work"], rest + entry["cpu"] - entry["work"]]
         counted = sum(entry["cpu"] for entry in entries if not entry["forked"])
-        own = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-        # Children that report themselves are in RUSAGE_CHILDREN too; forked ones are not.
-        stages["snakemake"] = [0.0, sum(u.ru_utime + u.ru_stime for u in own) - counted]
+        usages = [
+            resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        ]
+        # RUSAGE_CHILDREN contains the jobs that Snakemake started; the ledger counts them already.
+        # RUSAGE_CHILDREN does not contain the jobs that the worker forked.
+        stages["snakemake"] = [0.0, sum(u.ru_utime + u.ru_stime for u in usages) - counted]
         return _table(stages, time.monotonic() - self.started)
 
 
 def _short_folder() -> str:
-    """Where temporary files go, unless an address there were longer than a socket's may be."""
+    """The folder for temporary files, or /tmp if the path of a socket there would be too long."""
     folder = tempfile.gettempdir()
     longest = worker.LONGEST - len("/lookback-xxxxxxxx/worker")
     return folder if len(os.fsencode(folder)) <= longest else "/tmp"
 
 
 def _table(stages: Mapping[str, Sequence[float]], wall: float) -> list[str]:
+    """A table of CPU seconds by stage: work (train, evaluate, measure), and the rest."""
     work, rest = (sum(column) for column in zip(*stages.values(), strict=True))
-    lines = ["", f"{'core-seconds':<14}{'work':>9}{'the rest':>10}"]
+    lines = ["", f"{'CPU seconds':<14}{'work':>9}{'the rest':>10}"]
     lines += [f"{stage:<14}{w:>9.1f}{r:>10.1f}" for stage, (w, r) in stages.items()]
     return [*lines, f"{'all':<14}{work:>9.1f}{rest:>10.1f}   in {wall:.0f} s"]

@@ -12,20 +12,23 @@ from lookback.storage.atomic import read_json
 from lookback.storage.lock import is_held
 from lookback.storage.paths import PROJECT, CellPaths, StudyPaths, lock_file
 
-INTERVAL = 2.0  # seconds between two looks at the journals
+INTERVAL = 2.0  # seconds between two readings of the journals
 
 
 def track(study: str = DEFAULT_STUDY, uri: str | None = None, *, follow: bool = False) -> None:
     """Write the results of a study to `uri`, or to the study's own store if no URI is given.
 
-    `follow`: also write the learning curves while the study trains, until it is over.
-    Raises UserError if the study was never started or if the store cannot be reached.
+    `follow`: also write the learning curves while the study trains, until the study is over.
+    Raises UserError if the study was never started, or if the store cannot be reached.
     """
     indices = started_indices()
     if study not in indices:
         near = nearest(study, indices)
-        hint = f" Did you mean '{near}'?" if near else ""
-        raise UserError(f"study '{study}' was not run here yet: there is nothing to track.{hint}")
+        hint = f"Did you mean '{near}'? " if near else ""
+        raise UserError(
+            f"study '{study}' was not run here yet, so there is nothing to track.\n"
+            f"{hint}Run it first: snakemake --cores N --config study={study}"
+        )
     index = read_json(indices[study])
     plan, store = Path(index["track"]["plan"]), uri or index["uri"]
     from lookback.tracking import track as tracking
@@ -33,7 +36,7 @@ def track(study: str = DEFAULT_STUDY, uri: str | None = None, *, follow: bool = 
     if follow:
         tracking.follow(plan, store, partial(is_over, index), INTERVAL)
         if unfinished := _unfinished_seeds(index):
-            print(f"study '{study}' no longer runs; not trained: {', '.join(unfinished)}")
+            print(f"study '{study}' no longer runs; unfinished: {', '.join(unfinished)}")
     else:
         tracking.main(plan, store, StudyPaths.of(study).receipt(receipt_of(store)))
 
@@ -46,9 +49,9 @@ def local_uri() -> str:
 
 
 def is_over(index: dict[str, Any]) -> bool:
-    """Whether the study no longer trains: all seeds are finished, or its process was stopped.
+    """Whether the study no longer trains: all seeds are finished, or its processes were stopped.
 
-    A job that outlived its Snakemake still trains; it holds the lock of its seed.
+    A training job that outlived its Snakemake still holds the lock of its seed.
     """
     if is_held():
         return not _unfinished_seeds(index)
@@ -57,7 +60,7 @@ def is_over(index: dict[str, Any]) -> bool:
 
 
 def _unfinished_seeds(index: dict[str, Any]) -> list[str]:
-    """The seeds of a study that are not finished, by name."""
+    """The names of the seeds of a study that are not finished, e.g. «adding/gru seed 0»."""
     return [
         seed
         for seed, folder in _seed_folders(index).items()
@@ -66,7 +69,7 @@ def _unfinished_seeds(index: dict[str, Any]) -> list[str]:
 
 
 def _seed_folders(index: dict[str, Any]) -> dict[str, Path | None]:
-    """The folder of each seed of a study, by name; None before the task is prepared."""
+    """The folder of each seed of a study, by the seed's name; None before the task is prepared."""
     folders: dict[str, Path | None] = {}
     for name, stages in index["cells"].items():
         cell = CellPaths(StudyPaths.of(index["study"]["name"]).folder / name)

@@ -1,4 +1,7 @@
-"""`lookback train task=… model=…`: one run by hand, by the same stages, into results/by-hand/."""
+"""`lookback train task=… model=…`: train one run by hand, into results/by-hand/.
+
+The stages are those of a study; they run in this process instead of Snakemake jobs.
+"""
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -23,7 +26,7 @@ def train(words: Sequence[str]) -> None:
     overrides = [word for word in words if word.split("=")[0] not in choices]
     for needed in ("task", "model"):
         if needed not in choices:
-            raise UserError(f"`lookback train` needs {needed}=…: a name from conf/{needed}/.")
+            raise UserError(f"`lookback train` needs {needed}=NAME: a name from conf/{needed}/.")
     task, model, seed = choices["task"], choices["model"], choices.get("seed", "0")
     if not seed.isdecimal():
         raise UserError(f"seed={seed} cannot be used: a seed is a whole number from 0 on.")
@@ -40,7 +43,10 @@ def train(words: Sequence[str]) -> None:
 
 
 def prepare(index: Mapping[str, Any], task: str) -> TaskPaths:
-    """Download and prepare one task of a plan's index; returns the paths of the task."""
+    """Run the download and prepare stages of a task; returns the paths of the task.
+
+    `index` is the content of a plan's index.
+    """
     planned, paths = index["tasks"][task], StudyPaths.of(index["study"]["name"]).task(task)
     if dataset := planned["dataset"]:
         _run_stage("download", index["datasets"][dataset], manifest_file(dataset))
@@ -49,4 +55,5 @@ def prepare(index: Mapping[str, Any], task: str) -> TaskPaths:
 
 
 def _run_stage(name: str, stage: Mapping[str, str], out: Path) -> None:
+    """Run a data stage in this process with its plan."""
     import_module(f"lookback.data.{name}").main(plan=Path(stage["plan"]), out=out)

@@ -1,13 +1,14 @@
-"""A process that has imported everything once and forks a child for each job.
+"""The worker: a process that has imported torch and Lightning once, and forks a child for each job.
 
-Importing torch and Lightning costs 3 to 6 CPU seconds a process; a fork of one that has them costs
-some hundredths. The Snakefile's main process starts the server; `lookback STAGE` hands its
-arguments, folder, environment and open files over a socket and waits for the exit status. Without a
-server, or where it does not answer, the command runs in its own process: same numbers, only slower.
+Importing torch and Lightning takes 3 to 6 CPU seconds per process; a fork of the worker takes some
+hundredths of a second. Snakemake's main process starts the worker. `lookback STAGE` is the client:
+it sends its arguments, folder, environment and open files to the worker over a socket, and waits
+for the exit status. If there is no worker, or if the worker does not answer, the command runs in
+its own process. The results are equal with and without a worker; only the start is slower.
 
-The server computes nothing, so no thread pool and no CUDA context exists when it forks. It ends
-with its main process, known by a pipe; a child ends with its client, as that client's own process
-would.
+The worker computes nothing itself, so no thread pool and no CUDA context exists when it forks. The
+worker ends when the main process ends, because a pipe between them closes. A forked job ends when
+its client is killed.
 """
 
 import json
@@ -21,8 +22,8 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-SOCKET = "LOOKBACK_WORKER"  # the environment's name for the server's address
-LONGEST = 103  # bytes of an address: 107 on Linux, fewer on macOS
+SOCKET = "LOOKBACK_WORKER"  # environment variable that holds the path of the worker's socket
+LONGEST = 103  # bytes of a socket's path: Linux allows 107, macOS allows 103
 STAGES = ("prepare", "tune", "train", "probe", "explain", "summarise", "report")
 IMPORTS = (
     "lookback.training.tune",
@@ -35,7 +36,11 @@ IMPORTS = (
 
 
 def hand_over(words: Sequence[str]) -> int | None:
-    """Have the server run a command; its exit status, or None where it must be run here."""
+    """Let the worker run a command; returns the exit status.
+
+    Returns None if the caller must run the command itself: there is no worker, the worker does not
+    answer, or the command is not a stage.
+    """
     address = os.environ.get(SOCKET)
     if not address or words[0] not in STAGES:
         return None
@@ -53,10 +58,10 @@ def hand_over(words: Sequence[str]) -> int | None:
             accepted = client.recv(1)
         except OSError:
             return None
-        if not accepted:  # the server ended before it took the job
+        if not accepted:  # the worker could not start the job
             return None
         try:
-            status = _last_word(client)
+            status = _exit_status(client)
         except ConnectionResetError:
             status = b""
     if status:
@@ -65,8 +70,11 @@ def hand_over(words: Sequence[str]) -> int | None:
     return 1
 
 
-def _last_word(client: socket.socket) -> bytes:
-    """The job's exit status; an interrupted job is waited for, since it ends with this client."""
+def _exit_status(client: socket.socket) -> bytes:
+    """Wait for the exit status of the job; empty if the job was killed.
+
+    After Ctrl-C the client still waits, because the job is killed when the client ends.
+    """
     try:
         return client.recv(1)
     except KeyboardInterrupt:
@@ -75,14 +83,14 @@ def _last_word(client: socket.socket) -> bytes:
 
 
 def serve(address: Path, parent: int) -> None:
-    """Accept jobs at `address` until the pipe `parent` is closed by its other end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the jobs; the pipe ends this one
+    """Accept jobs at the socket `address` until the main process closes the pipe `parent`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C interrupts the jobs, not the worker
     address.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(address))
         server.listen(128)
         _import_all()
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children report by themselves
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel removes finished children
         watched = [server.fileno(), parent]
         while parent not in (ready := select.select(watched, [], [])[0]):
             if ready:
@@ -91,6 +99,7 @@ def serve(address: Path, parent: int) -> None:
 
 
 def _fork_for(server: socket.socket) -> None:
+    """Accept one connection and fork a child that runs its job."""
     connection, _ = server.accept()
     with connection:
         try:
@@ -98,32 +107,33 @@ def _fork_for(server: socket.socket) -> None:
                 server.close()
                 _child(connection)
         except OSError:
-            return  # no process to be had: the client sees the closed socket, and runs it itself
+            return  # fork failed: the client sees the closed socket, and runs the job itself
 
 
 def _import_all() -> None:
+    """Import the modules of all stages, and set up numba."""
     from importlib import import_module
 
     import numpy as np
 
     for module in IMPORTS:
         import_module(module)
-    # numba's first call sets up LLVM, half a second: once here, and not in each job.
+    # numba's first call sets up LLVM, which takes half a second. Do this once, before any fork.
     from lookback.kernels.product import pack
 
     pack(np.zeros((1, 8), np.float32), np.empty(8, np.float32))
 
 
 def _child(connection: socket.socket) -> None:
-    """Run one job and leave; never returns."""
+    """Run one job, send its exit status, and end this process; never returns."""
     try:
         words = _accept(connection)
     except BaseException:
         traceback.print_exc()
-        os._exit(1)  # without a byte: the client runs it itself
+        os._exit(1)  # no byte was sent, so the client runs the job itself
     status = 1
     try:
-        threading.Thread(target=_die_with, args=(connection,), daemon=True).start()
+        threading.Thread(target=_end_with_client, args=(connection,), daemon=True).start()
         from lookback.commands import dispatch
 
         status = dispatch.run(words, forked=True)
@@ -142,7 +152,7 @@ def _child(connection: socket.socket) -> None:
 
 
 def _accept(connection: socket.socket) -> list[str]:
-    """Become a process as the client's own would be; the words to run."""
+    """Take over the folder, environment and open files of the client; returns its arguments."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     start, files, _, _ = socket.recv_fds(connection, 8, 3)
@@ -161,17 +171,18 @@ def _accept(connection: socket.socket) -> list[str]:
 
 
 def _exactly(connection: socket.socket, size: int) -> bytes:
+    """Read `size` bytes. Raises EOFError if the client closes the connection too early."""
     content = b""
     while len(content) < size:
         part = connection.recv(size - len(content))
         if not part:
-            raise EOFError("the client left")
+            raise EOFError("the client closed the connection")
         content += part
     return content
 
 
-def _die_with(connection: socket.socket) -> None:
-    """End at once when the client was killed: its own process would have been, too."""
+def _end_with_client(connection: socket.socket) -> None:
+    """Wait until the connection closes, then kill this process: its client was killed."""
     try:
         alive = bool(connection.recv(1))
     except OSError:

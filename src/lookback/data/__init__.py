@@ -1,1 +1,1 @@
-"""Tasks: each makes sequences with a question, a target and, where known, the evidence."""
+"""Tasks: sequences, each with queries, targets and, if known, the steps that decide an answer."""

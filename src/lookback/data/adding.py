@@ -1,12 +1,13 @@
-"""The adding problem (Hochreiter and Schmidhuber 1997, section 5.4), in the form used since.
+"""Adding problem [hochreiter1997], section 5.4: what is the sum of the two marked values?
 
-Two features a step: a value x_t ~ U(0, 1) and a marker m_t. One step in each half of the sequence
-is marked; after the last step the sum of the two marked values is asked for.
+Each step has two features: a value x_t ~ U(0, 1) and a marker m_t. The marker is 1 at one random
+step in each half of the sequence. The query at the last step asks for the sum of the two marked
+values. The value range and the plain sum follow later papers, not [hochreiter1997].
 
     value   .31  .72  .05  .90  .44  .61
     marker   0    1    0    0    1    0      target .72 + .44 = 1.16
 
-Answering 1 always, the mean, costs Var(x + x') = 2 · 1/12 = 1/6 in squared error.
+The constant answer 1, the mean target, has the mean squared error Var(x + x') = 2 · 1/12 = 1/6.
 """
 
 import numpy as np
@@ -20,7 +21,7 @@ from lookback.errors import UserError
 
 
 class Adding(GeneratedTask):
-    """What do the two marked values add up to?"""
+    """What is the sum of the two marked values?"""
 
     kind = "value"
     features, outputs = 2, 1
@@ -29,12 +30,12 @@ class Adding(GeneratedTask):
         super().__init__(length, train, validation, test, seed)
         if length < 2:
             raise UserError(
-                f"the adding problem marks two steps: length {length} is too short; make it 2 or "
-                "more."
+                f"length: {length} is too short for the two marked steps of the adding problem; "
+                "make it 2 or more."
             )
 
     def draw(self, count: int, generator: np.random.Generator) -> SequenceDataset:
-        """Inputs (N, T, 2): values and markers; target (N, 1, 1)."""
+        """Draw inputs (N, T, 2), which are values and markers, and targets (N, 1, 1)."""
         half = self.length // 2
         values = generator.random((count, self.length), dtype=np.float32)
         first = generator.integers(0, half, count)
@@ -52,10 +53,10 @@ class Adding(GeneratedTask):
             query=torch.full((count, 1), last),
             target=torch.from_numpy(target).view(count, 1, 1),
             lag=torch.from_numpy(last - first).unsqueeze(1),
-            evidence=marked,
+            evidence=marked_steps,
         )
 
 
-def marked(inputs: Float[Tensor, "batch time 2"]) -> Bool[Tensor, "batch 1 time"]:
-    """The evidence: the two marked steps."""
+def marked_steps(inputs: Float[Tensor, "batch time 2"]) -> Bool[Tensor, "batch 1 time"]:
+    """The evidence of the sum: the two marked steps."""
     return inputs[..., 1].unsqueeze(1) > 0.5

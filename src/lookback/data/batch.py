@@ -1,4 +1,4 @@
-"""What a model sees and is asked: B sequences, T steps, F features, Q queries."""
+"""Batches and datasets of B sequences with T steps, F features and Q queries per sequence."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -13,17 +13,17 @@ from lookback.errors import UserError
 
 @dataclass(frozen=True)
 class Batch:
-    """Sequences side by side, padded at their end; a task that asks once has Q = 1."""
+    """Sequences with their queries and targets; a shorter sequence is padded after its end."""
 
     inputs: Float[Tensor, "batch time feature"] | Int[Tensor, "batch time"]
     lengths: Int[Tensor, " batch"]
-    query: Int[Tensor, "batch query"]  # the answering step, -1 where there is none
+    query: Int[Tensor, "batch query"]  # step of each query; −1 for a padding query
     target: Int[Tensor, "batch query"] | Float[Tensor, "batch query value"]
-    evidence: Bool[Tensor, "batch query time"] | None = None  # the steps that decide an answer
-    lag: Int[Tensor, "batch query"] | None = None  # from the first evidence to the query, -1: none
+    evidence: Bool[Tensor, "batch query time"] | None = None  # steps that decide the answer
+    lag: Int[Tensor, "batch query"] | None = None  # steps from first evidence to query; −1: padding
 
     def to(self, device: torch.device | str) -> "Batch":
-        """The same batch on `device`."""
+        """A copy of the batch on `device`."""
         moved = {
             field.name: value.to(device, non_blocking=True)
             for field in fields(self)
@@ -32,7 +32,7 @@ class Batch:
         return replace(self, **moved)
 
     def asked_last(self) -> "Batch":
-        """The same sequences asked once each (Q = 1): at the last of their queries."""
+        """The same sequences with only the last query of each sequence (Q = 1)."""
         rows, last = torch.arange(len(self.query), device=self.query.device), self.query.argmax(1)
         chosen = {
             name: value[rows, last].unsqueeze(1)
@@ -44,32 +44,33 @@ class Batch:
 
 @dataclass(frozen=True)
 class SequenceDataset:
-    """All sequences of one split as whole tensors, N in the place of B: a batch is one indexing."""
+    """All N sequences of a split in one tensor per field, so that a batch needs one indexing."""
 
     inputs: Float[Tensor, "batch time feature"] | Int[Tensor, "batch time"]
     lengths: Int[Tensor, " batch"]
     query: Int[Tensor, "batch query"]
     target: Int[Tensor, "batch query"] | Float[Tensor, "batch query value"]
     lag: Int[Tensor, "batch query"] | None = None
-    # Evidence costs Q × T a sequence: made when asked for, from the batch's inputs.
+    # `evidence` is a function of a batch's inputs: a stored tensor would need too much memory,
+    # Q × T booleans per sequence.
     evidence: Callable[[Tensor], Bool[Tensor, "batch query time"]] | None = None
 
     def __post_init__(self) -> None:
-        """Raise UserError where a length is below 1, or above the T steps that there are."""
+        """Raise UserError if a length is below 1 or above T."""
         steps = self.inputs.shape[1]
-        wrong = (self.lengths < 1) | (self.lengths > steps)
-        if wrong.any():
-            row = int(wrong.nonzero()[0])
+        is_invalid = (self.lengths < 1) | (self.lengths > steps)
+        if is_invalid.any():
+            row = int(is_invalid.nonzero()[0])
             raise UserError(
                 f"Sequence {row} of a task's data has the length {int(self.lengths[row])}. "
-                f"Make each length 1 to {steps}, as many steps as the inputs have."
+                f"Make each length 1 to {steps}, the number of steps in the inputs."
             )
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def batch(self, index: Int[Tensor, " batch"] | slice, *, evidence: bool = False) -> Batch:
-        """The sequences at `index`, with their evidence where asked for and known."""
+        """The sequences at `index`; `evidence=True` adds the evidence if the task knows it."""
         inputs = self.inputs[index]
         return Batch(
             inputs=inputs,
@@ -81,7 +82,7 @@ class SequenceDataset:
         )
 
     def to(self, device: torch.device | str) -> "SequenceDataset":
-        """The same data on `device`."""
+        """A copy of the data on `device`."""
         moved: dict[str, Any] = {
             field.name: value.to(device)
             for field in fields(self)

@@ -1,6 +1,6 @@
-"""What data are, as a digest: training takes none but those that its task was prepared from.
+"""Digest of a task's data: training checks that its data equal the prepared data.
 
-A cluster's nodes may have another release of a library, and with it draw other numbers.
+The nodes of a cluster may have different releases of a library, which may draw different numbers.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from lookback.storage.atomic import digest, read_json
 
 
 def digest_of(dataset: SequenceDataset) -> str:
-    """A digest of every tensor of a split; 0.1 s for MNIST's 60,000 images."""
+    """A digest of all tensors of a split; MNIST's 60,000 images take 0.1 s."""
     lines = []
     for field in fields(dataset):
         tensor = getattr(dataset, field.name)
@@ -28,16 +28,16 @@ def digest_of(dataset: SequenceDataset) -> str:
 
 
 def as_prepared(task: Task, split: Split, prepared: Path) -> SequenceDataset:
-    """A split of `task`, which must be the one that the task.json `prepared` was made from.
+    """A split of `task`, checked against the digest in the task.json file `prepared`.
 
-    Raises UserError where it is another.
+    Raises UserError if the digest of the split differs from the digest in task.json.
     """
     dataset = task.dataset(split)
-    wanted: Mapping[Split, str] = read_json(prepared)["digest"]
-    if digest_of(dataset) != wanted[split]:
+    digests: Mapping[Split, str] = read_json(prepared)["digest"]
+    if digest_of(dataset) != digests[split]:
         raise UserError(
-            f"the {split} split that is made here is not the one that {prepared} was made from: "
-            "other files, or another release of a library on this machine.\n"
-            f"Give all machines the same environment; remove {prepared} to prepare it anew."
+            f"the {split} split on this machine differs from the one described in {prepared}. "
+            "The data files or the release of a library may differ.\n"
+            f"Give all machines the same environment, or remove {prepared} to prepare it again."
         )
     return dataset

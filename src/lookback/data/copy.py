@@ -1,13 +1,17 @@
-"""Copying (Arjovsky, Shah and Bengio 2016, section 4.1): symbols, a long blank, the symbols again.
+"""Copying [arjovsky2016], section 4.1: repeat symbols after a long stretch of blanks.
 
-`items` symbols of S, T blanks of which the last is a delimiter, and as many blanks as symbols, at
-which they are asked for in order. Tokens: 0 … S − 1, S blank, S + 1 delimiter. `length` is all of
-it, T + 2 · `items`: the paper's T = 1000 with its ten symbols of eight is length 1020.
+The sequence starts with `items` random symbols from an alphabet of S. T − 1 blanks, one delimiter
+and `items` more blanks follow. The queries at the last `items` blanks ask for the symbols in order.
+Tokens 0 … S − 1 are the symbols, S is the blank, and S + 1 is the delimiter.
+
+`length` is the whole sequence, T + 2 · `items`. For example, T = 1000 [bai2018] with 10 items is
+length 1020.
 
     token    3 1 2 B B B B D B B B
     target                   3 1 2
 
-The paper also scores the blanks before them, which any model gets right; they are not asked here.
+The paper also scores the blanks before the last `items` steps. The task has no query there, because
+every model predicts these blanks correctly.
 """
 
 import numpy as np
@@ -21,7 +25,7 @@ from lookback.errors import UserError
 
 
 class Copy(GeneratedTask):
-    """Which symbols came first, in which order?"""
+    """Which symbols did the sequence start with, in which order?"""
 
     def __init__(
         self,
@@ -34,19 +38,19 @@ class Copy(GeneratedTask):
         seed: int,
     ):
         super().__init__(length, train, validation, test, seed)
-        room = (length - 1) // 2
+        most_items = (length - 1) // 2
         require_symbols(symbols)
-        if not 1 <= items <= room:
+        if not 1 <= items <= most_items:
             raise UserError(
-                f"items: {items} need a step each to be seen and one to be said, beside the "
-                f"delimiter, and length {length} has room for {room}. Make `items` 1 to that, or "
-                "`length` larger."
+                f"items: {items}; each item needs 2 steps and the delimiter 1, and length {length} "
+                f"has room for {most_items} items. Make `items` 1 to {most_items}, or `length` "
+                "larger."
             )
         self.symbols, self.items = symbols, items
         self.features, self.outputs = symbols + 2, symbols
 
     def draw(self, count: int, generator: np.random.Generator) -> SequenceDataset:
-        """Inputs (N, T + 2 · items), tokens; target (N, items)."""
+        """Draw tokens (N, T + 2 · items) and targets (N, items)."""
         first = self.length - self.items
         symbols = generator.integers(0, self.symbols, (count, self.items))
         inputs = np.full((count, self.length), self.symbols)
@@ -58,10 +62,10 @@ class Copy(GeneratedTask):
             query=torch.arange(first, self.length).repeat(count, 1),
             target=torch.from_numpy(symbols),
             lag=torch.full((count, self.items), first),
-            evidence=self.seen,
+            evidence=self.symbol_steps,
         )
 
-    def seen(self, inputs: Int[Tensor, "batch time"]) -> Bool[Tensor, "batch query time"]:
-        """The evidence of an answer: the step that showed its symbol."""
-        own = torch.eye(self.items, self.length, dtype=torch.bool, device=inputs.device)
-        return own.expand(len(inputs), -1, -1)
+    def symbol_steps(self, inputs: Int[Tensor, "batch time"]) -> Bool[Tensor, "batch query time"]:
+        """The evidence of an answer: the step that shows the symbol."""
+        is_evidence = torch.eye(self.items, self.length, dtype=torch.bool, device=inputs.device)
+        return is_evidence.expand(len(inputs), -1, -1)

@@ -1,13 +1,14 @@
-"""Delayed recall: name the symbol that stood exactly `lag` steps ago; a cue marked it as it passed.
+"""Delayed recall: which symbol did the sequence show at the cued step, `lag` steps ago?
 
-Every step shows one of S symbols, one-hot, and a cue c_t, which is 1 at one step, q − lag, with q
-the last step. The lag is drawn log-uniformly, P(lag = k) ∝ 1/k for k = 1 … `longest_lag`, so that
-every order of magnitude is asked alike.
+Each step shows one of S symbols (one-hot) and a cue c_t. The cue is 1 at step q − lag and 0 at all
+other steps; q is the last step, where the query asks for the cued symbol. The lag is drawn
+log-uniformly, P(lag = k) ∝ 1/k for k = 1 … `longest_lag`, so that every order of magnitude of the
+lag is equally frequent.
 
     symbol   b  d  a  c  d  a
     cue      0  0  1  0  0  0      lag 3, target a
 
-Every step before the cue and after it is as much like a symbol to keep as the cued one.
+All steps show symbols of the same alphabet, so only the cue tells which symbol to store.
 """
 
 import numpy as np
@@ -21,7 +22,7 @@ from lookback.errors import UserError
 
 
 class DelayedRecall(GeneratedTask):
-    """Which symbol was cued?"""
+    """Which symbol did the cued step show?"""
 
     def __init__(
         self,
@@ -37,17 +38,17 @@ class DelayedRecall(GeneratedTask):
         require_symbols(symbols)
         if not 1 <= longest_lag < length:
             raise UserError(
-                f"longest_lag: {longest_lag} steps before the last one of length {length}: make "
-                f"it 1 to {length - 1}, or `length` larger."
+                f"longest_lag: {longest_lag} does not fit a sequence of length {length}; make it "
+                f"1 to {length - 1}, or `length` larger."
             )
         self.symbols, self.longest_lag = symbols, longest_lag
         self.features, self.outputs = symbols + 1, symbols
 
     def draw(self, count: int, generator: np.random.Generator) -> SequenceDataset:
-        """Inputs (N, T, S + 1): the symbol, one-hot, then the cue."""
+        """Draw inputs (N, T, S + 1), which are one-hot symbols and the cue, and targets (N, 1)."""
         symbols = generator.integers(0, self.symbols, (count, self.length))
-        odds = np.cumsum(1 / np.arange(1, self.longest_lag + 1))
-        lag = 1 + np.searchsorted(odds[:-1], generator.random(count) * odds[-1], side="right")
+        bounds = np.cumsum(1 / np.arange(1, self.longest_lag + 1))
+        lag = 1 + np.searchsorted(bounds[:-1], generator.random(count) * bounds[-1], side="right")
         rows, last = np.arange(count), self.length - 1
         inputs = np.zeros((count, self.length, self.features), dtype=np.float32)
         np.put_along_axis(inputs, symbols[..., None], 1, axis=2)
@@ -58,10 +59,10 @@ class DelayedRecall(GeneratedTask):
             query=torch.full((count, 1), last),
             target=torch.from_numpy(symbols[rows, last - lag]).unsqueeze(1),
             lag=torch.from_numpy(lag).unsqueeze(1),
-            evidence=cued,
+            evidence=cued_step,
         )
 
 
-def cued(inputs: Float[Tensor, "batch time feature"]) -> Bool[Tensor, "batch 1 time"]:
-    """The evidence: the cued step."""
+def cued_step(inputs: Float[Tensor, "batch time feature"]) -> Bool[Tensor, "batch 1 time"]:
+    """The evidence of an answer: the cued step."""
     return inputs[..., -1].unsqueeze(1) > 0.5

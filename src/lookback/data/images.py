@@ -1,7 +1,8 @@
-"""Images read as sequences, row by row or pixel by pixel (Le, Jaitly and Hinton 2015, section 4.2).
+"""Image tasks: a model reads an image row by row or pixel by pixel [le2015], section 4.2.
 
-x_t is one row of the image (`rows`: T = height, F = width) or one pixel of it, in reading order
-(`pixels`: T = height × width, F = 1), scaled to [0, 1]; the class is asked for at the last step.
+The order `rows` feeds one image row per step: T = height, F = width. The order `pixels` feeds one
+pixel per step from left to right and top to bottom: T = height × width, F = 1. Grey values are
+scaled to [0, 1]. The query at the last step asks for the class.
 """
 
 from abc import abstractmethod
@@ -11,7 +12,9 @@ import numpy as np
 import torch
 from jaxtyping import Int, UInt8
 
+from lookback.data.baselines import most_frequent_class
 from lookback.data.batch import SequenceDataset
+from lookback.data.scaling import unit_range
 from lookback.data.task import SPLITS, Facts, Split, Task
 from lookback.errors import UserError, nearest
 
@@ -20,51 +23,53 @@ Labels = Int[np.ndarray, " image"]
 
 
 class ImageTask(Task):
-    """Which class is the image of? A subclass says where the images come from."""
+    """Classification of images. A subclass loads the images of each split."""
 
     classes: ClassVar[int]
-    brightest: ClassVar[int]  # the grey value that becomes 1
+    brightest: ClassVar[int]  # the raw grey value that is scaled to 1
     height: ClassVar[int]
     width: ClassVar[int]
 
     def __init__(self, order: str):
         shapes = {"rows": (self.height, self.width), "pixels": (self.height * self.width, 1)}
         if order not in shapes:
-            near = nearest(order, shapes) or "rows"
+            suggestion = nearest(order, shapes) or "rows"
             raise UserError(
-                f"images are read by rows or by pixels, not by '{order}': order: {near}."
+                f"order: '{order}' is not an order of reading an image. Use `rows` or `pixels`; "
+                f"did you mean '{suggestion}'?"
             )
         self.length, self.features = shapes[order]
+        self.scaling = unit_range(self.brightest, self.features)
 
     @abstractmethod
     def images(self, split: Split) -> tuple[Images, Labels]:
-        """The images of a split, with the class of each."""
+        """The images of a split, and the class of each image."""
 
     def dataset(self, split: Split) -> SequenceDataset:
-        """One split; inputs (N, T, F) in [0, 1]."""
+        """The sequences of a split; inputs (N, T, F) are in [0, 1]."""
         images, labels = self.images(split)
-        flat = torch.from_numpy(images.reshape(len(images), self.length, self.features))
+        raw = torch.from_numpy(images.reshape(len(images), self.length, self.features))
         return SequenceDataset(
-            inputs=flat.float() / self.brightest,
+            inputs=self.scaling.apply(raw),
             lengths=torch.full((len(images),), self.length),
             query=torch.full((len(images), 1), self.length - 1),
             target=torch.from_numpy(labels).unsqueeze(1),
         )
 
     def facts(self) -> Facts:
-        """What the images are; the scale is the format's own, so nothing is fitted."""
-        labels = {split: self.images(split)[1] for split in SPLITS}
-        most_frequent = np.bincount(labels["train"], minlength=self.classes).argmax()
+        """Shapes, sizes, scaling and trivial baseline; the file format fixes the scaling."""
+        labels = {split: torch.from_numpy(self.images(split)[1]) for split in SPLITS}
+        baseline = most_frequent_class(labels["train"], labels["test"])
         return Facts(
             kind="class",
             tokens=False,
             features=self.features,
             length=self.length,
             outputs=self.classes,
-            metric="accuracy",
-            baseline=float((labels["test"] == most_frequent).mean()),
-            baseline_name="most frequent class",
+            metric=baseline.metric,
+            baseline=baseline.score,
+            baseline_name=baseline.name,
             sizes={split: len(labels[split]) for split in SPLITS},
-            mean=(0.0,) * self.features,
-            scale=(float(self.brightest),) * self.features,
+            mean=self.scaling.mean,
+            scale=self.scaling.scale,
         )

@@ -1,7 +1,7 @@
-"""MNIST: 70,000 handwritten digits of 28 × 28 pixels (LeCun, Bottou, Bengio and Haffner 1998).
+"""MNIST: 70,000 handwritten digits of 28 × 28 pixels [lecun1998].
 
-IDX, the format of its files: bytes 0, 0, the type (8: unsigned bytes) and the number of dimensions;
-their sizes as big-endian 32-bit integers; then the values, the last dimension fastest.
+The files have the IDX format: bytes 0, 0, type code (8 for unsigned bytes), number of dimensions;
+then the size of each dimension as a big-endian 32-bit integer; then the values in C order.
 """
 
 import math
@@ -16,14 +16,16 @@ from jaxtyping import UInt8
 
 from lookback.data.downloaded import downloaded
 from lookback.data.images import Images, ImageTask, Labels
+from lookback.data.splits import random_split, require_train
 from lookback.data.task import Split
 from lookback.errors import UserError
 
 
 class Mnist(ImageTask):
-    """Which digit is it? The test split is the published one; validation is drawn from the rest.
+    """Which digit does the image show?
 
-    `permutation` is the seed of one order of the pixels for all images (Le et al. 2015, 4.2).
+    The test split is the published test set. Train and validation share the published training set.
+    The seed `permutation` draws one order of the pixels for all images [le2015], section 4.2.
     """
 
     classes, brightest, height, width = 10, 255, 28, 28
@@ -43,18 +45,15 @@ class Mnist(ImageTask):
         self.seed = seed
 
     def images(self, split: Split) -> tuple[Images, Labels]:
-        """Images (N, 28, 28) with values 0 to 255, and their digits."""
+        """Images (N, 28, 28) with grey values 0 to 255, and the digit of each image."""
         if split == "test":
             return self._test
         images, labels = self._training
-        count = len(labels) - self.validation
-        if not 0 < count <= len(labels):
-            raise UserError(
-                f"MNIST has {len(labels):,} training images: validation {self.validation:,} is not "
-                "between 0 and one less."
-            )
-        drawn = np.random.default_rng(self.seed).permutation(len(labels))
-        index = drawn[:count] if split == "train" else drawn[count:]
+        require_train(
+            f"the training set of {self.name}", len(labels), {"validation": self.validation}
+        )
+        generator = np.random.default_rng(self.seed)
+        index = random_split(len(labels), self.validation, generator)[split]
         return images[index], labels[index]
 
     @cached_property
@@ -77,7 +76,7 @@ class Mnist(ImageTask):
 def read_idx(path: Path) -> UInt8[np.ndarray, "..."]:
     """The array in an IDX file of unsigned bytes.
 
-    Raises UserError where the file is none, or is not whole.
+    Raises UserError if the file is not an IDX file of unsigned bytes, or is incomplete.
     """
     content = path.read_bytes()
     dimensions = content[3] if content[:3] == b"\0\0\x08" and len(content) > 3 else 0
@@ -85,6 +84,6 @@ def read_idx(path: Path) -> UInt8[np.ndarray, "..."]:
     shape = struct.unpack_from(f">{dimensions}I", content, 4) if len(content) >= start else ()
     if not shape or len(content) != start + math.prod(shape):
         raise UserError(
-            f"{path} is not a whole IDX file of unsigned bytes. Remove it and download it again."
+            f"{path} is not a complete IDX file of unsigned bytes. Remove it and download it again."
         )
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()

@@ -1,14 +1,14 @@
-"""Parity: after every bit, is the number of ones so far odd? y_t = y_{t−1} XOR x_t.
+"""Parity: is the number of ones so far odd? y_t = y_{t−1} XOR x_t, with a query at every step.
 
-It needs one bit of state, but one that any step may turn, and so is beyond a linear recurrence with
-no eigenvalue but real ones from 0 on (Grazzi et al. 2025, «Unlocking state-tracking in linear RNNs
-through negative eigenvalues», theorem 1).
+A model needs one bit of state, and every step may flip the bit. A linear recurrence whose
+eigenvalues are all real and non-negative cannot compute parity [grazzi2025], theorem 1.
 
     token    0 1 1 0 1
     target   0 1 0 0 1
 
-Every bit up to t decides the answer at t, so its lag is t, back to the first: skill by lag then
-says for how many steps the state holds, which is not how far back a bit is remembered.
+All bits up to step t decide the answer at t, so the lag of this answer is t. Skill by lag therefore
+shows for how many steps a model updates its state without an error. Skill by lag does not show how
+long a model remembers one bit.
 """
 
 import numpy as np
@@ -22,17 +22,17 @@ from lookback.errors import UserError
 
 
 class Parity(GeneratedTask):
-    """Is the number of ones odd?"""
+    """Is the number of ones so far odd?"""
 
     features, outputs = 2, 2
 
     def __init__(self, length: int, train: int, validation: int, test: int, seed: int):
         super().__init__(length, train, validation, test, seed)
         if length < 1:
-            raise UserError(f"length: {length} steps have no bit; make it 1 or more.")
+            raise UserError(f"length: {length} leaves no room for a bit; make it 1 or more.")
 
     def draw(self, count: int, generator: np.random.Generator) -> SequenceDataset:
-        """Inputs (N, T), bits; target (N, T)."""
+        """Draw bits (N, T) and targets (N, T)."""
         bits = torch.from_numpy(generator.integers(0, 2, (count, self.length)))
         steps = torch.arange(self.length).repeat(count, 1)
         return SequenceDataset(
@@ -41,12 +41,12 @@ class Parity(GeneratedTask):
             query=steps,
             target=bits.cumsum(dim=1) % 2,
             lag=steps.clone(),
-            evidence=so_far,
+            evidence=steps_so_far,
         )
 
 
-def so_far(inputs: Int[Tensor, "batch time"]) -> Bool[Tensor, "batch time time"]:
-    """The evidence: all steps up to the query."""
+def steps_so_far(inputs: Int[Tensor, "batch time"]) -> Bool[Tensor, "batch time time"]:
+    """The evidence of an answer: all steps up to the query."""
     count, length = inputs.shape
     ones = torch.ones(length, length, dtype=torch.bool, device=inputs.device)
     return ones.tril().expand(count, -1, -1)

@@ -1,4 +1,4 @@
-"""Stage `prepare`: `task.json`, all that a model needs to be built, with a digest of the data."""
+"""Stage `prepare`: write `task.json`, which holds a task's facts and a digest of each split."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,19 +13,20 @@ from lookback.storage.paths import MANIFEST
 
 
 def main(plan: Path, out: Path) -> None:
-    """Write the facts of the plan's task, which is named by the folder of `out`.
+    """Write the facts and digests of the plan's task to `out`.
 
-    Raises UserError where the task's settings or its downloaded files are wrong.
+    The task's name is the name of the folder of `out`. Raises UserError if the task's settings are
+    wrong or its downloaded files are missing.
     """
     config = read_json(plan)["task"]
     task: Task = instantiate(config)
     digests = {split: digest_of(task.dataset(split)) for split in SPLITS}
-    described = {"name": out.parent.name, "digest": digests, "plans": _plans(plan, config)}
-    write_json(out, {**task.facts().to_dict(), **described})
+    identity = {"name": out.parent.name, "digest": digests, "plans": _plans(plan, config)}
+    write_json(out, {**task.facts().to_dict(), **identity})
 
 
 def _plans(plan: Path, config: Mapping[str, Any]) -> dict[str, str]:
-    """This plan, and that of the download before it where there is one."""
+    """The digest of this plan, and of the download's plan if the task has a dataset."""
     plans = {"prepare": plan.stem}
     if "dataset" in config:
         plans.update(read_json(downloaded(config["dataset"]["name"], MANIFEST))["plans"])

@@ -1,4 +1,7 @@
-"""A task: data, target and metric. One Python file and one YAML in conf/task/ each."""
+"""A task: data, targets and metric.
+
+Each task has one Python file in data/ and one YAML file in conf/task/.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -13,44 +16,44 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Facts:
-    """All that a model needs to be built and a number to be judged; `task.json` holds it."""
+    """The properties of a task that models and the judgement of scores need, as in `task.json`."""
 
     kind: Literal["class", "value"]
-    tokens: bool  # inputs are token ids; `features` is then the vocabulary's size
+    tokens: bool  # whether inputs are token ids; `features` is then the size of the vocabulary
     features: int
-    length: int  # the longest sequence
-    outputs: int  # classes, or values an answer
+    length: int  # steps of the longest sequence
+    outputs: int  # the number of classes, or of values in an answer
     metric: Literal["accuracy", "mse"]
-    baseline: float  # the metric of the best constant answer, fitted on train, on the test split
-    baseline_name: str  # what that answer is: "most frequent class", "mean of the targets"
-    sizes: Mapping[str, int]  # sequences a split
-    mean: tuple[float, ...] = ()  # input = (raw − mean) / scale, a feature each; empty: none
+    baseline: float  # the test score of the best constant answer, which is fitted on train
+    baseline_name: str  # the constant answer: "most frequent class" or "mean of the targets"
+    sizes: Mapping[str, int]  # the number of sequences in each split
+    mean: tuple[float, ...] = ()  # per feature: input = (raw − mean) / scale; empty: no scaling
     scale: tuple[float, ...] = ()
-    optimum: float | None = None  # the metric of the best possible answer, where it is known
+    optimum: float | None = None  # the score of the best possible answer; None: unknown
 
     @property
     def higher_is_better(self) -> bool:
-        """Whether a larger metric is a better one."""
+        """Whether a larger value of the metric is better."""
         return self.metric == "accuracy"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """The facts as plain values for JSON."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Facts":
-        """The facts that `to_dict` gave; keys that are not facts are left out."""
+        """The facts from a dictionary of `to_dict`; other keys are ignored."""
         known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
         return cls(**{**known, "mean": tuple(known["mean"]), "scale": tuple(known["scale"])})
 
 
 class Task(ABC):
-    """Makes the same sequences on every machine and in every process."""
+    """A task returns the same sequences on every machine and in every process."""
 
     @abstractmethod
     def facts(self) -> Facts:
-        """Shapes, sizes, scaling fitted on train, and the trivial baseline."""
+        """Shapes, sizes, scaling, and the trivial baseline."""
 
     @abstractmethod
     def dataset(self, split: Split) -> SequenceDataset:
-        """One split, scaled and ready for a model; no sequence is in two splits."""
+        """The scaled sequences of a split; no sequence is in two splits."""

@@ -1,12 +1,14 @@
-"""Temporal order (Hochreiter and Schmidhuber 1997, section 5.6): in which order came X and Y?
+"""Temporal order [hochreiter1997], section 5.6: in which order did the marks X and Y appear?
 
-A sequence of one-hot symbols starts with E and ends with B; between them are distractors a, b, c, d
-at random, but for two or three marks, each X or Y. Which they were, in order, is asked for at B.
+A sequence of one-hot symbols starts with E and ends with B. The steps between E and B hold two or
+three marks, each X or Y, and random distractors a, b, c or d. The query at B asks for the marks in
+their order.
 
-    E b X a d c Y b B      class XY = 1 of XX, XY, YX, YY
+    symbol   E b X a d c Y b B      class 1 of 0 … 3, which are XX, XY, YX, YY.
 
-The paper's sequences have 100 to 110 symbols, the marks at 10–20 and 50–60, or at 10–20, 33–43 and
-66–76 (problems 6a and 6b). `length` is the longest; all bounds are in proportion to it.
+The paper's sequences have 100 to 110 symbols. Problem 6a has two marks, at steps 10–20 and 50–60.
+Problem 6b has three marks, at steps 10–20, 33–43 and 66–76. `length` is the length of the longest
+sequence; all step ranges are scaled by length / 110.
 """
 
 import numpy as np
@@ -19,29 +21,31 @@ from lookback.data.generated import GeneratedTask
 from lookback.errors import UserError
 
 DISTRACTORS, START, END, X, Y = 4, 4, 5, 6, 7  # the features: a, b, c, d, E, B, X, Y
-LONGEST, SHORTEST = 110, 100
-BOUNDS = {2: ((10, 20), (50, 60)), 3: ((10, 20), (33, 43), (66, 76))}
+LONGEST, SHORTEST = 110, 100  # steps of the paper's sequences
+BOUNDS = {2: ((10, 20), (50, 60)), 3: ((10, 20), (33, 43), (66, 76))}  # step ranges by marks
 
 
 class TemporalOrder(GeneratedTask):
-    """Which marks were there, in which order?"""
+    """Which marks did the sequence show, in which order?"""
 
     features = Y + 1
 
     def __init__(self, length: int, marks: int, train: int, validation: int, test: int, seed: int):
         super().__init__(length, train, validation, test, seed)
         if marks not in BOUNDS:
-            raise UserError(f"marks: {marks}; the paper's problems have 2 and 3 of them.")
+            raise UserError(
+                f"marks: {marks}; make it 2 (problem 6a of the paper) or 3 (problem 6b)."
+            )
         if length < LONGEST // 10:
             raise UserError(
-                f"length: {length} is too short for marks where the paper has them; make it "
+                f"length: {length} is too short for the paper's step ranges of the marks; make it "
                 f"{LONGEST // 10} or more."
             )
         self.bounds = BOUNDS[marks]
         self.outputs = 2**marks
 
     def draw(self, count: int, generator: np.random.Generator) -> SequenceDataset:
-        """Inputs (N, T, 8), one-hot, zeros past a sequence's length."""
+        """Draw one-hot inputs (N, T, 8), zero after a sequence's end, and targets (N, 1)."""
         rows = np.arange(count)
         lengths = self._between(SHORTEST, LONGEST, count, generator)
         symbols = generator.integers(0, DISTRACTORS, (count, self.length))
@@ -57,17 +61,17 @@ class TemporalOrder(GeneratedTask):
             query=torch.from_numpy(lengths - 1).unsqueeze(1),
             target=torch.from_numpy(is_y @ 2 ** np.arange(steps.shape[1])[::-1]).unsqueeze(1),
             lag=torch.from_numpy(lengths - 1 - steps[:, 0]).unsqueeze(1),
-            evidence=marked,
+            evidence=marked_steps,
         )
 
     def _between(
         self, low: int, high: int, count: int, generator: np.random.Generator
     ) -> np.ndarray:
-        """Integers from `low` to `high` of the paper's 110 steps, in proportion to this length."""
+        """Draw integers of `low` … `high`, both scaled from the paper's 110 steps to `length`."""
         least, most = (bound * self.length // LONGEST for bound in (low, high))
         return generator.integers(least, most, count, endpoint=True)
 
 
-def marked(inputs: Float[Tensor, "batch time 8"]) -> Bool[Tensor, "batch 1 time"]:
-    """The evidence: the steps with a mark."""
+def marked_steps(inputs: Float[Tensor, "batch time 8"]) -> Bool[Tensor, "batch 1 time"]:
+    """The evidence of an answer: the steps with a mark."""
     return (inputs[..., X:] > 0.5).any(dim=-1).unsqueeze(1)

@@ -1,1 +1,1 @@
-"""Attributions of one answer to the steps before it, and scores of whether they can be believed."""
+"""Explainers: attributions of one answer to the steps before it, and scores of attributions."""

@@ -1,6 +1,6 @@
-"""The model's own attention weights at the query, taken for an explanation.
+"""The model's own attention weights at the query, used as an attribution.
 
-Whether they are one is disputed (Jain & Wallace 2019; Wiegreffe & Pinter 2019): scores.py judges.
+Whether attention is an explanation is disputed [jain2019] [wiegreffe2019]; scores.py measures it.
 """
 
 import torch
@@ -14,7 +14,7 @@ from lookback.models.network import Network
 
 
 class Attention:
-    """Never negative, and blind to which answer is explained."""
+    """Attention weights. They are never negative and do not depend on the explained answer."""
 
     def __init__(self, sequences: int):
         self.sequences = sequences
@@ -24,19 +24,18 @@ class Attention:
         self,
         model: Network,
         batch: Batch,
-        query: int,
         output: Int[Tensor, " batch"],
         *,
         background: Float[Tensor, "sequence time feature"],
         generator: torch.Generator,
     ) -> Attribution:
-        """A step's weight, shared evenly by its F features, so that a sequence's values sum to 1.
+        """The weight of each step, divided evenly among its F features; the values sum to 1.
 
-        Raises NotApplicable for a model without attention.
+        Raises NotApplicable if the model has no attention.
         """
         weights = model.encoder.trace(batch.inputs, batch.lengths, batch.query).attention
         if weights is None:
             raise NotApplicable(f"{type(model.encoder).__name__} has no attention weights")
         time, features = batch.inputs.shape[1:]
-        steps = weights[:, query] * within(batch.lengths, time) / features
+        steps = weights[:, 0] * within(batch.lengths, time) / features
         return Attribution(steps.unsqueeze(-1).expand_as(batch.inputs).contiguous())

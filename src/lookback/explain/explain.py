@@ -1,7 +1,8 @@
-"""The stage `explain`: one explainer on every run of a cell, its attributions and their scores.
+"""Stage `explain`: run one explainer on every run of a cell, and score its attributions.
 
-Explained is the last query of the first test sequences: the class that the model predicts (its
-logit), or the first value. Tokens are explained through their embedding: F is then its width.
+The stage explains the answer to the last query of the first test sequences: the logit of the class
+that the model predicts, or the first value. Tokens are explained through their embedding, so F is
+the width of the embedding.
 """
 
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from lookback.data.batch import Batch, SequenceDataset
 from lookback.errors import NotApplicable
-from lookback.explain.base import Explainer, answer, within
+from lookback.explain.base import Explainer, answer, attribution_of, within
 from lookback.explain.scores import Explained, scores
 from lookback.models.network import Network
 from lookback.runtime import cpu_time
@@ -25,17 +26,17 @@ from lookback.storage.atomic import read_json
 from lookback.storage.tables import write_npz, write_parquet
 from lookback.training.run import Run, load_runs
 
-BACKGROUND = 64  # training sequences that stand for «any sequence»
+BACKGROUND = 64  # training sequences; explainers replace inputs by their values
 
 
 def main(plan: Path, cell: Path, out: Path) -> None:
-    """Explain with the explainer that `plan` names; writes `out` (.npz) and its .scores.parquet.
+    """Run the explainer of `plan` on the cell; writes `out` (.npz) and its .scores.parquet.
 
-    `out` holds, for S seeds and N sequences: values (S, N, T, F); error (S, N) where the explainer
-    knows it; output and prediction (S, N); inputs (N, T, F), of tokens their ids (N, T, 1);
-    lengths and target (N,); evidence (N, T) where it is known; seeds (S,); reason "". Where the
-    explainer does not apply to the model, it holds the seeds and the reason, and the scores a row
-    {seed, reason} each seed.
+    `out` holds, for S seeds and N sequences: values (S, N, T, F); error (S, N) if the explainer
+    computes it; output and prediction (S, N); inputs (N, T, F), or token ids (N, T, 1); lengths and
+    target (N,); evidence (N, T) if it is known; seeds (S,); reason "". If the explainer does not
+    apply to the model, `out` holds the seeds and the reason, and the scores have one row
+    {seed, reason} per seed.
     """
     torch.set_flush_denormal(True)
     torch.set_num_threads(1)
@@ -54,16 +55,19 @@ def main(plan: Path, cell: Path, out: Path) -> None:
 
 
 def explain(explainer: Explainer, runs: list[Run]) -> tuple[dict[str, Any], pd.DataFrame]:
-    """The arrays of the archive but for the seeds, and the scores, of the runs of one cell."""
-    task = runs[0].task()  # of the cell: the same for all its runs
+    """The arrays of the archive, without the seeds, and the scores of the runs of one cell."""
+    task = runs[0].task()  # all runs of a cell have the same task
     test, train = task.dataset("test"), task.dataset("train")
     asked = test.batch(slice(explainer.sequences), evidence=True).asked_last()
-    each, frames = [], []
+    arrays_of_runs, frames = [], []
     for run in runs:
         arrays, frame = explain_run(explainer, run, asked, train)
-        each.append(arrays)
+        arrays_of_runs.append(arrays)
         frames.append(frame.assign(seed=run.seed)[["seed", *frame.columns]])
-    stacked = {name: torch.stack([arrays[name] for arrays in each]).numpy() for name in each[0]}
+    stacked = {
+        name: torch.stack([arrays[name] for arrays in arrays_of_runs]).numpy()
+        for name in arrays_of_runs[0]
+    }
     shared = {
         "inputs": asked.inputs if asked.inputs.dim() == 3 else asked.inputs.unsqueeze(-1),
         "lengths": asked.lengths,
@@ -78,16 +82,16 @@ def explain(explainer: Explainer, runs: list[Run]) -> tuple[dict[str, Any], pd.D
 def explain_run(
     explainer: Explainer, run: Run, asked: Batch, train: SequenceDataset
 ) -> tuple[Mapping[str, Tensor], pd.DataFrame]:
-    """The attributions of one run, and what they were of; and their scores."""
+    """The attributions of one run with the explained answers, and the scores."""
     generator = torch.Generator().manual_seed(run.seed)
     batch = replace(asked, inputs=embedded(run.model, asked))
     background = background_of(run.model, train, batch.inputs.shape[1], generator)
     with torch.no_grad():
-        answers = answer(run.model, batch.inputs, batch.lengths, batch.query[:, 0])
+        answers = answer(run.model, batch.inputs, batch.lengths, batch.query)
     is_class = run.facts.kind == "class"
     output = answers.argmax(dim=1) if is_class else torch.zeros(len(answers), dtype=torch.int64)
-    attribution = explainer.attribute(
-        run.model, batch, 0, output, background=background, generator=generator
+    attribution = attribution_of(
+        explainer, run.model, batch, output, background=background, generator=generator
     )
     explained = Explained(run.model, batch, run.facts.kind, output, background)
     arrays = {
@@ -102,7 +106,7 @@ def explain_run(
 
 @torch.no_grad()
 def embedded(model: Network, batch: Batch) -> Float[Tensor, "batch time feature"]:
-    """The inputs as the encoder sees them: embedded, and zero past each length."""
+    """The inputs of the encoder: embedded, and zero past each length."""
     vectors = model.embed(batch.inputs)
     inside = within(batch.lengths, vectors.shape[1])
     return vectors.masked_fill(~inside.unsqueeze(-1), 0.0)
@@ -111,9 +115,9 @@ def embedded(model: Network, batch: Batch) -> Float[Tensor, "batch time feature"
 def background_of(
     model: Network, train: SequenceDataset, time: int, generator: torch.Generator
 ) -> Float[Tensor, "sequence time feature"]:
-    """Random training sequences of `time` steps, embedded; past a length stands their mean step.
+    """Random training sequences of `time` steps, embedded; padded with the mean step.
 
-    Zeros in that place would pull the mean of late steps to zero wherever lengths differ.
+    Padding with zeros would pull the mean of late steps towards zero if lengths differ.
     """
     drawn = torch.randperm(len(train), generator=generator)[:BACKGROUND]
     batch = train.batch(drawn)

@@ -1,7 +1,7 @@
-"""Occlusion: how far the answer drops when a window of time is replaced by the background's mean.
+"""Occlusion: the drop of the answer when a window of time is replaced by the background's mean.
 
-Zeiler & Fergus 2014, with a window of time for their patch of an image:
-value_w = f(x) − f(x with window w replaced). One forward pass a window, all sequences at once.
+[zeiler2014], with a window of time in place of a patch of an image:
+value_w = f(x) − f(x with window w replaced). One forward pass per window for all sequences.
 """
 
 import torch
@@ -14,7 +14,7 @@ from lookback.models.network import Network
 
 
 class Occlusion:
-    """At most `windows` windows side by side; single steps where the sequence is that short."""
+    """Occlusion by at most `windows` adjacent windows; a window is one step if T ≤ `windows`."""
 
     def __init__(self, sequences: int, windows: int):
         self.sequences = sequences
@@ -25,16 +25,15 @@ class Occlusion:
         self,
         model: Network,
         batch: Batch,
-        query: int,
         output: Int[Tensor, " batch"],
         *,
         background: Float[Tensor, "sequence time feature"],
         generator: torch.Generator,
     ) -> Attribution:
-        """Attribute a logit or a value; a window's steps and features share its drop evenly."""
+        """Attribute a logit or a value; the drop is divided evenly in its window. See Explainer."""
 
         def explained(inputs: Tensor) -> Tensor:
-            answers = answer(model, inputs, batch.lengths, batch.query[:, query])
+            answers = answer(model, inputs, batch.lengths, batch.query)
             return answers.gather(1, output.unsqueeze(1))
 
         time, features = batch.inputs.shape[1:]

@@ -1,1 +1,1 @@
-"""Fused training kernels of recurrent layers for a CPU, compiled by numba."""
+"""Fused CPU kernels for training recurrent layers, compiled by numba."""

@@ -1,7 +1,8 @@
-"""Arrays that are used again: fresh memory costs a page fault every 4 KiB, as much as the gates.
+"""Reuse of large arrays between passes.
 
-An array is free when nobody but this module refers to it: no pass that waits for its backward, no
-tensor that is a view of it.
+Fresh memory costs a page fault every 4 KiB, which takes as long as computing the gates. A kept
+array is free for reuse if only this module refers to the array, because then no forward pass waits
+for its backward pass and no tensor is a view of the array.
 """
 
 import sys
@@ -9,18 +10,18 @@ from threading import Lock
 
 import numpy as np
 
-MOST = 512 * 2**20  # bytes kept; a pass that needs more gets it fresh
+MOST = 512 * 2**20  # bytes kept for reuse; a larger array is never kept
 
 _kept: list[np.ndarray] = []
 _lock = Lock()
 
 
 def buffer(shape: tuple[int, ...]) -> np.ndarray:
-    """An array (float32) of `shape`, its content arbitrary."""
+    """A float32 array of the given `shape`, with arbitrary content."""
     with _lock:
         for place in range(len(_kept)):
             if _kept[place].shape == shape and sys.getrefcount(_kept[place]) == 2:
-                _kept.append(_kept.pop(place))  # the latest last
+                _kept.append(_kept.pop(place))  # most recently used last
                 return _kept[-1]
         fresh = np.empty(shape, np.float32)
         if fresh.nbytes <= MOST:

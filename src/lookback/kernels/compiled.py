@@ -1,8 +1,9 @@
-"""How kernels are compiled, and where the machine code is kept.
+"""Compilation of the kernels, and the cache of their machine code.
 
-numba keeps it beside the source, by path. Each study runs a copy of the package, so every edit
-would compile all kernels anew (13 seconds); and a kernel whose callee changed would be taken for
-current. Here the key is the content of this whole folder, so copies share what was compiled.
+By default numba caches machine code beside the source file. Each study runs its own copy of the
+package, so every edit would compile all kernels again (13 seconds). numba would also use outdated
+code of a kernel if only a function that the kernel calls has changed. In this module the cache key
+is the content of this whole folder, so all copies with the same content share their machine code.
 """
 
 import hashlib
@@ -18,8 +19,8 @@ from numba.core import caching
 
 Array = np.ndarray[Any, np.dtype[np.float32]]  # in C order
 HERE = Path(__file__).parent
-# Not «fast»: nnan would let a clamp swallow a NaN, and a diverged network would look well.
-# The error model is numpy's, since a check of every division would keep loops from vectorising.
+# With the fast-math flag `nnan` a clamp could turn NaN into a number and hide a diverged network.
+# numba's default error model checks every division for zero, which prevents vectorised loops.
 OPTIONS: dict[str, Any] = {
     "fastmath": {"contract", "reassoc", "nsz", "arcp"},
     "error_model": "numpy",
@@ -29,81 +30,84 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def compiled(kernel: F) -> F:
-    """The kernel as machine code, made when it is first called; it lets other threads run."""
-    made: F = njit(cache=True, nogil=True, **OPTIONS)(kernel)
-    return made
+    """Compile a kernel, which releases the GIL, at its first call, and cache its machine code."""
+    machine_code: F = njit(cache=True, nogil=True, **OPTIONS)(kernel)
+    return machine_code
 
 
 def inlined(function: F) -> F:
-    """A function that kernels take into their loops."""
-    made: F = njit(inline="always", **OPTIONS)(function)
-    return made
+    """Compile a function that numba inlines into the loops of kernels."""
+    inlinable: F = njit(inline="always", **OPTIONS)(function)
+    return inlinable
 
 
 class Strided(NamedTuple):
-    """A tensor (B, T, ·) as its memory: element j of b at t is flat[b · row + t · step + j]."""
+    """The memory of a tensor (B, T, ·), whose element (b, t, j) is flat[b · row + t · step + j]."""
 
     flat: Array
     row: int
     step: int
 
 
-class Kept(NamedTuple):
-    """What a forward pass fills and its backward pass reads: T steps of R rows.
+class Saved(NamedTuple):
+    """The arrays that a forward pass fills and its backward pass reads, for T steps and R rows.
 
-    A row of `line` at step t is [x_t, 1, h_{t-1}]; `before` are its columns before h, and `size` is
-    H before it was filled up to a multiple of 8.
+    At step t the array `line` holds [x_t, 1, h_{t-1}] for each row, and h starts at column
+    `h_start`. `size` is H without its padding to a multiple of 8.
     """
 
     line: Array
-    before: int
+    h_start: int
     size: int
     gates: Array
     cells: Array
 
 
 class Backward(NamedTuple):
-    """What a backward pass reads besides, and what it adds to or fills."""
+    """The other inputs of a backward pass, and the arrays that receive its gradients."""
 
-    grad: Strided  # of the outputs
-    to_state: Array  # packed weights, from the gates back to h
-    to_input: Array  # ... and back to x
+    grad: Strided  # gradient of the outputs
+    to_state: Array  # packed weights that map the gates' gradient to the gradient of h
+    to_input: Array  # packed weights that map the gates' gradient to the gradient of x
     chunk: int  # steps gathered for one product of the weights' gradient
-    of_input: Array  # gradient of the weights that meet [x, 1]; added to
-    of_state: Array  # ... and of those that meet h
-    inputs: Array  # gradient of the inputs (T, R, F); empty where nobody asks
+    of_input: Array  # gradient of the weights of [x, 1]; the pass adds to this array
+    of_state: Array  # gradient of the weights of h; the pass adds to this array
+    inputs: Array  # gradient of the inputs (T, R, F); empty if not needed
 
 
 @cache
 def _folder() -> Path:
-    said = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    cache_root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     content = hashlib.sha256()
     for path in sorted(HERE.glob("*.py")):
         content.update(path.read_bytes())
-    return Path(said) / "lookback" / f"kernels-{content.hexdigest()[:16]}"
+    return Path(cache_root) / "lookback" / f"kernels-{content.hexdigest()[:16]}"
 
 
 class ByContent(caching._CacheLocator):
-    """numba's place for the machine code of a function in this folder."""
+    """A cache locator for numba that keys machine code by the content of this folder."""
 
     def __init__(self, function: Any, file: str):
         self._name = f"{Path(file).stem}-{function.__code__.co_firstlineno}"
 
     def get_cache_path(self) -> str:
-        """The folder, of this content alone."""
+        """The cache folder, whose name contains a hash of the sources."""
         return str(_folder())
 
     def get_source_stamp(self) -> str:
-        """The content is in the folder's name."""
+        """The name of the cache folder, which changes with the sources."""
         return _folder().name
 
     def get_disambiguator(self) -> str:
-        """Functions of one name are told apart by module and line."""
+        """The module and line of the function, since two functions may have the same name."""
         return self._name
 
     @classmethod
     def from_function(cls, function: Any, file: str) -> "ByContent | None":
-        """The locator of a kernel; none for others, or where nothing can be written."""
+        """The locator of a function of this folder, or None for any other function.
+
+        None also if the cache folder is not writable.
+        """
         if Path(file).parent != HERE:
             return None
         locator = cls(function, file)

@@ -1,14 +1,14 @@
 """tanh and the logistic function as rational functions: a few multiplications and one division.
 
-The coefficients are Eigen's for float32 (MathFunctionsImpl.h, `ptanh_float`); the error is under
-3e-7. A NaN stays one, since a comparison with it is false and so no clamp touches it.
+The coefficients are Eigen's for float32 (MathFunctionsImpl.h, `ptanh_float`), and the error is
+below 3e-7. A NaN input gives NaN, because comparisons with NaN are false and the clamp skips NaN.
 """
 
 import numpy as np
 
 from lookback.kernels.compiled import inlined
 
-LARGEST = np.float32(7.90531110763549805)  # beyond it tanh is ±1 in float32
+LARGEST = np.float32(7.90531110763549805)  # for larger |x|, tanh(x) is ±1 in float32
 P0 = np.float32(4.89352455891786e-03)
 P1 = np.float32(6.37261928875436e-04)
 P2 = np.float32(1.48572235717979e-05)
@@ -25,7 +25,7 @@ HALF, ONE = np.float32(0.5), np.float32(1.0)
 
 @inlined
 def tanh(x: np.float32) -> np.float32:
-    """The hyperbolic tangent."""
+    """The hyperbolic tangent of x."""
     x = LARGEST if x > LARGEST else x
     x = -LARGEST if x < -LARGEST else x
     s = x * x

@@ -1,4 +1,4 @@
-"""What a cell's kernel says of itself, so that one layer runs them all."""
+"""The description of a cell's compiled kernel, so that layer.py can run every cell."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,10 @@ from lookback.kernels.product import padded
 
 @dataclass(frozen=True)
 class Product:
-    """Groups of H columns, `first` to before `past`, that meet the input, the state, or both."""
+    """A matrix product that computes the groups of columns `first` to `past` (exclusive).
+
+    `input` and `state` say whether the product includes the input's and the state's weights.
+    """
 
     first: int
     past: int
@@ -18,26 +21,29 @@ class Product:
 
 @dataclass(frozen=True)
 class Kernel:
-    """A cell's compiled passes. Torch's gates are numbered from 0, in its own order.
+    """A cell's compiled forward and backward passes, and the layout of its gates.
 
-    A group is H columns wide, H filled up to a multiple of 8; or H itself, where groups lie `dense`
-    (what one product makes all of, since the next would write over what the last left too wide).
+    A group is the block of columns of one gate: H columns, padded to a multiple of 8. If the kernel
+    is `dense`, groups have no padding between them. A dense kernel must compute all groups in one
+    product, because the padded columns of one product would overlap the groups of another.
     """
 
     forward: Callable[..., None]
     backward: Callable[..., None]
-    of_input: tuple[int, ...]  # the group in which each of torch's gates meets the input
-    of_state: tuple[int, ...]  # ... and in which it meets the state
-    products: tuple[Product, ...]  # of a step
-    gates: tuple[str, ...] = ()  # names of the first groups, as they are kept
-    keeps_cell: bool = False
+    # For each gate, in torch's order, the number of the group that contains its input weights.
+    of_input: tuple[int, ...]
+    # For each gate, in torch's order, the number of the group that contains its state weights.
+    of_state: tuple[int, ...]
+    products: tuple[Product, ...]  # the matrix products of one step
+    gates: tuple[str, ...] = ()  # names of the first groups, in their order in memory
+    keeps_cell: bool = False  # whether the state has a cell c beside h
     dense: bool = False
 
     @property
     def groups(self) -> int:
-        """How many there are."""
+        """The number of groups."""
         return 1 + max(*self.of_input, *self.of_state)
 
     def width(self, size: int) -> int:
-        """Columns from one group's start to the next one's, at H = `size`."""
+        """The columns from the start of one group to the start of the next, for H = `size`."""
         return size if self.dense else padded(size)

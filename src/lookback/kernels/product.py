@@ -1,10 +1,11 @@
-"""Small matrix products at full speed: one register tile for every product in a layer.
+"""Fast products of small matrices, built from one register tile.
 
-A recurrent layer multiplies a few rows by the same weights at every step. BLAS packs those weights
-anew at each call, which costs as much as the product; here they are packed once a pass. A tile is
-4 rows × up to 3 vectors of 8 columns, held in registers over the whole depth (Goto and van de Geijn
-2008, "Anatomy of high-performance matrix multiplication"): 12 sums, 3 weights and 1 input fill the
-16 registers of AVX2. Scalar loops would not stay in registers, so it is emitted as LLVM vectors.
+A recurrent layer multiplies a few rows by the same weights at every step. BLAS packs the weights
+again at each call, which takes as long as the product; our kernels pack the weights once per pass.
+A tile has 4 rows × up to 3 vectors of 8 columns, and stays in registers over the whole depth
+[goto2008]. The 12 sums, 3 weights
+and 1 input of a tile fill the 16 registers of AVX2. The tile is emitted as LLVM vector code,
+because the compiler does not keep scalar loops in registers.
 """
 
 from collections.abc import Callable
@@ -15,10 +16,10 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from lookback.kernels.compiled import Array, Backward, Kept, Strided, compiled, inlined
+from lookback.kernels.compiled import Array, Backward, Saved, Strided, compiled, inlined
 
-LANES = 8  # floats a vector: one AVX register; LLVM splits or joins them on other machines
-ROWS = 4  # of a tile; every row count below is a multiple of it
+LANES = 8  # floats per vector, one AVX register; LLVM adapts vectors to other machines
+ROWS = 4  # rows of a tile; every row count below is a multiple of ROWS
 FLOAT = 4  # bytes
 
 INT, SINGLE = ir.IntType(64), ir.FloatType()
@@ -26,9 +27,10 @@ VECTOR = ir.VectorType(SINGLE, LANES)
 
 
 def _tile_of(vectors: int, adds: bool) -> Callable[..., Any]:
-    """The tile out[4, 8 · vectors] = a · b, or += where it `adds`.
+    """Make a tile that sets out[4, 8 · vectors] to a · b, or adds a · b to out if `adds`.
 
-    Addresses in bytes, strides in floats: a[i, k] lies at i · a_row + k · a_step; b is packed.
+    Addresses are in bytes and strides in floats. The element a[i, k] has the offset
+    i · a_row + k · a_step, and b is packed by `pack`.
     """
 
     @intrinsic
@@ -89,7 +91,10 @@ def _emit(
 
 
 def _at(builder: Any, base: Any, kind: Any, *steps: tuple[Any, Any]) -> Any:
-    """A pointer to `kind`, each of `steps` (a stride, how often) past the address `base`."""
+    """A pointer of type `kind` to the address `base` plus the offsets `steps`.
+
+    Each offset is a pair of a stride in floats and a count.
+    """
     for stride, count in steps:
         times = count if isinstance(count, ir.Value) else INT(count)
         base = builder.add(base, builder.mul(INT(FLOAT), builder.mul(stride, times)))
@@ -97,12 +102,12 @@ def _at(builder: Any, base: Any, kind: Any, *steps: tuple[Any, Any]) -> Any:
 
 
 def _fused(builder: Any, a: Any, b: Any, c: Any) -> Any:
-    """The sum a · b + c, one rounding where the machine has it."""
+    """The sum a · b + c, with a single rounding if the machine has fused multiply-add."""
     return builder.fadd(builder.fmul(a, b, flags=["contract"]), c, flags=["contract"])
 
 
 def _spread(builder: Any, place: Any) -> Any:
-    """The float at `place` in every lane."""
+    """A vector that contains the float at `place` in every lane."""
     undefined = ir.Constant(VECTOR, ir.Undefined)
     one = builder.insert_element(undefined, builder.load(place, align=FLOAT), ir.IntType(32)(0))
     return builder.shuffle_vector(
@@ -116,9 +121,13 @@ _add_wide, _add_middle, _add_narrow = (_tile_of(vectors, adds=True) for vectors 
 
 @inlined
 def _vectors(columns: int) -> int:
-    """Vectors of the next panel, of the columns left: one alone would wait for its own sums."""
-    left = columns // LANES
-    return 2 if left == 4 else min(left, 3)
+    """The number of vectors in the next panel, if `columns` columns remain.
+
+    Four remaining vectors are split into 2 + 2, because in a panel of one vector each addition must
+    wait for the previous addition.
+    """
+    remaining = columns // LANES
+    return 2 if remaining == 4 else min(remaining, 3)
 
 
 @compiled
@@ -134,7 +143,10 @@ def _product(
     out_row: int,
     adds: bool,
 ) -> None:
-    """Set out (rows, columns) to a · b, or add it; columns a multiple of 8, depth ≥ 1."""
+    """Set out (rows, columns) to a · b, or add a · b to out if `adds`.
+
+    `columns` must be a multiple of 8, and `depth` at least 1.
+    """
     column = 0
     while column < columns:
         vectors = _vectors(columns - column)
@@ -158,13 +170,13 @@ def _product(
 
 
 @compiled
-def enter(inputs: Strided, kept: Kept, t: int, first: int, last: int) -> None:
-    """Put x_t and the 1 into the rows first to last of a layer's line at step t."""
+def enter(inputs: Strided, saved: Saved, t: int, first: int, last: int) -> None:
+    """Write [x_t, 1] into the rows `first` to `last` (exclusive) of `line` at step t."""
     for r in range(first, last):
         start = r * inputs.row + t * inputs.step
-        for j in range(kept.before - 1):
-            kept.line[t, r, j] = inputs.flat[start + j]
-        kept.line[t, r, kept.before - 1] = 1
+        for j in range(saved.h_start - 1):
+            saved.line[t, r, j] = inputs.flat[start + j]
+        saved.line[t, r, saved.h_start - 1] = 1
 
 
 @compiled
@@ -180,7 +192,7 @@ def multiply(
     to: int,
     out_column: int,
 ) -> None:
-    """Set out[to : to + rows, out_column : …] to a[first : first + rows, column : …] · packed."""
+    """Set out[to:to+rows, out_column:] to a[first:first+rows, column:] · packed."""
     _product(
         rows,
         columns,
@@ -197,35 +209,45 @@ def multiply(
 
 @compiled
 def pass_back(
-    back: Backward, sums: Array, held: int, start: int, count: int, t: int, first: int
+    back: Backward, grad_a: Array, gathered: int, start: int, count: int, t: int, first: int
 ) -> None:
-    """Fill the gradient of x_t, where it is asked for, from `count` of the gates' sums."""
+    """Fill the gradient of x_t from `count` columns of `grad_a`, if the gradient is needed."""
     if back.inputs.size:
-        columns, rows = back.inputs.shape[2], sums.shape[0] // back.chunk
+        columns, rows = back.inputs.shape[2], grad_a.shape[0] // back.chunk
         into = back.inputs[t]
-        multiply(rows, columns, count, sums, held * rows, start, back.to_input, into, first, 0)
+        multiply(
+            rows, columns, count, grad_a, gathered * rows, start, back.to_input, into, first, 0
+        )
 
 
 @compiled
 def add_weights(
-    kept: Kept, back: Backward, sums: Array, held: int, start: int, t: int, first: int, last: int
+    saved: Saved,
+    back: Backward,
+    grad_a: Array,
+    gathered: int,
+    start: int,
+    t: int,
+    first: int,
+    last: int,
 ) -> None:
-    """Add what the steps from t on, `held` of them, give to the gradient of the weights.
+    """Add the contribution of the steps t to t + `gathered` - 1 to the gradient of the weights.
 
-    `sums` holds the steps latest first; from column `start` on they come from products with h.
+    `grad_a` is the gradient of the pre-activations, latest step first. The columns from `start` on
+    are pre-activations to which h contributes.
     """
-    steps = kept.line[t : t + held]
-    _gather(sums, 0, steps, first, last, 0, back.of_input)
-    _gather(sums, start, steps, first, last, kept.before, back.of_state[start:])
+    steps = saved.line[t : t + gathered]
+    _add_product(grad_a, 0, steps, first, last, 0, back.of_input)
+    _add_product(grad_a, start, steps, first, last, saved.h_start, back.of_state[start:])
 
 
 @compiled
-def _gather(
-    sums: Array, start: int, line: Array, first: int, last: int, column: int, weight: Array
+def _add_product(
+    grad_a: Array, start: int, line: Array, first: int, last: int, column: int, weight: Array
 ) -> None:
-    """Add sums[:, start : …]ᵀ · line[:, first : last, column : …], the steps latest first."""
+    """Add grad_a[:, start:]ᵀ · line[:, first:last, column:] to `weight`, latest step first."""
     count, columns = weight.shape
-    room = np.empty(line.shape[0] * (last - first) * columns, np.float32)
+    packed = np.empty(line.shape[0] * (last - first) * columns, np.float32)
     place = panel = 0
     while panel < columns:
         vectors = _vectors(columns - panel)
@@ -234,17 +256,17 @@ def _gather(
                 source = line[t, r, column + panel :]
                 for j in range(vectors):
                     for lane in range(LANES):
-                        room[place + lane] = source[j * LANES + lane]
+                        packed[place + lane] = source[j * LANES + lane]
                     place += LANES
         panel += vectors * LANES
     _product(
         count,
         columns,
         line.shape[0] * (last - first),
-        sums[:, start:].ctypes.data,
+        grad_a[:, start:].ctypes.data,
         1,
-        sums.shape[1],
-        room.ctypes.data,
+        grad_a.shape[1],
+        packed.ctypes.data,
         weight.ctypes.data,
         columns,
         True,
@@ -253,7 +275,7 @@ def _gather(
 
 @compiled
 def pack(matrix: Array, packed: Array) -> None:
-    """Lay a matrix (depth, columns) out panel by panel, as the tiles read it."""
+    """Copy a matrix (depth, columns) into `packed` panel by panel, in the order of the tiles."""
     depth, columns = matrix.shape
     place = column = 0
     while column < columns:
@@ -266,5 +288,5 @@ def pack(matrix: Array, packed: Array) -> None:
 
 
 def padded(size: int, multiple: int = LANES) -> int:
-    """The next multiple."""
+    """`size` rounded up to a multiple of `multiple`."""
     return -(-size // multiple) * multiple

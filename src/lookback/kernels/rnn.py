@@ -1,7 +1,8 @@
-"""A layer of Elman's network through time; the equation is that of models/rnn.py.
+"""The kernel of a layer of an Elman network, with the equation of models/rnn.py.
 
-A row of `line` at step t is [x_t, 1, h_{t-1}]; one product with [W_x; b; W_h] gives a, and h = f(a)
-takes its place. Backward, with ∂ for ∂loss/∂:
+At step t the array `line` holds [x_t, 1, h_{t-1}] for each row of the batch. One product with [W_x,
+b, W_h] gives the pre-activations a, and h = f(a) overwrites a. In the backward pass ∂ means
+∂loss/∂:
 
 ∂a = ∂h (1 - h²) for tanh, ∂h [h > 0] for ReLU
 ∂h_{t-1} = ∂a W_hᵀ    ∂x_t = ∂a W_xᵀ    ∂W = lineᵀ ∂a
@@ -9,7 +10,7 @@ takes its place. Backward, with ∂ for ∂loss/∂:
 
 import numpy as np
 
-from lookback.kernels.compiled import Array, Backward, Kept, Strided, compiled
+from lookback.kernels.compiled import Array, Backward, Saved, Strided, compiled
 from lookback.kernels.functions import ONE, tanh
 from lookback.kernels.kernel import Kernel, Product
 from lookback.kernels.product import add_weights, enter, multiply, pass_back
@@ -19,15 +20,15 @@ ZERO = np.float32(0.0)
 
 @compiled
 def _forward(
-    kept: Kept, inputs: Strided, weights: Array, relu: bool, first: int, last: int
+    saved: Saved, inputs: Strided, weights: Array, relu: bool, first: int, last: int
 ) -> None:
-    line, before, size, _, _ = kept
-    rows, hidden, whole = last - first, line.shape[2] - before, before + size
+    line, h_start, size, _, _ = saved
+    rows, hidden, whole = last - first, line.shape[2] - h_start, h_start + size
     for t in range(line.shape[0] - 1):
-        enter(inputs, kept, t, first, last)
-        multiply(rows, hidden, whole, line[t], first, 0, weights, line[t + 1], first, before)
+        enter(inputs, saved, t, first, last)
+        multiply(rows, hidden, whole, line[t], first, 0, weights, line[t + 1], first, h_start)
         for r in range(first, last):
-            h = line[t + 1, r, before:]
+            h = line[t + 1, r, h_start:]
             if relu:
                 for j in range(hidden):
                     h[j] = ZERO if h[j] < ZERO else h[j]
@@ -37,57 +38,63 @@ def _forward(
 
 
 @compiled
-def _backward(kept: Kept, back: Backward, relu: bool, first: int, last: int) -> None:
-    line, before, size, _, _ = kept
-    rows, hidden, grad = last - first, line.shape[2] - before, back.grad
-    sums = np.zeros((back.chunk * rows, hidden), np.float32)
+def _backward(saved: Saved, back: Backward, relu: bool, first: int, last: int) -> None:
+    line, h_start, size, _, _ = saved
+    rows, hidden, grad = last - first, line.shape[2] - h_start, back.grad
+    grad_a = np.zeros((back.chunk * rows, hidden), np.float32)
     dh = np.zeros((rows, hidden), np.float32)
-    held = 0
+    gathered = 0
     for t in range(line.shape[0] - 2, -1, -1):
         for r in range(rows):
-            a, dh_r, h = sums[held * rows + r], dh[r], line[t + 1, first + r, before:]
-            given = grad.flat[(first + r) * grad.row + t * grad.step :]
+            a, dh_r, h = grad_a[gathered * rows + r], dh[r], line[t + 1, first + r, h_start:]
+            grad_h = grad.flat[(first + r) * grad.row + t * grad.step :]
             if relu:
                 for j in range(size):
-                    d = dh_r[j] + given[j]
+                    d = dh_r[j] + grad_h[j]
                     a[j] = d if h[j] > ZERO else ZERO
             else:
                 for j in range(size):
-                    a[j] = (dh_r[j] + given[j]) * (ONE - h[j] * h[j])
-        multiply(rows, hidden, hidden, sums, held * rows, 0, back.to_state, dh, 0, 0)
-        pass_back(back, sums, held, 0, hidden, t, first)
-        held += 1
-        if held == back.chunk or t == 0:
-            add_weights(kept, back, sums, held, 0, t, first, last)
-            held = 0
+                    a[j] = (dh_r[j] + grad_h[j]) * (ONE - h[j] * h[j])
+        multiply(rows, hidden, hidden, grad_a, gathered * rows, 0, back.to_state, dh, 0, 0)
+        pass_back(back, grad_a, gathered, 0, hidden, t, first)
+        gathered += 1
+        if gathered == back.chunk or t == 0:
+            add_weights(saved, back, grad_a, gathered, 0, t, first, last)
+            gathered = 0
 
 
 @compiled
 def forward_tanh(
-    kept: Kept, inputs: Strided, packed: tuple[Array, ...], first: int, last: int
+    saved: Saved, inputs: Strided, packed: tuple[Array, ...], first: int, last: int
 ) -> None:
-    """Rows first to last: fills line[1:] with f = tanh."""
-    _forward(kept, inputs, packed[0], False, first, last)
+    """Fill line[1:] with h = tanh(a) in the rows `first` to `last`."""
+    _forward(saved, inputs, packed[0], False, first, last)
 
 
 @compiled
 def forward_relu(
-    kept: Kept, inputs: Strided, packed: tuple[Array, ...], first: int, last: int
+    saved: Saved, inputs: Strided, packed: tuple[Array, ...], first: int, last: int
 ) -> None:
-    """Rows first to last: fills line[1:] with f = ReLU."""
-    _forward(kept, inputs, packed[0], True, first, last)
+    """Fill line[1:] with h = ReLU(a) in the rows `first` to `last`."""
+    _forward(saved, inputs, packed[0], True, first, last)
 
 
 @compiled
-def backward_tanh(kept: Kept, back: Backward, first: int, last: int) -> None:
-    """Rows first to last: adds to of_input and of_state (H, ·), fills inputs (T, R, F)."""
-    _backward(kept, back, False, first, last)
+def backward_tanh(saved: Saved, back: Backward, first: int, last: int) -> None:
+    """Add the weights' gradients of the rows `first` to `last` to of_input and of_state (H, ·).
+
+    The kernel also fills `back.inputs` (T, R, F), the gradient of the inputs, if it is needed.
+    """
+    _backward(saved, back, False, first, last)
 
 
 @compiled
-def backward_relu(kept: Kept, back: Backward, first: int, last: int) -> None:
-    """Rows first to last: adds to of_input and of_state (H, ·), fills inputs (T, R, F)."""
-    _backward(kept, back, True, first, last)
+def backward_relu(saved: Saved, back: Backward, first: int, last: int) -> None:
+    """Add the weights' gradients of the rows `first` to `last` to of_input and of_state (H, ·).
+
+    The kernel also fills `back.inputs` (T, R, F), the gradient of the inputs, if it is needed.
+    """
+    _backward(saved, back, True, first, last)
 
 
 TANH = Kernel(forward_tanh, backward_tanh, (0,), (0,), (Product(0, 1),))

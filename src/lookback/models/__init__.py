@@ -1,1 +1,1 @@
-"""Architectures, one file each, readable beside its paper."""
+"""Sequence models: one file per architecture, with the symbols of its paper."""

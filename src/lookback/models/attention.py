@@ -1,4 +1,6 @@
-"""A recurrent encoder that looks back over its own states, and answers from both.
+"""Recurrent encoder with attention over its own earlier states.
+
+At a query step q, the model attends to the states h_s and combines the context c_q with h_q:
 
 e_qs = vᵀ tanh(W_q h_q + W_k h_s + b)                             additive
 e_qs = (W_q h_q + b) · (W_k h_s) / √H                             scaled_dot
@@ -7,11 +9,10 @@ c_q  = Σ_s α_qs h_s                                               context
 c_q  = W_o [Σ_s α¹_qs W¹_v h_s; …; Σ_s αᵐ_qs Wᵐ_v h_s] + b_o      context, multi_head
 feature = tanh(W_c [c_q; h_q] + b_c)
 
-Additive scores and context: Bahdanau, Cho and Bengio 2015, "Neural machine translation by jointly
-learning to align and translate", appendix A.1.2, with the state at the query in the decoder's
-place. Products as scores, and the feature (eq. 5): Luong, Pham and Manning 2015, "Effective
-approaches to attention-based NMT". Their scale, and several heads, each a scaled dot over its own
-share of H: Vaswani et al. 2017, "Attention is all you need", section 3.2.
+The additive scores and the context follow [bahdanau2015], appendix A.1.2; the state h_q at the
+query replaces the decoder's state. Dot-product scores, and the feature (equation 5), follow
+[luong2015]. The scale 1/√H and the heads follow [vaswani2017], section 3.2. Each head computes
+scaled dot products on a separate part of H / heads components.
 """
 
 from collections.abc import Callable
@@ -30,11 +31,13 @@ Weights = Float[Tensor, "batch head query time"]
 
 
 class AttentionModel(SequenceModel):
-    """`encoder` makes the recurrent model from `features` and `hidden_size`; features are H wide.
+    """A recurrent encoder, attention over its states, and features of width H at the queries.
 
-    An encoder of two directions gives states of 2 H, which know what comes after the query.
-    States and gates are the encoder's. `heads` is of multi_head alone, which divides H by it.
-    The additive scores of Q queries take (B, Q, T, H) of memory, the others (B, heads, Q, T).
+    The argument `encoder` is a function that makes the recurrent model from `features` and
+    `hidden_size`. A bidirectional encoder has states of width 2 H, which also contain information
+    from the steps after the query. The argument `heads` is used by multi_head attention only, and
+    must divide H. For Q queries, additive scores need a tensor of shape (B, Q, T, H), and the other
+    scores need a tensor of shape (B, heads, Q, T).
     """
 
     def __init__(
@@ -68,7 +71,7 @@ class AttentionModel(SequenceModel):
         lengths: Int[Tensor, " batch"],
         query: Int[Tensor, "batch query"],
     ) -> Float[Tensor, "batch query hidden"]:
-        """Features at the queries, over the states that the encoder's fast way gives."""
+        """Features at the queries; the encoder computes its states with its fast kernel."""
         return self._look_back(self.encoder.outputs(inputs, lengths), lengths, query)[0]
 
     def trace(
@@ -79,9 +82,10 @@ class AttentionModel(SequenceModel):
         *,
         differentiable: bool = False,
     ) -> Trace:
-        """The encoder's trace, with the weights, zero where s > q or s ≥ length.
+        """The encoder's trace, with the attention weights α at the queries.
 
-        `attention` is the mean over heads, `heads` has each of them where there are several.
+        The weights are zero at steps s > q and s ≥ length. `Trace.attention` holds the mean over
+        heads. For multi_head attention, `Trace.heads` holds the weights of each head.
         """
         encoded = self.encoder.trace_outputs(inputs, lengths, differentiable=differentiable)
         with torch.set_grad_enabled(differentiable):
@@ -99,7 +103,7 @@ class AttentionModel(SequenceModel):
         lengths: Int[Tensor, " batch"],
         query: Int[Tensor, "batch query"],
     ) -> list[Float[Tensor, "batch head query time"]]:
-        """The weights at the queries, of the one layer there is."""
+        """The attention weights at the queries, in a list with one tensor for the only layer."""
         return [self._look_back(self.encoder.outputs(inputs, lengths), lengths, query)[1]]
 
     def _look_back(
@@ -108,23 +112,28 @@ class AttentionModel(SequenceModel):
         lengths: Int[Tensor, " batch"],
         query: Int[Tensor, "batch query"],
     ) -> tuple[Float[Tensor, "batch query hidden"], Weights]:
-        """Features and weights; a query that is none (-1) stands at the first step."""
-        asking = at_queries(states, query)
+        """Features and attention weights at the queries.
+
+        Padding queries (query = −1) get the features of the first step, which no loss reads.
+        """
+        query_states = at_queries(states, query)
         step = torch.arange(states.shape[1], device=states.device)
         last = torch.minimum(query.clamp(min=0), lengths.unsqueeze(1) - 1)
-        hidden = (step > last.unsqueeze(-1)).unsqueeze(1)
-        weights = self._scores(asking, states).masked_fill(hidden, -torch.inf).softmax(dim=-1)
+        masked = (step > last.unsqueeze(-1)).unsqueeze(1)
+        weights = self._scores(query_states, states).masked_fill(masked, -torch.inf).softmax(dim=-1)
         if self.attention == "multi_head":
-            found = weights @ self._by_head(self.from_value(states))
-            context = self.join(found.transpose(1, 2).flatten(2))
+            head_contexts = weights @ self._by_head(self.from_value(states))
+            context = self.join(head_contexts.transpose(1, 2).flatten(2))
         else:
             context = weights.squeeze(1) @ states
-        return torch.tanh(self.combine(torch.cat([context, asking], dim=-1))), weights
+        return torch.tanh(self.combine(torch.cat([context, query_states], dim=-1))), weights
 
     def _scores(
-        self, asking: Float[Tensor, "batch query width"], states: Float[Tensor, "batch time width"]
+        self,
+        query_states: Float[Tensor, "batch query width"],
+        states: Float[Tensor, "batch time width"],
     ) -> Weights:
-        q, k = self.from_query(asking), self.from_key(states)
+        q, k = self.from_query(query_states), self.from_key(states)
         if self.attention == "additive":
             scores: Tensor = self.score(torch.tanh(q.unsqueeze(2) + k.unsqueeze(1)))
             return scores.squeeze(-1).unsqueeze(1)
@@ -136,7 +145,7 @@ class AttentionModel(SequenceModel):
         return vectors.view(*vectors.shape[:-1], self.heads, -1).transpose(1, 2)
 
     def initialise(self, initialisation: Initialisation) -> None:
-        """The encoder by the recipe; the attention's own matrices xavier_uniform, biases zero."""
+        """Initialise the encoder by the recipe, attention matrices xavier_uniform, biases zero."""
         self.encoder.initialise(initialisation)
         for linear in (child for child in self.children() if isinstance(child, nn.Linear)):
             nn.init.xavier_uniform_(linear.weight)

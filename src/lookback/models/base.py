@@ -1,4 +1,8 @@
-"""What every model is: features at the queries, fast, and the same opened up for study, `trace`."""
+"""The base classes of all models.
+
+`forward` computes features at the queries, fast. `trace` computes the same features and also
+returns the model's states, gates and attention weights.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -18,40 +22,42 @@ Unit = Literal["gate", "layer"]
 
 @dataclass(frozen=True)
 class Initialisation:
-    """How weights start; conf/recipe/ names the choices."""
+    """How a model's weights are initialised. The settings come from conf/recipe/."""
 
     recurrent: Recurrent
     input: Input
-    forget_bias: float | Literal["chrono"]  # of every forget gate
-    unit: Unit = "gate"  # what is drawn as one matrix: a gate's, or a layer's with all its gates
-    length: int | None = None  # T, the task's; `chrono` asks for it
+    forget_bias: float | Literal["chrono"]  # the bias of every forget gate
+    # "gate": draw each gate's matrix separately; "layer": draw all gates of a layer as one matrix.
+    unit: Unit = "gate"
+    length: int | None = None  # T, the task's sequence length in steps; only `chrono` needs it
 
     @classmethod
     def of(cls, settings: Mapping[str, Any], *, length: int) -> "Initialisation":
-        """A recipe's `initialisation` for a task of `length` steps.
+        """Read a recipe's `initialisation` settings, for a task of `length` steps.
 
-        Raises UserError where it names a way that there is not, or two that go ill together.
+        Raises UserError if a setting has an unknown value, or if `recurrent` is "identity" and
+        `unit` is "layer".
         """
-        named = {"unit": "gate", **settings}
+        settings = {"unit": "gate", **settings}
         for name, kind in (("recurrent", Recurrent), ("input", Input), ("unit", Unit)):
-            ways = get_args(kind)
-            if (way := named.get(name)) not in ways:
+            choices = get_args(kind)
+            if (value := settings.get(name)) not in choices:
                 raise UserError(
-                    f"The recipe's `initialisation.{name}` is {way!r}. "
-                    f"Say one of {', '.join(ways)}."
+                    f"The recipe's `initialisation.{name}` is {value!r}. "
+                    f"Choose one of {', '.join(choices)}."
                 )
-        if named["recurrent"] == "identity" and named["unit"] == "layer":
+        if settings["recurrent"] == "identity" and settings["unit"] == "layer":
             raise UserError(
-                "The recipe's `initialisation.recurrent` is identity, which only a gate's own "
-                "matrix can be. Set its `initialisation.unit` to gate."
+                "The recipe's `initialisation.recurrent` is identity, which needs a square matrix "
+                "per gate, but its `initialisation.unit` is layer. Set `unit` to gate."
             )
-        return cls(**named, length=length)
+        return cls(**settings, length=length)
 
     def forget_biases(self, size: int) -> Float[Tensor, " hidden"]:
-        """The biases of a layer's forget gates, drawn anew where the recipe says `chrono`.
+        """The biases of one layer's forget gates: a constant, or a random draw with `chrono`.
 
-        b_f = log u, u ~ U(1, T - 1): Tallec & Ollivier 2018, "Can recurrent neural networks warp
-        time?", eq. 16. A gate's time constant, 1 / (1 - σ(b_f)) = 1 + u, is then uniform up to T.
+        `chrono` is eq. 16 of [tallec2018]: b_f = log u with u ~ U(1, T - 1). A forget gate's time
+        constant, 1 / (1 - σ(b_f)) = 1 + u steps, is then uniformly distributed up to T.
         """
         if self.forget_bias != "chrono":
             return torch.full((size,), float(self.forget_bias))
@@ -61,37 +67,41 @@ class Initialisation:
 
 @dataclass(frozen=True)
 class Trace:
-    """A forward pass opened up. Keys end in the layer: «hidden/0», «forget/1»."""
+    """The features of a forward pass, with the states, gates and attention weights behind them.
+
+    Each key of a mapping is a name and a layer number: «hidden/0», «forget/1».
+    """
 
     features: Float[Tensor, "batch query hidden"]
-    states: Mapping[str, Float[Tensor, "batch time _"]]  # each as wide as it is
+    states: Mapping[str, Float[Tensor, "batch time _"]]  # widths may differ
     gates: Mapping[str, Float[Tensor, "batch time _"]] = field(default_factory=dict)
-    attention: Float[Tensor, "batch query time"] | None = None  # the mean over heads
-    heads: Float[Tensor, "batch head query time"] | None = None  # of a model with several
-    # The tensors that lie on the path to the loss, by state: one (B, H) a step, or one (B, T, H).
+    attention: Float[Tensor, "batch query time"] | None = None  # the mean over the heads
+    heads: Float[Tensor, "batch head query time"] | None = None  # None if there is one head
+    # For each state, its tensors in the autograd graph: one (B, H) per step, or one (B, T, H).
     path: Mapping[str, Sequence[Tensor]] = field(default_factory=dict)
 
     def gradients(self, loss: Float[Tensor, ""]) -> dict[str, Float[Tensor, "batch time _"]]:
-        """∂loss/∂state, total: through all later steps, for each state of a differentiable trace.
+        """The total derivative ∂loss/∂state through all later steps, for each state in `path`.
 
-        The gradient of a fast kernel's stacked output would be the direct term alone.
+        The trace must be differentiable. A gradient with respect to a fast kernel's stacked output
+        would contain only the direct term, so `path` holds the state tensors of the single steps.
         """
-        keys = [(name, len(tensors)) for name, tensors in self.path.items()]
+        counts = [(name, len(tensors)) for name, tensors in self.path.items()]
         flat = [tensor for tensors in self.path.values() for tensor in tensors]
-        found = torch.autograd.grad(loss, flat, allow_unused=True)
-        filled = [torch.zeros_like(t) if g is None else g for t, g in zip(flat, found, strict=True)]
+        grads = torch.autograd.grad(loss, flat, allow_unused=True)
+        filled = [torch.zeros_like(t) if g is None else g for t, g in zip(flat, grads, strict=True)]
         gradients, start = {}, 0
-        for name, count in keys:
-            part = filled[start : start + count]
-            gradients[name] = part[0] if part[0].dim() == 3 else torch.stack(part, dim=1)
+        for name, count in counts:
+            steps = filled[start : start + count]
+            gradients[name] = steps[0] if steps[0].dim() == 3 else torch.stack(steps, dim=1)
             start += count
         return gradients
 
 
 class SequenceModel(nn.Module, ABC):
-    """An encoder of sequences. What stands past a sequence's length changes nothing."""
+    """An encoder of padded sequences. The values of the padding do not change any feature."""
 
-    output_size: int  # H, the width of a feature
+    output_size: int  # H, the width of a feature vector
 
     @abstractmethod
     def forward(
@@ -100,7 +110,7 @@ class SequenceModel(nn.Module, ABC):
         lengths: Int[Tensor, " batch"],
         query: Int[Tensor, "batch query"],
     ) -> Float[Tensor, "batch query hidden"]:
-        """Features at the queries, by the fastest way there is."""
+        """Features at the queries, computed by the fastest available kernel."""
 
     @abstractmethod
     def trace(
@@ -111,9 +121,9 @@ class SequenceModel(nn.Module, ABC):
         *,
         differentiable: bool = False,
     ) -> Trace:
-        """The same features to 1e-5, with states, gates and attention on the way.
+        """The features of `forward` within 1e-5, with the states, gates and attention behind them.
 
-        `differentiable`: keep the graph, so that `Trace.gradients` works.
+        With `differentiable` the trace keeps its autograd graph, so that `Trace.gradients` works.
         """
 
     def attention_by_layer(
@@ -122,63 +132,63 @@ class SequenceModel(nn.Module, ABC):
         lengths: Int[Tensor, " batch"],
         query: Int[Tensor, "batch query"],
     ) -> list[Float[Tensor, "batch head query time"]]:
-        """The attention of the queries, a tensor a layer, without the rest of a trace.
+        """The attention weights of the queries, one tensor per layer, without a whole trace.
 
-        Raises NotApplicable where the model has none.
+        Raises NotApplicable if the model has no attention.
         """
         raise NotApplicable(f"{type(self).__name__} has no attention")
 
     @abstractmethod
     def initialise(self, initialisation: Initialisation) -> None:
-        """Draw every weight anew from torch's global generator."""
+        """Draw every weight from torch's global random generator."""
 
 
 class RecurrentEncoder(SequenceModel):
-    """A model that carries a state from step to step; H = `output_size`.
+    """A model that carries a state from step to step. H = `output_size`.
 
-    In one direction it has `step`, by its equations: streaming, Jacobians and Lyapunov exponents
-    stand on it. In two directions (`bidirectional`) there is no such step.
+    A model of one direction implements its equations in `step`, which streaming, Jacobians and
+    Lyapunov exponents use. A bidirectional model has no single step.
     """
 
     layers: int
-    state_size: int  # S, the width of the whole state, all layers of it
+    state_size: int  # S, the width of the state of all layers together
     bidirectional: bool = False
-    keeping: ClassVar[str | None] = None  # the gate whose value is the share of its state kept
-    truncates: bool = False  # whether `outputs` heeds `truncate`
-    truncate: int | None = None  # steps after which training cuts the state from its past
+    keeping: ClassVar[str | None] = None  # the gate whose value is the kept share of the state
+    truncates: bool = False  # whether `outputs` supports `truncate`
+    truncate: int | None = None  # steps after which training detaches the state; None: never
 
     @abstractmethod
     def outputs(
         self, inputs: Float[Tensor, "batch time feature"], lengths: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch time hidden"]:
-        """The last layer's output at every step, by the fastest way there is."""
+        """The last layer's output at every step, computed by the fastest available kernel."""
 
     @abstractmethod
     def step(
         self, input: Float[Tensor, "batch feature"], state: Float[Tensor, "batch state"]
     ) -> tuple[Float[Tensor, "batch hidden"], Float[Tensor, "batch state"]]:
-        """The output (B, H) of one step and the next state (B, S).
+        """One step: its output (B, H) and the next state (B, S).
 
-        Raises NotApplicable in two directions.
+        Raises NotApplicable if the model is bidirectional.
         """
 
     @abstractmethod
     def initial_state(self, batch: int) -> Float[Tensor, "batch state"]:
-        """The state before the first step (B, S)."""
+        """The state (B, S) before the first step."""
 
     def log_kept(
         self, gate: str, values: Float[Tensor, "*shape"]
     ) -> Float[Tensor, "*shape"] | None:
-        """The logarithm of the share of its state that a unit keeps, by a gate of these `values`.
+        """The logarithm of the share of its state that a unit keeps, from the `values` of `gate`.
 
-        None of a gate that has no say in it.
+        Returns None if `gate` does not decide which share of its state a unit keeps.
         """
         return values.log() if gate == self.keeping else None
 
     def log_decays(self) -> list[Float[Tensor, " unit"]]:
-        """By layer, the logarithm of the share that a unit keeps at every step, whatever it reads.
+        """Per layer, the logarithm of the share of its state that a unit keeps for any input.
 
-        Empty where that hangs on a gate, or on nothing.
+        The list is empty if a gate decides the share, or if the model has no decay.
         """
         return []
 
@@ -198,15 +208,15 @@ class RecurrentEncoder(SequenceModel):
         *,
         differentiable: bool = False,
     ) -> Trace:
-        """A trace that is asked at every step: its features are the outputs, on the path."""
-        every = torch.arange(inputs.shape[1], device=inputs.device).expand(len(inputs), -1)
-        return self.trace(inputs, lengths, every, differentiable=differentiable)
+        """A trace with a query at every step, so its `features` are the outputs (B, T, H)."""
+        steps = torch.arange(inputs.shape[1], device=inputs.device).expand(len(inputs), -1)
+        return self.trace(inputs, lengths, steps, differentiable=differentiable)
 
 
 def at_queries(
     states: Float[Tensor, "batch time hidden"], query: Int[Tensor, "batch query"]
 ) -> Float[Tensor, "batch query hidden"]:
-    """The state at each query; where there is none (-1), the first, which no loss looks at."""
+    """The state at each query. A missing query (-1) gets the first state, which no loss uses."""
     index = query.clamp(min=0).unsqueeze(-1).expand(-1, -1, states.shape[-1])
     return states.gather(1, index)
 
@@ -214,8 +224,8 @@ def at_queries(
 def reversed_within(
     inputs: Float[Tensor, "batch time feature"], lengths: Int[Tensor, " batch"]
 ) -> Float[Tensor, "batch time feature"]:
-    """Each sequence back to front, its padding left where it is; twice is nothing."""
+    """Each sequence in reverse order, its padding unmoved. The function is its own inverse."""
     step = torch.arange(inputs.shape[1], device=inputs.device)
-    back = lengths.unsqueeze(1) - 1 - step
-    index = torch.where(back >= 0, back, step).unsqueeze(-1).expand_as(inputs)
+    mirrored = lengths.unsqueeze(1) - 1 - step
+    index = torch.where(mirrored >= 0, mirrored, step).unsqueeze(-1).expand_as(inputs)
     return inputs.gather(1, index)

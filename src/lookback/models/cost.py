@@ -1,7 +1,7 @@
-"""What a forward pass costs: floating-point operations, counted and not estimated.
+"""Counts the floating-point operations (FLOPs) of a network's forward pass.
 
-Matrix products and convolutions are counted, 2 operations a multiplication with its addition; what
-is done number by number (gates, norms, softmax, a scan) is left out, as is usual.
+Only matrix products and convolutions are counted, with 2 FLOPs for a multiplication and its
+addition. Elementwise operations (gates, norms, softmax, a scan) are not counted, as is usual.
 """
 
 from copy import deepcopy
@@ -19,21 +19,22 @@ from lookback.models.network import Network
 
 
 def forward_flops(network: Network, facts: Facts) -> float:
-    """Operations of one sequence of `facts.length` steps, with one answer at its last.
+    """FLOPs of a forward pass of one sequence of `facts.length` steps, with one answer at the end.
 
-    It is what `forward` does, by the equations: a fused kernel would hide its products from the
-    count, so attention is written out, and a recurrent encoder walks as in its `trace`.
+    PyTorch's counter cannot see the products inside a fused kernel. The function therefore runs
+    a copy of the network without fused kernels. The copy computes attention with plain matrix
+    products, and runs a recurrent encoder step by step, as in the encoder's `trace`.
     """
-    counted = deepcopy(network).eval().double()  # which no fused kernel takes
+    counted = deepcopy(network).eval().double()  # no fused kernel supports float64
     encoders = [module for module in counted.modules() if isinstance(module, RecurrentEncoder)]
     for encoder in encoders:
-        setattr(encoder, "outputs", partial(_walk, encoder))  # noqa: B010
-    # Shapes alone need no memory for T × T scores, but many small steps are quicker done in truth.
+        setattr(encoder, "outputs", partial(_outputs_by_trace, encoder))  # noqa: B010
+    # The meta device needs no memory for T × T scores, but runs many small steps slower than a CPU.
     device = "cpu" if encoders else "meta"
     counted.to(device)
     size = (1, facts.length) if facts.tokens else (1, facts.length, facts.features)
-    kind = torch.long if facts.tokens else torch.float64
-    inputs = torch.zeros(size, dtype=kind, device=device)
+    dtype = torch.long if facts.tokens else torch.float64
+    inputs = torch.zeros(size, dtype=dtype, device=device)
     lengths = torch.full((1,), facts.length, device=device)
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
@@ -41,7 +42,7 @@ def forward_flops(network: Network, facts: Facts) -> float:
     return float(counter.get_total_flops())
 
 
-def _walk(
+def _outputs_by_trace(
     encoder: RecurrentEncoder,
     inputs: Float[Tensor, "batch time feature"],
     lengths: Int[Tensor, " batch"],

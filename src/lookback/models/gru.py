@@ -2,14 +2,14 @@
 
 r_t = σ(W_xr x_t + b_xr + W_hr h_{t-1} + b_hr)              reset gate
 z_t = σ(W_xz x_t + b_xz + W_hz h_{t-1} + b_hz)              update gate
-n_t = tanh(W_xn x_t + b_xn + r_t ⊙ (W_hn h_{t-1} + b_hn))   candidate, reset after the product
-    = tanh(W_xn x_t + b_xn + W_hn (r_t ⊙ h_{t-1}) + b_hn)   or before it
+n_t = tanh(W_xn x_t + b_xn + r_t ⊙ (W_hn h_{t-1} + b_hn))   candidate, `reset` "after"
+    = tanh(W_xn x_t + b_xn + W_hn (r_t ⊙ h_{t-1}) + b_hn)   candidate, `reset` "before"
 h_t = (1 - z_t) ⊙ n_t + z_t ⊙ h_{t-1}                       hidden state
 
-Cho et al. 2014, "Learning phrase representations using RNN encoder-decoder", resets the state
-before the product; torch and cuDNN after it, which is what is fast. There is no forget gate, so a
-recipe's forget bias leaves it alone: all biases start at 0; but for `chrono`, which sets b_xz,
-since z_t keeps the state as a forget gate does.
+The original paper [cho2014] resets the state before the product with W_hn. torch and cuDNN reset
+after the product, which is faster. A GRU has no forget gate, so it ignores a recipe's forget bias
+and all its biases start at 0. Only `chrono` sets a bias, b_xz, because z_t keeps the state as a
+forget gate does.
 """
 
 from typing import Literal
@@ -49,7 +49,7 @@ class GRU(RecurrentModel):
         w_h: Float[Tensor, "blocks hidden"],
         b_h: Float[Tensor, " blocks"],
     ) -> tuple[Parts, Gates]:
-        """h_t and the gates, each (B, H)."""
+        """The next hidden state h_t and the gates, each (B, H)."""
         (h,) = state
         x_rz, x_n = from_input.tensor_split([2 * self.hidden_size], dim=1)
         w_rz, w_n = w_h.tensor_split([2 * self.hidden_size])
@@ -63,7 +63,7 @@ class GRU(RecurrentModel):
 
     @torch.no_grad()
     def initialise(self, initialisation: Initialisation) -> None:
-        """As every recurrent model; then, by `chrono`, the update gate's bias b_xz."""
+        """Initialise as every recurrent model; `chrono` also sets the update gate's bias b_xz."""
         super().initialise(initialisation)
         if initialisation.forget_bias == "chrono":
             for _, _, b_x, _ in self.kernel.all_weights:

@@ -1,18 +1,18 @@
-"""Linear recurrent units: a diagonal complex recurrence without a nonlinearity in time.
+"""Linear recurrent unit [orvieto2023]: a diagonal complex recurrence, linear in time.
 
 z_0 = W_e x + b_e                                        at each step
 u_l = LN(z_l)
 s_t = Λ ⊙ s_{t-1} + exp(γ_log) ⊙ (B u_t)                 s_{-1} = 0, N complex numbers
-Λ   = exp(-exp(ν_log) + i exp(θ_log))                    so |Λ| < 1, whatever training does
+Λ   = exp(-exp(ν_log) + i exp(θ_log))                    so |Λ| < 1 for any parameters
 y_t = Re(C s_t) + D ⊙ u_t
 z_{l+1} = z_l + GLU(GELU(y))                             GLU(v) = (W_1 v + b_1) ⊙ σ(W_2 v + b_2)
 feature = z_L at the query
 
-Orvieto et al. 2023, "Resurrecting recurrent neural networks for long sequences", section 3 and
-appendix A. Of the paper's two norms and two channel mixers a block has LN (which sees one step at
-a time, so that padding changes nothing and there is a `step`) and GLU. Dropout is after GELU and
-after GLU. Bidirectional as in Smith et al. 2023, "Simplified state space layers for sequence
-modeling" (S5): the same Λ and B also run from the end, and C reads both states.
+The equations are from section 3 and appendix A of the paper. The paper offers two normalisations
+and two channel mixers; our block uses LN (layer norm) and GLU. LN reads one step at a time, so
+padding changes nothing and the model has a single `step`. Dropout acts after GELU and after GLU.
+The bidirectional model follows S5 [smith2023]: the recurrence with the same Λ and B also runs from
+the end, and C reads both states.
 """
 
 from collections.abc import Sequence
@@ -33,11 +33,11 @@ from lookback.runtime.settings import require_positive
 
 
 class LRU(RecurrentEncoder):
-    """Blocks of `hidden_size` channels, H, each around a recurrence of `modes`, N.
+    """A stack of LRU blocks with H = `hidden_size` channels and N = `modes` complex modes each.
 
-    A state is real: the real and the imaginary part of each mode in turn, 2 N a layer, and the
-    whole state is one flat (B, S), S = layers · 2 N. Trace: states «hidden/l», and, in two
-    directions, «hidden_reverse/l»; no gates.
+    A layer's state is stored as 2 N real numbers: the real and the imaginary part of each mode in
+    turn. The whole state is one flat tensor (B, S) with S = layers · 2 N. A trace contains the
+    states «hidden/l», in a bidirectional model also «hidden_reverse/l», and no gates.
     """
 
     def __init__(
@@ -57,12 +57,12 @@ class LRU(RecurrentEncoder):
         require_dropout(dropout)
         if not 0 <= r_min < r_max <= 1:
             raise UserError(
-                f"The model's ring reaches from `r_min` {r_min} to `r_max` {r_max}. "
-                "Let 0 ≤ r_min < r_max ≤ 1."
+                f"The model's `r_min` is {r_min} and its `r_max` is {r_max}. "
+                "Choose them so that 0 ≤ r_min < r_max ≤ 1."
             )
         if not 0 < max_phase <= tau:
             raise UserError(
-                f"The model's `max_phase` is {max_phase}. Make it more than 0, and 2π at most."
+                f"The model's `max_phase` is {max_phase}. Make it greater than 0 and 2π at most."
             )
         self.ring = (r_min, r_max, max_phase)
         self.enter = nn.Linear(features, hidden_size)
@@ -81,25 +81,25 @@ class LRU(RecurrentEncoder):
     def step(
         self, input: Float[Tensor, "batch feature"], state: Float[Tensor, "batch state"]
     ) -> tuple[Float[Tensor, "batch hidden"], Float[Tensor, "batch state"]]:
-        """The output (B, H) of one step and the next state (B, S), by the equations.
+        """One step by the equations: its output (B, H) and the next state (B, S).
 
-        Raises NotApplicable in two directions.
+        Raises NotApplicable if the model is bidirectional.
         """
         if self.bidirectional:
-            raise NotApplicable("an LRU of two directions has no single step")
+            raise NotApplicable("a bidirectional LRU has no single step")
         z, following = self.enter(input), list[Tensor]()
-        for block, s in zip(self._each(), state.chunk(self.layers, dim=1), strict=True):
+        for block, s in zip(self._typed_blocks(), state.chunk(self.layers, dim=1), strict=True):
             u = block.norm(z)
             following.append(block.advance(s, block.drive(u)))
-            z = block.added(z, u, following[-1])
+            z = block.output(z, u, following[-1])
         return z, torch.cat(following, dim=1)
 
     def outputs(
         self, inputs: Float[Tensor, "batch time feature"], lengths: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch time hidden"]:
-        """z_L at every step, by a parallel scan."""
+        """The last block's output z_L at every step, computed by a parallel scan."""
         z = self.enter(inputs)
-        for block in self._each():
+        for block in self._typed_blocks():
             u = block.norm(z)
             drive = block.drive(u)
             coefficients = block.eigenvalues().expand(1, z.shape[1], -1)
@@ -107,7 +107,7 @@ class LRU(RecurrentEncoder):
             if self.bidirectional:
                 from_end = scan(coefficients, zero_past(drive, lengths), from_end=True)
                 states = torch.cat([states, from_end], dim=-1)
-            z = block.added(z, u, _as_real(states))
+            z = block.output(z, u, _as_real(states))
         return cast("Tensor", z)
 
     def trace(
@@ -118,96 +118,101 @@ class LRU(RecurrentEncoder):
         *,
         differentiable: bool = False,
     ) -> Trace:
-        """The same one step after another, with the states of every block."""
+        """The features of `forward`, computed step by step, with the states of every block."""
         path = dict[str, Sequence[Tensor]]()
         states = dict[str, Tensor]()
         with torch.set_grad_enabled(differentiable):
             z = self.enter(inputs)
-            for layer, block in enumerate(self._each()):
+            for layer, block in enumerate(self._typed_blocks()):
                 u = block.norm(z)
                 drive = block.drive(u)
                 path[f"hidden/{layer}"] = block.unrolled(drive.unbind(1))
                 if self.bidirectional:
                     from_end = block.unrolled(zero_past(drive, lengths).unbind(1)[::-1])
                     path[f"hidden_reverse/{layer}"] = from_end[::-1]
-                mine = [name for name in path if name not in states]
-                states |= {name: torch.stack(list(path[name]), dim=1) for name in mine}
-                z = block.added(z, u, torch.cat([states[name] for name in mine], dim=-1))
+                new_names = [name for name in path if name not in states]
+                states |= {name: torch.stack(list(path[name]), dim=1) for name in new_names}
+                z = block.output(z, u, torch.cat([states[name] for name in new_names], dim=-1))
             return Trace(at_queries(z, query), states, path=path)
 
     def log_decays(self) -> list[Float[Tensor, " unit"]]:
-        """Of each mode ln |Λ|; not by way of |Λ|, which may round to 1."""
-        return [-block.nu_log.detach().exp() for block in self._each()]
+        """Per layer, ln |Λ| of each mode, computed from ν because |Λ| may round to 1."""
+        return [-block.nu_log.detach().exp() for block in self._typed_blocks()]
 
     def initialise(self, initialisation: Initialisation) -> None:
-        """Λ, B, C, D and γ as in the paper; W_e, W_1 and W_2 as `input` says, their biases zero.
+        """Draw Λ, B, C and D and set γ as in the paper; draw W_e, W_1 and W_2 as `input` says.
 
-        The recipe's `recurrent` and forget bias have nothing here to act on.
+        The biases of W_e, W_1 and W_2 are set to zero. The recipe's `recurrent` and `forget_bias`
+        have no effect on an LRU.
         """
         fill_linear(self.enter, initialisation.input)
-        for block in self._each():
+        for block in self._typed_blocks():
             block.initialise(initialisation, *self.ring)
 
-    def _each(self) -> list["LRUBlock"]:
+    def _typed_blocks(self) -> list["LRUBlock"]:
         return cast("list[LRUBlock]", list(self.blocks))
 
 
 class LRUBlock(nn.Module):
-    """One recurrence, and what stands around it."""
+    """One LRU block: layer norm, complex recurrence, GELU, GLU and a residual connection."""
 
     def __init__(self, hidden_size: int, modes: int, dropout: float, bidirectional: bool) -> None:
         super().__init__()
-        read = (1 + bidirectional) * modes
+        modes_read = (1 + bidirectional) * modes
         self.norm = nn.LayerNorm(hidden_size)
         self.nu_log = nn.Parameter(torch.empty(modes))
         self.theta_log = nn.Parameter(torch.empty(modes))
         self.gamma_log = nn.Parameter(torch.empty(modes))
         self.b_real = nn.Parameter(torch.empty(modes, hidden_size))
         self.b_imag = nn.Parameter(torch.empty(modes, hidden_size))
-        self.c_real = nn.Parameter(torch.empty(hidden_size, read))
-        self.c_imag = nn.Parameter(torch.empty(hidden_size, read))
+        self.c_real = nn.Parameter(torch.empty(hidden_size, modes_read))
+        self.c_imag = nn.Parameter(torch.empty(hidden_size, modes_read))
         self.d = nn.Parameter(torch.empty(hidden_size))
         self.gate = nn.Linear(hidden_size, 2 * hidden_size)
         self.drop = nn.Dropout(dropout)
 
     def eigenvalues(self) -> Complex[Tensor, " mode"]:
-        """Λ, in double precision: its powers over thousands of steps are what counts."""
+        """Λ in double precision, because the model uses powers of Λ over thousands of steps."""
         nu, theta = torch.exp(self.nu_log.double()), torch.exp(self.theta_log.double())
         return torch.polar(torch.exp(-nu), theta)
 
     def drive(self, u: Float[Tensor, "*shape hidden"]) -> Complex[Tensor, "*shape mode"]:
-        """exp(γ_log) ⊙ (B u), by one real product whose rows are Re B and Im B in turn."""
+        """exp(γ_log) ⊙ (B u), computed as one real product of alternate rows of Re B and Im B."""
         both = torch.stack([self.b_real, self.b_imag], dim=1)
         scaled = torch.exp(self.gamma_log)[:, None, None] * both
         driven = functional.linear(u, scaled.flatten(0, 1))
-        return _as_complex(driven.to(self.gamma_log.dtype))  # of mixed precision: not half a number
+        # Under mixed precision `driven` is bfloat16, which has no complex type.
+        return _as_complex(driven.to(self.gamma_log.dtype))
 
     def advance(
         self, state: Float[Tensor, "batch state"], drive: Complex[Tensor, "batch mode"]
     ) -> Float[Tensor, "batch state"]:
-        """The next state, as real numbers, from this one."""
+        """The next state Λ ⊙ s + `drive` of the state s, stored as real numbers."""
         return _advanced(self.eigenvalues(), state, drive)
 
     def unrolled(
         self, drives: Sequence[Complex[Tensor, "batch mode"]]
     ) -> list[Float[Tensor, "batch state"]]:
-        """Each state after the other from zero."""
+        """The states of all steps, computed one after another from a zero state."""
         eigenvalues, state = self.eigenvalues(), _as_real(torch.zeros_like(drives[0]))
-        found = list[Tensor]()
+        states = list[Tensor]()
         for drive in drives:
             state = _advanced(eigenvalues, state, drive)
-            found.append(state)
-        return found
+            states.append(state)
+        return states
 
-    def added(
+    def output(
         self,
         z: Float[Tensor, "*shape hidden"],
         u: Float[Tensor, "*shape hidden"],
         states: Float[Tensor, "*shape state"],
     ) -> Float[Tensor, "*shape hidden"]:
-        """z_{l+1}; Re(C s) is one real product, of Re C and -Im C in turn."""
-        read = torch.stack([self.c_real, -self.c_imag], dim=-1).flatten(1)
-        y = torch.addcmul(functional.linear(states, read), self.d, u)
+        """The block's output z_{l+1}.
+
+        Re(C s) is computed as one real product of alternate columns of Re C and -Im C.
+        """
+        c = torch.stack([self.c_real, -self.c_imag], dim=-1).flatten(1)
+        y = torch.addcmul(functional.linear(states, c), self.d, u)
         mixed = functional.glu(self.gate(self.drop(functional.gelu(y))), dim=-1)
         return z + cast("Tensor", self.drop(mixed))
 
@@ -215,9 +220,12 @@ class LRUBlock(nn.Module):
     def initialise(
         self, initialisation: Initialisation, r_min: float, r_max: float, max_phase: float
     ) -> None:
-        """Λ uniform on the ring between two radii, up to a phase (lemma 3.2); γ = √(1 - |Λ|²)."""
+        """Draw Λ uniformly on the ring r_min ≤ |Λ| ≤ r_max (lemma 3.2 of [orvieto2023]).
+
+        Phases are uniform up to `max_phase`. γ is set to √(1 - |Λ|²); B, C and D are normal.
+        """
         self.norm.reset_parameters()
-        # Ends of the interval have no logarithm: |Λ| = 0 and |Λ| = 1.
+        # The clamp keeps |Λ| away from 0 and 1, where a logarithm below would be infinite.
         u1, u2 = (torch.rand_like(self.nu_log).clamp(1e-6, 1 - 1e-6) for _ in range(2))
         self.nu_log.copy_(torch.log(-0.5 * torch.log(u1 * (r_max**2 - r_min**2) + r_min**2)))
         self.theta_log.copy_(torch.log(max_phase * u2))
@@ -232,7 +240,7 @@ class LRUBlock(nn.Module):
 
 
 def _advanced(eigenvalues: Tensor, state: Tensor, drive: Tensor) -> Tensor:
-    """Λ ⊙ s + drive in Λ's precision, rounded once."""
+    """Λ ⊙ s + drive, computed in Λ's precision and rounded once."""
     return _as_real((eigenvalues * _as_complex(state) + drive).to(drive.dtype))
 
 

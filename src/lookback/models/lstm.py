@@ -1,4 +1,4 @@
-"""Long short-term memory, with a forget gate.
+"""Long short-term memory [hochreiter1997] with the forget gate of [gers2000].
 
 i_t = σ(W_xi x_t + b_xi + W_hi h_{t-1} + b_hi)       input gate
 f_t = σ(W_xf x_t + b_xf + W_hf h_{t-1} + b_hf)       forget gate
@@ -7,8 +7,7 @@ o_t = σ(W_xo x_t + b_xo + W_ho h_{t-1} + b_ho)       output gate
 c_t = f_t ⊙ c_{t-1} + i_t ⊙ g_t                      cell
 h_t = o_t ⊙ tanh(c_t)                                hidden state
 
-Hochreiter and Schmidhuber 1997, "Long short-term memory"; the forget gate is of Gers, Schmidhuber
-and Cummins 2000, "Learning to forget". A forget bias of 1: Jozefowicz et al. 2015.
+A forget bias of 1 is the advice of [jozefowicz2015].
 """
 
 import torch
@@ -46,7 +45,7 @@ class LSTM(RecurrentModel):
         w_h: Float[Tensor, "blocks hidden"],
         b_h: Float[Tensor, " blocks"],
     ) -> tuple[Parts, Gates]:
-        """(h_t, c_t) and the gates, each (B, H)."""
+        """The next states h_t and c_t, and the gates, each (B, H)."""
         h, c = state
         i, f, g, o = (from_input + functional.linear(h, w_h, b_h)).chunk(4, dim=1)
         i, f, g, o = torch.sigmoid(i), torch.sigmoid(f), torch.tanh(g), torch.sigmoid(o)
@@ -56,9 +55,9 @@ class LSTM(RecurrentModel):
 
     @torch.no_grad()
     def initialise(self, initialisation: Initialisation) -> None:
-        """As every recurrent model; then b_xf is the forget bias, b_hf stays zero.
+        """Initialise as every recurrent model, then set b_xf to the forget bias; b_hf stays zero.
 
-        `chrono` also closes the input gate as far as it opens the other: b_xi = -b_xf.
+        `chrono` also sets b_xi = -b_xf, so the input gate closes as far as the forget gate opens.
         """
         super().initialise(initialisation)
         for _, _, b_x, _ in self.kernel.all_weights:

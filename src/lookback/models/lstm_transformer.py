@@ -1,14 +1,15 @@
-"""Self-attention over recurrent states: the fusion of LSTM and transformer.
+"""LSTM with a transformer on top: self-attention over the states of a recurrent encoder.
 
-h = encoder(x)                               states of any recurrent model, LSTM by default
+h = encoder(x)                               states of a recurrent model, LSTM by default
 z_0 = W_e h + b_e
 z_{l+1} and the feature: transformer_layer.py
 
-Wang et al. 2019, "R-Transformer: Recurrent neural network enhanced transformer", is the published
-relative: there each layer runs a recurrent net over a window of its own before it attends, here one
-recurrent encoder runs over the whole sequence below all layers. As there, no positions are added:
-the recurrence knows the order. It is what tutorials on the subject wish for, LSTM and transformer
-in one: the encoder carries what is near, attention reaches what is far.
+The closest published model is the R-Transformer [wang2019]. In the R-Transformer, each layer runs a
+recurrent network over a local window before its attention. In LSTMTransformer, one recurrent
+encoder runs over the whole sequence, below all attention layers. Both models add no position
+encodings, because the recurrent states already contain the order of the steps. Tutorials often ask
+for a combination of LSTM and transformer, in which the recurrent encoder carries information from
+nearby steps and attention reads distant steps.
 """
 
 from collections.abc import Callable
@@ -25,9 +26,11 @@ from lookback.runtime.settings import require_positive
 
 
 class LSTMTransformer(SequenceModel):
-    """`encoder` makes the recurrent model from `features` and `hidden_size`.
+    """A recurrent encoder with a stack of transformer layers on its states.
 
-    Its states and gates keep their names; «attended/l» are z_{l+1}.
+    The argument `encoder` is a function that makes the recurrent model from `features` and
+    `hidden_size`. In a trace, the encoder's states and gates keep their names, and the state
+    «attended/l» is the output z_{l+1} of transformer layer l.
     """
 
     def __init__(
@@ -59,7 +62,7 @@ class LSTMTransformer(SequenceModel):
         lengths: Int[Tensor, " batch"],
         query: Int[Tensor, "batch query"],
     ) -> Float[Tensor, "batch query hidden"]:
-        """Features at the queries, over the states that the encoder's fast way gives."""
+        """Features at the queries; the encoder computes its states with its fast kernel."""
         entered = self.enter(self.encoder.outputs(inputs, lengths))
         features: Tensor = self.stack(self.drop(entered), lengths, query)
         return features
@@ -72,19 +75,22 @@ class LSTMTransformer(SequenceModel):
         *,
         differentiable: bool = False,
     ) -> Trace:
-        """The encoder's trace and the stack's; `heads` and `attention` are the last layer's."""
+        """The encoder's trace, the outputs of all transformer layers, and attention weights.
+
+        `Trace.heads` and `Trace.attention` hold the attention weights of the last layer.
+        """
         encoded = self.encoder.trace_outputs(inputs, lengths, differentiable=differentiable)
         with torch.set_grad_enabled(differentiable):
             z = self.drop(self.enter(encoded.features))
-            features, layers, heads = self.stack.opened(z, lengths, query)
-            own = {f"attended/{number}": z for number, z in enumerate(layers)}
+            features, layers, heads = self.stack.trace(z, lengths, query)
+            attended = {f"attended/{number}": z for number, z in enumerate(layers)}
             return replace(
                 encoded,
                 features=features,
-                states={**encoded.states, **own},
+                states={**encoded.states, **attended},
                 attention=heads.mean(dim=1),
                 heads=heads,
-                path={**encoded.path, **{name: [state] for name, state in own.items()}},
+                path={**encoded.path, **{name: [state] for name, state in attended.items()}},
             )
 
     def attention_by_layer(
@@ -93,12 +99,16 @@ class LSTMTransformer(SequenceModel):
         lengths: Int[Tensor, " batch"],
         query: Int[Tensor, "batch query"],
     ) -> list[Float[Tensor, "batch head query time"]]:
-        """The weights at the queries, a tensor a layer of the stack."""
+        """The attention weights at the queries, one tensor per transformer layer."""
         entered = self.drop(self.enter(self.encoder.outputs(inputs, lengths)))
         return self.stack.attention_by_layer(entered, lengths, query)
 
     def initialise(self, initialisation: Initialisation) -> None:
-        """The encoder by the recipe; all else xavier_uniform, biases zero, LN at the identity."""
+        """Initialise the encoder by the recipe, and all other weights as in `Transformer`.
+
+        Outside the encoder, matrices are initialised xavier_uniform, biases with zero, and layer
+        normalisation as the identity.
+        """
         self.encoder.initialise(initialisation)
         nn.init.xavier_uniform_(self.enter.weight)
         nn.init.zeros_(self.enter.bias)

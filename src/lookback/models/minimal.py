@@ -1,14 +1,15 @@
-"""What minGRU and minLSTM share: gates that see the input alone, so that all steps run at once.
+"""The base class of minGRU and minLSTM [feng2024], whose gates read only the input.
 
-h_t = a_t ⊙ h_{t-1} + b_t,  h_{-1} = 0,  where a_t and b_t come from W x_t + b by the model's `cell`
-g(x) = x + 0.5 where x ≥ 0, σ(x) where x < 0      for candidates, so that h is positive
+h_t = a_t ⊙ h_{t-1} + b_t,  h_{-1} = 0        `cell` computes a_t and b_t from W x_t + b
+g(x) = x + 0.5 if x ≥ 0, σ(x) if x < 0        for candidates, so that h is positive
 
-Feng et al. 2024, "Were RNNs all we needed?"; g is of its appendix B. The paper scans in log space,
-which its long sums make imprecise, and slow on a CPU (scan.py has figures); since 0 < a < 1, the
-scan here needs no logarithm to be stable. The same recurrence, held against the paper's listing.
+Gates that read only the input let all steps run at once. The function g is from appendix B of
+[feng2024]. The paper scans in log space, which is imprecise over long sums and slow on a CPU;
+scan.py gives the figures. Our scan is stable without logarithms, because 0 < a < 1. The tests
+compare our recurrence with the paper's listing.
 
-Layers are stacked plainly, as every recurrent model's here. The paper's sequential listing starts
-from a given h_{-1}; here it is zero, as in every model.
+Layers are stacked without extra connections, as in every recurrent model here. The paper's
+sequential listing starts from a given h_{-1}; our h_{-1} is zero, as in every model.
 """
 
 from abc import abstractmethod
@@ -27,18 +28,19 @@ from lookback.models.sizes import require_dropout
 from lookback.models.weights import fill_linear
 from lookback.runtime.settings import require_positive
 
-Opened = tuple[Tensor, Tensor, dict[str, Tensor]]  # a, b, and gates by name, each (…, H)
+CellValues = tuple[Tensor, Tensor, dict[str, Tensor]]  # a, b, and gates by name, each (…, H)
 
 
 class MinimalModel(RecurrentEncoder):
-    """Layers of one cell. The whole state is one flat (B, S), S = layers · H, layer after layer.
+    """A stack of layers that use the same cell.
 
-    In two directions each layer also runs from each sequence's last step to its first, and passes
-    on both states side by side: `output_size` is then 2 H. The second's states and gates are named
-    «hidden_reverse/l», and so on; they lie at the steps that they belong to.
+    The whole state is one flat tensor (B, S) with S = layers · H, ordered by layer. A bidirectional
+    layer also runs from each sequence's last step to its first, and outputs both states
+    concatenated, so `output_size` is 2 H. In a trace, backward states and gates have names such as
+    «hidden_reverse/l», and are stored at the time steps that they belong to.
     """
 
-    gates: ClassVar[tuple[str, ...]]  # what W x + b holds, block after block
+    gates: ClassVar[tuple[str, ...]]  # the names of the blocks of W x + b, in order
 
     def __init__(
         self,
@@ -65,8 +67,8 @@ class MinimalModel(RecurrentEncoder):
         )
 
     @abstractmethod
-    def cell(self, *blocks: Float[Tensor, "*shape hidden"]) -> Opened:
-        """a, b and the gates, from the blocks of W x + b in the order of `gates`."""
+    def cell(self, *blocks: Float[Tensor, "*shape hidden"]) -> CellValues:
+        """a, b and the gates, computed from the blocks of W x + b in the order of `gates`."""
 
     def initial_state(self, batch: int) -> Float[Tensor, "batch state"]:
         """The state before the first step: zeros (B, S)."""
@@ -75,15 +77,15 @@ class MinimalModel(RecurrentEncoder):
     def step(
         self, input: Float[Tensor, "batch feature"], state: Float[Tensor, "batch state"]
     ) -> tuple[Float[Tensor, "batch hidden"], Float[Tensor, "batch state"]]:
-        """The output (B, H) of one step and the next state (B, S), by the equations.
+        """One step by the equations: its output (B, H) and the next state (B, S).
 
-        Raises NotApplicable in two directions.
+        Raises NotApplicable if the model is bidirectional.
         """
         if self.bidirectional:
-            raise NotApplicable(f"a {type(self).__name__} of two directions has no single step")
+            raise NotApplicable(f"a bidirectional {type(self).__name__} has no single step")
         following = list[Tensor]()
         for layer, h in enumerate(state.chunk(self.layers, dim=1)):
-            a, b, _ = self._open(self.from_input[layer], input)
+            a, b, _ = self._cell_values(self.from_input[layer], input)
             following.append(a * h + b)
             input = self._between_layers(following[-1], layer)
         return input, torch.cat(following, dim=1)
@@ -91,15 +93,15 @@ class MinimalModel(RecurrentEncoder):
     def outputs(
         self, inputs: Float[Tensor, "batch time feature"], lengths: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch time hidden"]:
-        """The last layer's state at every step, by a parallel scan."""
+        """The last layer's state at every step, computed by a parallel scan."""
         for layer in range(self.layers):
-            found = list[Tensor]()
-            for name, linear in self._directions(layer):
-                a, b, _ = self._open(linear, inputs)
-                if name:
+            hidden = list[Tensor]()
+            for suffix, linear in self._directions(layer):
+                a, b, _ = self._cell_values(linear, inputs)
+                if suffix:
                     b = zero_past(b, lengths)
-                found.append(scan(a, b, from_end=bool(name)))
-            inputs = self._between_layers(_side_by_side(found), layer)
+                hidden.append(scan(a, b, from_end=bool(suffix)))
+            inputs = self._between_layers(_concatenated(hidden), layer)
         return inputs
 
     def trace(
@@ -110,43 +112,46 @@ class MinimalModel(RecurrentEncoder):
         *,
         differentiable: bool = False,
     ) -> Trace:
-        """The same one step after another: states and gates by layer."""
+        """The features of `forward`, computed step by step, with every layer's states and gates."""
         states, gates = dict[str, Tensor](), dict[str, Tensor]()
         path = dict[str, Sequence[Tensor]]()
         with torch.set_grad_enabled(differentiable):
             for layer in range(self.layers):
-                found = list[Tensor]()
-                for name, linear in self._directions(layer):
-                    a, b, opened = self._open(linear, inputs)
-                    steps = _one_by_one(a, zero_past(b, lengths) if name else b, bool(name))
-                    found.append(torch.stack(steps, dim=1))
-                    states[f"hidden{name}/{layer}"] = found[-1]
-                    path[f"hidden{name}/{layer}"] = steps
-                    gates |= {f"{gate}{name}/{layer}": value for gate, value in opened.items()}
-                inputs = self._between_layers(_side_by_side(found), layer)
+                hidden = list[Tensor]()
+                for suffix, linear in self._directions(layer):
+                    a, b, new_gates = self._cell_values(linear, inputs)
+                    steps = _one_by_one(a, zero_past(b, lengths) if suffix else b, bool(suffix))
+                    hidden.append(torch.stack(steps, dim=1))
+                    states[f"hidden{suffix}/{layer}"] = hidden[-1]
+                    path[f"hidden{suffix}/{layer}"] = steps
+                    gates |= {f"{gate}{suffix}/{layer}": v for gate, v in new_gates.items()}
+                inputs = self._between_layers(_concatenated(hidden), layer)
             return Trace(at_queries(inputs, query), states, gates, path=path)
 
     def initialise(self, initialisation: Initialisation) -> None:
-        """Each gate's matrix as `input` says, biases zero; no matrix reads a state."""
+        """Draw each gate's matrix as `input` says; set the biases to zero.
+
+        The recipe's `recurrent` has no effect, because no matrix reads a state.
+        """
         for linear in (*self.from_input, *self.from_input_reverse):
             assert isinstance(linear, nn.Linear)
             units = len(self.gates) if initialisation.unit == "gate" else 1
             fill_linear(linear, initialisation.input, units)
 
-    def _open(self, linear: nn.Module, inputs: Tensor) -> Opened:
-        # A product a gate: each then lies in memory as one piece, which halves the time of σ.
+    def _cell_values(self, linear: nn.Module, inputs: Tensor) -> CellValues:
+        # A separate product per gate makes each gate contiguous in memory, which halves σ's time.
         assert isinstance(linear, nn.Linear)
-        of_gates = zip(
+        gate_weights = zip(
             *(t.chunk(len(self.gates)) for t in (linear.weight, linear.bias)), strict=True
         )
-        read = (functional.linear(inputs, w, b) for w, b in of_gates)
-        # In mixed precision the product alone is bfloat16, where 1 - z would be 1 for small z.
-        return self.cell(*(block.to(linear.weight.dtype) for block in read))
+        blocks = (functional.linear(inputs, w, b) for w, b in gate_weights)
+        # Mixed precision gives a bfloat16 product. In bfloat16, 1 - z would be 1 for small z.
+        return self.cell(*(block.to(linear.weight.dtype) for block in blocks))
 
     def _directions(self, layer: int) -> list[tuple[str, nn.Module]]:
-        """What a direction's names end in, and its map of the input."""
+        """For each direction, the suffix of its names and its linear map of the input."""
         maps = {"": self.from_input, "_reverse": self.from_input_reverse}
-        return [(name, of_layer[layer]) for name, of_layer in maps.items() if len(of_layer)]
+        return [(suffix, layers[layer]) for suffix, layers in maps.items() if len(layers)]
 
     def _between_layers(self, hidden: Tensor, layer: int) -> Tensor:
         is_inner = layer < self.layers - 1
@@ -154,19 +159,19 @@ class MinimalModel(RecurrentEncoder):
 
 
 def positive(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """g, without a branch: max(0, x) + σ(min(0, x)), which is x + 0.5 from 0 on."""
+    """The function g without a branch: max(0, x) + σ(min(0, x)), which is x + 0.5 for x ≥ 0."""
     return functional.relu(x) + torch.sigmoid(x.clamp(max=0))
 
 
-def _side_by_side(states: list[Tensor]) -> Tensor:
-    return states[0] if len(states) == 1 else torch.cat(states, dim=-1)  # one alone: no copy
+def _concatenated(states: list[Tensor]) -> Tensor:
+    return states[0] if len(states) == 1 else torch.cat(states, dim=-1)  # cat would copy
 
 
 def _one_by_one(a: Tensor, b: Tensor, from_end: bool) -> list[Tensor]:
-    """The states of h_t = a_t ⊙ h_{t∓1} + b_t, in the order of time."""
-    both = list(zip(a.unbind(1), b.unbind(1), strict=True))
-    h, found = torch.zeros_like(b[:, 0]), list[Tensor]()
-    for a_t, b_t in reversed(both) if from_end else both:
+    """The states of h_t = a_t ⊙ h_{t∓1} + b_t in time order, computed one by one."""
+    steps = list(zip(a.unbind(1), b.unbind(1), strict=True))
+    h, states = torch.zeros_like(b[:, 0]), list[Tensor]()
+    for a_t, b_t in reversed(steps) if from_end else steps:
         h = a_t * h + b_t
-        found.append(h)
-    return found[::-1] if from_end else found
+        states.append(h)
+    return states[::-1] if from_end else states

@@ -1,13 +1,14 @@
-"""Minimal long short-term memory: gates that do not look at the state, no cell apart from it.
+"""Minimal LSTM [feng2024]: the gates do not read the state, and there is no separate cell.
 
 f_t = σ(W_f x_t + b_f)                  forget gate
 i_t = σ(W_i x_t + b_i)                  input gate
-h̃_t = g(W_h x_t + b_h)                  candidate; g in minimal.py
+h̃_t = g(W_h x_t + b_h)                  candidate; minimal.py defines g
 f'_t = f_t / (f_t + i_t),  i'_t = i_t / (f_t + i_t)
 h_t = f'_t ⊙ h_{t-1} + i'_t ⊙ h̃_t       hidden state
 
-Feng et al. 2024, "Were RNNs all we needed?", section 3.2 and appendix B. A recipe's forget bias is
-b_f. The gates share out a whole, so a forget bias of 1 keeps 0.59 of the state, not σ(1) = 0.73.
+The equations are from section 3.2 and appendix B of the paper. A recipe's forget bias sets b_f.
+The forget gate and the input gate are normalised to sum to 1, so a forget bias of 1 keeps 0.59 of
+the state, not σ(1) = 0.73.
 """
 
 import torch
@@ -16,28 +17,32 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lookback.models.base import Initialisation
-from lookback.models.minimal import MinimalModel, Opened, positive
+from lookback.models.minimal import CellValues, MinimalModel, positive
 
 
 class MinLSTM(MinimalModel):
-    """State «hidden»; gates «forget» and «input», f' and i' that sum to 1, and «candidate»."""
+    """State «hidden»; gates «forget» (f') and «input» (i'), which sum to 1, and «candidate»."""
 
     gates = ("forget", "input", "candidate")
     keeping = "forget"
 
-    def cell(self, *blocks: Float[Tensor, "*shape hidden"]) -> Opened:
-        """f', i' ⊙ h̃, and the gates; f' = σ(log f - log i), so that no quotient is 0 / 0."""
+    def cell(self, *blocks: Float[Tensor, "*shape hidden"]) -> CellValues:
+        """The values a = f' and b = i' ⊙ h̃, and the gates by name.
+
+        f' is computed as σ(log f - log i), which avoids the quotient 0 / 0.
+        """
         f, i, candidate = blocks
-        # -log σ(x) = softplus(-x), which is the quicker of the two here.
+        # softplus(-x) equals -log σ(x) and is faster to compute.
         kept = torch.sigmoid(functional.softplus(-i) - functional.softplus(-f))
         new, h = 1 - kept, positive(candidate)
         return kept, new * h, {"forget": kept, "input": new, "candidate": h}
 
     @torch.no_grad()
     def initialise(self, initialisation: Initialisation) -> None:
-        """As every minimal model; then b_f is the forget bias; by `chrono` also b_i = -b_f.
+        """Initialise as every minimal model, then set b_f to the forget bias.
 
-        f' = σ(log f - log i) is then σ(b_f), as the time constants of `chrono` ask.
+        `chrono` also sets b_i = -b_f. For a zero input f' = σ(log f - log i) is then σ(b_f), as the
+        time constants of `chrono` require.
         """
         super().initialise(initialisation)
         for linear in (*self.from_input, *self.from_input_reverse):

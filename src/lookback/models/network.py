@@ -1,4 +1,4 @@
-"""A whole network: embedding (tokens only), encoder, and the one head that all models share."""
+"""The whole network: an embedding for tokens, an encoder, and the linear head of all models."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,7 @@ from lookback.runtime.instantiate import instantiate
 
 
 class Network(nn.Module):
-    """Answers (B, Q, outputs): logits of classes, or values."""
+    """A network whose answers (B, Q, outputs) are logits of classes, or real values."""
 
     def __init__(self, encoder: SequenceModel, outputs: int, embedding: nn.Embedding | None = None):
         super().__init__()
@@ -25,7 +25,10 @@ class Network(nn.Module):
     def embed(
         self, inputs: Float[Tensor, "batch time feature"] | Int[Tensor, "batch time"]
     ) -> Float[Tensor, "batch time feature"]:
-        """Tokens as vectors; what is a vector already passes through. Explanations start here."""
+        """Embed tokens as vectors; inputs that are vectors are returned unchanged.
+
+        Explanation methods attribute an answer to these vectors.
+        """
         return (
             self.embedding(inputs) if self.embedding and not inputs.is_floating_point() else inputs
         )
@@ -36,7 +39,7 @@ class Network(nn.Module):
         lengths: Int[Tensor, " batch"],
         query: Int[Tensor, "batch query"],
     ) -> Float[Tensor, "batch query output"]:
-        """The answers at the queries."""
+        """The answers (B, Q, outputs) at the queries."""
         embedded = _without_padding(self.embed(inputs), lengths)
         answers: Tensor = self.head(self.encoder(embedded, lengths, query))
         return answers
@@ -49,7 +52,7 @@ class Network(nn.Module):
         *,
         differentiable: bool = False,
     ) -> tuple[Float[Tensor, "batch query output"], Trace]:
-        """The answers, and the encoder opened up."""
+        """The answers at the queries, and the encoder's trace."""
         embedded = _without_padding(self.embed(inputs), lengths)
         with torch.set_grad_enabled(differentiable):
             trace = self.encoder.trace(embedded, lengths, query, differentiable=differentiable)
@@ -61,7 +64,10 @@ class Network(nn.Module):
         lengths: Int[Tensor, " batch"],
         query: Int[Tensor, "batch query"],
     ) -> list[Float[Tensor, "batch head query time"]]:
-        """The encoder's attention at the queries. Raises NotApplicable where it has none."""
+        """The encoder's attention weights at the queries, one tensor per layer.
+
+        Raises NotApplicable if the encoder has no attention.
+        """
         embedded = _without_padding(self.embed(inputs), lengths)
         return self.encoder.attention_by_layer(embedded, lengths, query)
 
@@ -69,7 +75,10 @@ class Network(nn.Module):
 def _without_padding(
     inputs: Float[Tensor, "batch time feature"], lengths: Int[Tensor, " batch"]
 ) -> Float[Tensor, "batch time feature"]:
-    """Zero past each length: a NaN there would else reach the weights' gradient as 0 × NaN."""
+    """Set inputs past each sequence's length to zero.
+
+    A NaN in the padding would otherwise reach the weights' gradient as 0 × NaN.
+    """
     past = torch.arange(inputs.shape[1], device=inputs.device) >= lengths.unsqueeze(1)
     return inputs.masked_fill(past.unsqueeze(-1), 0.0)
 
@@ -77,13 +86,13 @@ def _without_padding(
 def build_network(
     model: Mapping[str, Any], initialisation: Mapping[str, Any], facts: Facts, *, seed: int
 ) -> Network:
-    """The network of a config as it stands before training: the same for a seed, everywhere.
+    """Build the network of a config with its initial weights, as before training.
 
-    The global random state is left as it was. Raises UserError where the task has a shape that the
-    model cannot take.
+    The same seed gives the same weights on every machine. The global random state does not change.
+    Raises UserError if the model cannot take the shape of the task.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # of the CPU, where a network is made
+        torch.default_generator.manual_seed(seed)  # weights are drawn on the CPU
         network = undrawn_network(model, facts)
         network.encoder.initialise(Initialisation.of(initialisation, length=facts.length))
         nn.init.xavier_uniform_(network.head.weight)
@@ -92,7 +101,10 @@ def build_network(
 
 
 def undrawn_network(model: Mapping[str, Any], facts: Facts) -> Network:
-    """The network of a config, its weights not yet drawn by a recipe. Raises as `build_network`."""
+    """Build the network of a config without the initial weights of its recipe.
+
+    Raises UserError if the model cannot take the shape of the task.
+    """
     _check(model, facts)
     settings = dict(model)
     width = settings.pop("embedding_size", None)
@@ -105,11 +117,11 @@ def _check(model: Mapping[str, Any], facts: Facts) -> None:
     for name in ("features", "length", "outputs"):
         if (size := getattr(facts, name)) < 1:
             raise UserError(
-                f"The task says that its `{name}` is {size}; a model needs 1 at least. "
-                "Mend the task's settings, or its `facts()`."
+                f"The task's `{name}` is {size}, but a model needs at least 1. "
+                "Correct the task's settings, or its `facts()`."
             )
     if facts.tokens and "embedding_size" not in model:
         raise UserError(
-            f"The task's inputs are tokens, and the model {model.get('_target_')} says no width "
-            "for them. Add `embedding_size: 32` to its YAML in conf/model/."
+            f"The task's inputs are tokens, but the model {model.get('_target_')} has no "
+            "`embedding_size`. Add `embedding_size: 32` to the model's YAML in conf/model/."
         )

@@ -1,9 +1,11 @@
-"""What recurrent models share: fast kernels, and the same network one step at a time.
+"""The base class of rnn, lstm and gru: fast kernels, and the same equations one step at a time.
 
-Layer l at step t:  state_t = cell(W_x x_t + b_x, state_{t-1}), with W_h and b_h of the layer,
-where x_t is the input, or h_t of the layer below, and every state starts at zero. A model writes
-`cell`, the equations of its paper; torch's module of the same equations holds the weights, and
-runs where our own kernels (lookback/kernels/) do not apply: on a GPU it is cuDNN's.
+A layer computes state_t = cell(W_x x_t + b_x, state_{t-1}) with its weights W_h and b_h. x_t is
+the network's input, or h_t of the layer below, and every state starts at zero.
+
+A model class implements `cell`, the equations of its paper. A torch module of the same equations
+holds the weights. The torch module also computes the outputs if our own kernels (lookback/kernels/)
+do not apply, for example with cuDNN on a GPU.
 """
 
 from abc import abstractmethod
@@ -31,8 +33,8 @@ from lookback.models.base import (
     reversed_within,
 )
 
-Parts = tuple[Tensor, ...]  # one layer's state, each part (B, H); the hidden state h comes first
-Gates = dict[str, Tensor]  # by name, each (B, H)
+Parts = tuple[Tensor, ...]  # the tensors (B, H) of one layer's state; the hidden state h is first
+Gates = dict[str, Tensor]  # gate values (B, H) by name
 
 
 def truncated(
@@ -40,32 +42,32 @@ def truncated(
     inputs: Float[Tensor, "batch time feature"],
     steps: int,
 ) -> Float[Tensor, "batch time hidden"]:
-    """The outputs of a kernel whose state is carried on as a constant every so many `steps`.
+    """The outputs of a kernel, with the state detached from the autograd graph every `steps` steps.
 
-    Truncated back-propagation through time: Williams & Peng 1990, "An efficient gradient-based
-    algorithm for on-line training of recurrent network trajectories". No value changes; no gradient
-    crosses a cut.
+    The method is truncated back-propagation through time [williams1990]. The cuts change no output,
+    but no gradient crosses a cut.
     """
     state, outputs = None, []
-    for stretch in torch.split(inputs, steps, dim=1):
-        output, state = kernel(stretch, state)
+    for chunk in torch.split(inputs, steps, dim=1):
+        output, state = kernel(chunk, state)
         state = tree_map(Tensor.detach, state)
         outputs.append(output)
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
 
 
 class RecurrentModel(RecurrentEncoder):
-    """Layers of one cell, from the first step to the last; H = `output_size`.
+    """A stack of layers that use the same cell. H = `output_size`.
 
-    The whole state is one flat (B, S), S = layers · parts · H: layer after layer, and in a layer
-    part after part, so [h; c] of layer 0, then [h; c] of layer 1, for an LSTM.
+    The whole state is one flat tensor (B, S) with S = layers · parts · H. The state of an LSTM is
+    [h; c] of layer 0, followed by [h; c] of layer 1, and so on.
 
-    `bidirectional`: each layer also reads from each sequence's own end to its start, and gives
-    [h forward; h backward], H = 2 · `hidden_size`; the names of what it opens end in «_reverse».
+    A bidirectional layer also reads each sequence from its last step to its first. The layer's
+    output is [h forward; h backward], so H = 2 · `hidden_size`. In a trace, the names of backward
+    states and gates end in «_reverse».
     """
 
-    parts: ClassVar[tuple[str, ...]] = ("hidden",)  # names of one layer's state
-    fused: Kernel | None = None  # of the same equations; None: there is none
+    parts: ClassVar[tuple[str, ...]] = ("hidden",)  # the tensors of one layer's state
+    fused: Kernel | None = None  # our kernel of the same equations, if there is one
 
     def __init__(
         self,
@@ -79,8 +81,8 @@ class RecurrentModel(RecurrentEncoder):
         super().__init__()
         if dropout and layers == 1:
             raise UserError(
-                f"A model of one layer has dropout {dropout}, which acts between layers only. "
-                "Set the model's `dropout` to 0, or its `layers` to 2 or more."
+                f"The model has one layer and a dropout of {dropout}, but dropout acts between "
+                "layers only. Set the model's `dropout` to 0, or its `layers` to 2 or more."
             )
         self.dropout = dropout
         self.bidirectional = bidirectional
@@ -100,7 +102,7 @@ class RecurrentModel(RecurrentEncoder):
 
     @property
     def truncates(self) -> bool:  # type: ignore[override]
-        """Whether `outputs` heeds `truncate`: in one direction, by a kernel that takes a state."""
+        """Whether `outputs` supports `truncate`, which needs a fused kernel and one direction."""
         return self.fused is not None and not self.bidirectional
 
     @abstractmethod
@@ -111,7 +113,7 @@ class RecurrentModel(RecurrentEncoder):
         w_h: Float[Tensor, "blocks hidden"],
         b_h: Float[Tensor, " blocks"],
     ) -> tuple[Parts, Gates]:
-        """One layer's next state and its gates, from W_x x + b_x, its state, W_h and b_h."""
+        """One layer's next state and its gates. `from_input` is W_x x_t + b_x."""
 
     def initial_state(self, batch: int) -> Float[Tensor, "batch state"]:
         """The state before the first step: zeros (B, S)."""
@@ -120,57 +122,62 @@ class RecurrentModel(RecurrentEncoder):
     def step(
         self, input: Float[Tensor, "batch feature"], state: Float[Tensor, "batch state"]
     ) -> tuple[Float[Tensor, "batch hidden"], Float[Tensor, "batch state"]]:
-        """The output (B, H) of one step and the next state (B, S), by the equations."""
+        """One step by the equations: its output (B, H) and the next state (B, S).
+
+        Raises NotApplicable if the model is bidirectional.
+        """
         if self.bidirectional:
-            raise NotApplicable("a model of two directions has no step")
+            raise NotApplicable("a bidirectional model has no single step")
         parts = state.chunk(self.layers * len(self.parts), dim=1)
         width, following = len(self.parts), list[Tensor]()
         for layer, (w_x, w_h, b_x, b_h) in enumerate(self.kernel.all_weights):
-            mine = parts[layer * width : (layer + 1) * width]
-            mine, _ = self.cell(functional.linear(input, w_x, b_x), mine, w_h, b_h)
-            following += mine
-            input = self._between_layers(mine[0], layer)
+            layer_state = parts[layer * width : (layer + 1) * width]
+            layer_state, _ = self.cell(functional.linear(input, w_x, b_x), layer_state, w_h, b_h)
+            following += layer_state
+            input = self._between_layers(layer_state[0], layer)
         return input, torch.cat(following, dim=1)
 
     def outputs(
         self, inputs: Float[Tensor, "batch time feature"], lengths: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch time hidden"]:
-        """The last layer's hidden state at every step, by the fastest way there is.
+        """The last layer's hidden state at every step, computed by the fastest available kernel.
 
-        No step sees a later one of its direction, so forwards padding needs no packing.
+        The forward direction needs no packed sequences, because padding comes after a sequence's
+        last step and no step sees later steps.
         """
         if self.fused is None:
             gradients = torch.is_grad_enabled()
             trace = self.trace(inputs, lengths, lengths[:, None] - 1, differentiable=gradients)
-            return self._joined(trace.states, self.layers - 1)
+            return self._layer_output(trace.states, self.layers - 1)
         if not applies(inputs, self._weights(0)[0]):
             return self._by_torch(inputs, lengths)
         for layer in range(self.layers):
             weights = self._weights(layer)
-            found = [self._cut(partial(self._fused, weights[0]), inputs)]
+            outputs = [self._truncated(partial(self._by_fused, weights[0]), inputs)]
             if self.bidirectional:
-                back = self._cut(partial(self._fused, weights[1]), reversed_within(inputs, lengths))
-                found.append(reversed_within(back, lengths))
-            inputs = self._between_layers(_side_by_side(found), layer)
+                reversed_inputs = reversed_within(inputs, lengths)
+                backward = self._truncated(partial(self._by_fused, weights[1]), reversed_inputs)
+                outputs.append(reversed_within(backward, lengths))
+            inputs = self._between_layers(_concatenated(outputs), layer)
         return inputs
 
     @property
     def _truncates_now(self) -> bool:
         return self.truncate is not None and self.training
 
-    def _fused(self, weights: Any, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+    def _by_fused(self, weights: Any, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
         assert self.fused is not None
         return run_layer(self.fused, inputs, weights, state or (), carries=self._truncates_now)
 
-    def _cut(self, kernel: Callable[..., tuple[Tensor, Any]], inputs: Tensor) -> Tensor:
-        """The outputs of a kernel in one direction, its state cut where training asks for it."""
+    def _truncated(self, kernel: Callable[..., tuple[Tensor, Any]], inputs: Tensor) -> Tensor:
+        """The outputs of a kernel in one direction, with truncation if `truncate` is set."""
         steps = self.truncate if self._truncates_now else None
         return truncated(kernel, inputs, steps or inputs.shape[1])
 
     def _by_torch(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         if not self.bidirectional:
-            return self._cut(self.kernel, inputs)
-        # Backwards starts at each sequence's end, which torch reads on the host.
+            return self._truncated(self.kernel, inputs)
+        # The backward direction starts at each sequence's end. Torch wants `lengths` on the CPU.
         packed = pack_padded_sequence(inputs, lengths.cpu(), batch_first=True, enforce_sorted=False)
         padded, _ = pad_packed_sequence(
             self.kernel(packed)[0], batch_first=True, total_length=inputs.shape[1]
@@ -185,9 +192,10 @@ class RecurrentModel(RecurrentEncoder):
         *,
         differentiable: bool = False,
     ) -> Trace:
-        """The same opened up: states and gates by layer; past a length they mean nothing.
+        """The features of `forward`, with the states and gates of every layer.
 
-        By the equations where it is differentiable: then the states lie on the path to the loss.
+        Values past a sequence's length have no meaning. A differentiable trace is computed by the
+        equations, so that its states are part of the autograd graph of the loss.
         """
         states, gates = dict[str, Tensor](), dict[str, Tensor]()
         path = dict[str, Sequence[Tensor]]()
@@ -195,78 +203,82 @@ class RecurrentModel(RecurrentEncoder):
         by_kernel = by_kernel and applies(inputs, self._weights(0)[0])
         with torch.set_grad_enabled(differentiable):
             for layer in range(self.layers):
-                for back in range(self.directions):
-                    end = f"{'_reverse' if back else ''}/{layer}"
+                for direction in range(self.directions):
+                    suffix = f"{'_reverse' if direction else ''}/{layer}"
                     if by_kernel:
-                        found, opened = self._opened(inputs, lengths, layer, back)
+                        new_states, new_gates = self._traced_by_kernel(
+                            inputs, lengths, layer, direction
+                        )
                     else:
-                        found, opened, steps = self._unrolled(inputs, lengths, layer, back)
-                        path |= {name + end: it for name, it in steps.items()}
-                    states |= {name + end: it for name, it in found.items()}
-                    gates |= {name + end: it for name, it in opened.items()}
-                inputs = self._between_layers(self._joined(states, layer), layer)
+                        new_states, new_gates, steps = self._traced_by_equations(
+                            inputs, lengths, layer, direction
+                        )
+                        path |= {name + suffix: tensors for name, tensors in steps.items()}
+                    states |= {name + suffix: values for name, values in new_states.items()}
+                    gates |= {name + suffix: values for name, values in new_gates.items()}
+                inputs = self._between_layers(self._layer_output(states, layer), layer)
             return Trace(at_queries(inputs, query), states, gates, path=path)
 
-    def _opened(
-        self, inputs: Tensor, lengths: Tensor, layer: int, back: int
+    def _traced_by_kernel(
+        self, inputs: Tensor, lengths: Tensor, layer: int, direction: int
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """States and gates of one direction of a layer, by the fused kernel."""
+        """States and gates of one direction of a layer, computed by the fused kernel."""
         assert self.fused is not None
-        weights = self._weights(layer)[back]
-        if not back:
+        weights = self._weights(layer)[direction]
+        if not direction:
             return open_layer(self.fused, inputs, weights)
         states, gates = open_layer(self.fused, reversed_within(inputs, lengths), weights)
         return (
-            {name: reversed_within(it, lengths) for name, it in states.items()},
-            {name: reversed_within(it, lengths) for name, it in gates.items()},
+            {name: reversed_within(values, lengths) for name, values in states.items()},
+            {name: reversed_within(values, lengths) for name, values in gates.items()},
         )
 
-    def _unrolled(
-        self, inputs: Tensor, lengths: Tensor, layer: int, back: int
+    def _traced_by_equations(
+        self, inputs: Tensor, lengths: Tensor, layer: int, direction: int
     ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, list[Tensor]]]:
-        """States and gates of one direction of a layer by the equations, and the states' steps.
+        """States, gates and the states' single steps of one direction, computed by the equations.
 
-        Backwards the state stays zero until a sequence's own last step.
+        In the backward direction the state stays zero until the sequence's last step.
         """
-        w_x, w_h, b_x, b_h = self._weights(layer)[back]
-        found: dict[str, list[Tensor]] = {}
+        w_x, w_h, b_x, b_h = self._weights(layer)[direction]
+        steps_of: dict[str, list[Tensor]] = {}
         zero = inputs.new_zeros(len(inputs), self.hidden_size)
         state: Parts = (zero,) * len(self.parts)
         all_steps = list(enumerate(functional.linear(inputs, w_x, b_x).unbind(dim=1)))
-        for t, from_input in reversed(all_steps) if back else all_steps:
+        for t, from_input in reversed(all_steps) if direction else all_steps:
             state, gates = self.cell(from_input, state, w_h, b_h)
-            if back:
-                there = (t < lengths).unsqueeze(1)
-                state = tuple(torch.where(there, part, zero) for part in state)
-            now = dict(zip(self.parts, state, strict=True)) | gates
-            for name, value in now.items():
-                found.setdefault(name, []).append(value)
-        if back:
-            found = {name: steps[::-1] for name, steps in found.items()}
-        opened = {name: torch.stack(steps, dim=1) for name, steps in found.items()}
-        states = {name: opened.pop(name) for name in self.parts}
-        return states, opened, {name: found[name] for name in self.parts}
+            if direction:
+                has_started = (t < lengths).unsqueeze(1)
+                state = tuple(torch.where(has_started, part, zero) for part in state)
+            values = dict(zip(self.parts, state, strict=True)) | gates
+            for name, value in values.items():
+                steps_of.setdefault(name, []).append(value)
+        if direction:
+            steps_of = {name: steps[::-1] for name, steps in steps_of.items()}
+        stacked = {name: torch.stack(steps, dim=1) for name, steps in steps_of.items()}
+        states = {name: stacked.pop(name) for name in self.parts}
+        return states, stacked, {name: steps_of[name] for name in self.parts}
 
-    def _joined(self, states: Mapping[str, Tensor], layer: int) -> Tensor:
-        """A layer's output: its hidden state, of both directions where it has two."""
-        ends = ("", "_reverse")[: self.directions]
-        return _side_by_side([states[f"hidden{end}/{layer}"] for end in ends])
+    def _layer_output(self, states: Mapping[str, Tensor], layer: int) -> Tensor:
+        """A layer's hidden state; of a bidirectional layer both hidden states, concatenated."""
+        suffixes = ("", "_reverse")[: self.directions]
+        return _concatenated([states[f"hidden{suffix}/{layer}"] for suffix in suffixes])
 
     def _weights(self, layer: int) -> list[Any]:
-        """W_x, W_h, b_x and b_h of a layer, by direction."""
+        """The weights (W_x, W_h, b_x, b_h) of a layer, one tuple per direction."""
         first = layer * self.directions
         return list(self.kernel.all_weights[first : first + self.directions])
 
     def _between_layers(self, hidden: Tensor, layer: int) -> Tensor:
-        """What the next layer gets: `hidden`, with dropout while training; the last has no next."""
+        """Apply dropout to `hidden` in training, except after the last layer."""
         is_inner = layer < self.layers - 1
         return functional.dropout(hidden, self.dropout, self.training) if is_inner else hidden
 
     def train(self, mode: bool = True) -> "RecurrentModel":
-        """Set training or evaluation mode; dropout acts in the former alone.
+        """Set training or evaluation mode. Dropout acts in training mode only.
 
-        cuDNN has no backward pass in evaluation mode, so the kernel itself stays in training mode
-        and its dropout is set to zero instead, which is the same function.
+        cuDNN has no backward pass in evaluation mode. The torch module therefore stays in training
+        mode always; for evaluation its dropout is set to 0, which computes the same function.
         """
         super().train(mode)
         self.kernel.train()
@@ -275,9 +287,10 @@ class RecurrentModel(RecurrentEncoder):
 
     @torch.no_grad()
     def initialise(self, initialisation: Initialisation) -> None:
-        """Draw each gate's matrix by itself, H × H of a state, H × F of an input; biases zero.
+        """Draw all weight matrices; set all biases to zero.
 
-        Or, where the recipe's unit is a layer, the matrices of its gates as one.
+        If `unit` is "gate", each gate's matrices are drawn separately, (H, F) for the input and
+        (H, H) for the state. If `unit` is "layer", the matrices of all gates are drawn as one.
         """
         for w_x, w_h, b_x, b_h in self.kernel.all_weights:
             units = len(w_h) // self.hidden_size if initialisation.unit == "gate" else 1
@@ -288,19 +301,19 @@ class RecurrentModel(RecurrentEncoder):
             nn.init.zeros_(b_x)
             nn.init.zeros_(b_h)
 
-    def _fill(self, block: Tensor, way: Recurrent | Input) -> None:
-        if way == "orthogonal":
+    def _fill(self, block: Tensor, method: Recurrent | Input) -> None:
+        if method == "orthogonal":
             nn.init.orthogonal_(block)
-        elif way == "identity":
+        elif method == "identity":
             nn.init.eye_(block)
-        elif way == "xavier_uniform":
+        elif method == "xavier_uniform":
             nn.init.xavier_uniform_(block)
-        elif way == "normal":
-            nn.init.normal_(block, std=0.001)  # Le et al. 2015, for W_h at the identity
+        elif method == "normal":
+            nn.init.normal_(block, std=0.001)  # [le2015], together with W_h = identity
         else:
-            bound = self.hidden_size**-0.5  # torch's own default
+            bound = self.hidden_size**-0.5  # torch's default
             nn.init.uniform_(block, -bound, bound)
 
 
-def _side_by_side(found: Sequence[Tensor]) -> Tensor:
-    return found[0] if len(found) == 1 else torch.cat(list(found), dim=-1)
+def _concatenated(states: Sequence[Tensor]) -> Tensor:
+    return states[0] if len(states) == 1 else torch.cat(list(states), dim=-1)

@@ -1,8 +1,6 @@
-"""Elman network: h_t = f(W_x x_t + b_x + W_h h_{t-1} + b_h), with f = tanh or ReLU.
+"""Elman network [elman1990]: h_t = f(W_x x_t + b_x + W_h h_{t-1} + b_h), with f = tanh or ReLU.
 
-Elman 1990, "Finding structure in time". With ReLU and W_h started at the identity it is the IRNN
-of Le, Jaitly and Hinton 2015, "A simple way to initialize recurrent networks of rectified linear
-units".
+With f = ReLU and W_h initialised to the identity, the network is the IRNN of [le2015].
 """
 
 from functools import partial
@@ -20,7 +18,7 @@ _FUNCTIONS = {"tanh": torch.tanh, "relu": torch.relu}
 
 
 class RNN(RecurrentModel):
-    """State «hidden»; no gates. `nonlinearity` is f, "tanh" or "relu"."""
+    """An Elman network, with state «hidden» and no gates. `nonlinearity` is f: "tanh" or "relu"."""
 
     def __init__(
         self,
@@ -32,9 +30,7 @@ class RNN(RecurrentModel):
         bidirectional: bool,
     ) -> None:
         if nonlinearity not in _FUNCTIONS:
-            raise UserError(
-                f"The model's `nonlinearity` is {nonlinearity!r}; an RNN has tanh or relu."
-            )
+            raise UserError(f"The model's `nonlinearity` is {nonlinearity!r}. Choose tanh or relu.")
         kernel = partial(nn.RNN, nonlinearity=nonlinearity)
         super().__init__(kernel, features, hidden_size, layers, dropout, bidirectional)
         self.fused = TANH if nonlinearity == "tanh" else RELU
@@ -47,7 +43,7 @@ class RNN(RecurrentModel):
         w_h: Float[Tensor, "hidden hidden"],
         b_h: Float[Tensor, " hidden"],
     ) -> tuple[Parts, Gates]:
-        """h_t (B, H)."""
+        """The next hidden state h_t (B, H), and no gates."""
         return (
             _FUNCTIONS[self.nonlinearity](from_input + functional.linear(state[0], w_h, b_h)),
         ), {}

@@ -1,23 +1,28 @@
-"""All states of a linear recurrence x_t = a_t ⊙ x_{t-1} + b_t, x_{-1} = 0, block by block.
+"""Parallel scan: all states of the linear recurrence x_t = a_t ⊙ x_{t-1} + b_t with x_{-1} = 0.
 
-Steps are cut into blocks of √T. All blocks run at once as if each began at zero, with
-the products p of the coefficients up to each step beside them; then what enters each block is found
-from one to the next, and p ⊙ (what enters) is added everywhere. It is the parallel scan of Blelloch
-1990, "Prefix sums and their applications", with two levels in the place of log T, since each level
-is a pass through memory.
+The algorithm is the parallel scan [blelloch1990] with two levels instead of log T levels, because
+each level is one pass through memory:
 
-Nothing is divided and no logarithm is taken, so nothing overflows where |a| ≤ 1. The usual form,
-exp(Σ log a + logcumsumexp(log b − Σ log a)) (Heinsen 2023, "Efficient parallelization of a
-ubiquitous sequential computation"), needs a > 0 and b > 0, and loses digits in its long sums. On
-one thread at (B, T, H) = (64, 784, 128), float32: blocks 16 ms, error 6e-7; Heinsen's 476 ms,
-error 3e-4, and 3e-3 at T = 4,096; Hillis and Steele's doubling 538 ms.
+1. The T steps are cut into blocks of √T steps.
+2. All blocks run at once, as if each block started at zero. For each step the product p of the
+   block's coefficients up to this step is computed too.
+3. A loop over the blocks computes the state that enters each block.
+4. p ⊙ (the entering state) is added to the state of every step.
 
-Where |a| is close to 1 a state remembers thousands of steps, and what a was rounded by, the same at
-each of them, adds up: 3e-8 to 3e-5 after 1,000. So coefficients may have more digits than values:
-products, and what enters a block, are then computed in theirs, and only the steps inside a block,
-16 at most, see a rounded one.
+The algorithm uses no division and no logarithm, so it cannot overflow if |a| ≤ 1. The usual formula
+exp(Σ log a + logcumsumexp(log b − Σ log a)) [heinsen2023] needs a > 0 and b > 0, and loses digits
+in its long sums. Times and errors on one thread at (B, T, H) = (64, 784, 128) in float32:
 
-The gradient is the same recurrence from the other end: s_t = ∂L/∂x_t + ā_{t+1} ⊙ s_{t+1}.
+blocks of √T steps           16 ms   error 6e-7
+[heinsen2023]               476 ms   error 3e-4, and 3e-3 at T = 4,096
+doubling [hillis1986]       538 ms
+
+If |a| is close to 1, a state remembers thousands of steps, and the rounding error of a adds up from
+3e-8 to 3e-5 after 1,000 steps. The coefficients may therefore have a higher precision than the
+values. The products p and the entering states are then computed in the higher precision; only the
+steps inside a block, 16 at most, use rounded coefficients.
+
+The gradient is the same recurrence run from the end: s_t = ∂L/∂x_t + ā_{t+1} ⊙ s_{t+1}.
 """
 
 from collections.abc import Sequence
@@ -29,7 +34,7 @@ from jaxtyping import Inexact, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-LONGEST = 16  # steps of a block, where coefficients have more digits than values
+LONGEST = 16  # most steps per block if coefficients have a higher precision than values
 
 
 def scan(
@@ -38,10 +43,11 @@ def scan(
     *,
     from_end: bool = False,
 ) -> Inexact[Tensor, "batch time hidden"]:
-    """Every x_t, real or complex; `from_end`: x_t = a_t ⊙ x_{t+1} + b_t, x_T = 0.
+    """The states x_t of all steps, for real or complex numbers.
 
-    Coefficients are each sequence's own, or, with a batch of 1, the same for all; in the dtype of
-    `values`, or, for long memories, in double precision.
+    With `from_end` the recurrence runs backwards: x_t = a_t ⊙ x_{t+1} + b_t with x_T = 0. The
+    `coefficients` a have the batch size of the `values` b, or a batch size of 1 if all sequences
+    share them. The dtype of `coefficients` is that of `values`, or double for long memories.
     """
     links = coefficients[:, :-1] if from_end else coefficients[:, 1:]
     states: Tensor = _Scan.apply(links, values, from_end)  # type: ignore[no-untyped-call]
@@ -51,13 +57,16 @@ def scan(
 def zero_past(
     values: Inexact[Tensor, "batch time hidden"], lengths: Int[Tensor, " batch"]
 ) -> Inexact[Tensor, "batch time hidden"]:
-    """Zero past each length: then a state that comes from the end is zero at the last step."""
+    """Set the values past each sequence's length to zero.
+
+    The state of a scan from the end is then zero when the scan reaches a sequence's last step.
+    """
     step = torch.arange(values.shape[1], device=values.device)
     return values.masked_fill((step >= lengths.unsqueeze(1)).unsqueeze(-1), 0.0)
 
 
 class _Scan(torch.autograd.Function):
-    """`links` are the T - 1 coefficients between one step and the next, in either direction."""
+    """The scan with its gradient. `links` are the T - 1 coefficients between neighbouring steps."""
 
     @staticmethod
     def forward(ctx: Any, links: Tensor, values: Tensor, from_end: bool) -> Tensor:
@@ -81,11 +90,11 @@ class _Scan(torch.autograd.Function):
 
 
 def _run(links: Tensor, values: Tensor, from_end: bool) -> Tensor:
-    """The recurrence over whole blocks, then over the steps that are left."""
+    """Run the recurrence over whole blocks, then over the remaining steps one by one."""
     states = torch.empty_like(values, memory_format=torch.contiguous_format)
     time = values.shape[1]
     size = isqrt(time) if links.dtype == values.dtype else min(isqrt(time), LONGEST)
-    whole = (time - 1) // size * size  # one step at least is left, so that each has its link
+    whole = (time - 1) // size * size  # steps in whole blocks; each needs one of the T - 1 links
     rounded = links.to(values.dtype)
     x, b, a = (_in_order(tensor.unbind(1), from_end) for tensor in (states, values, rounded))
     x[0].copy_(b[0])
@@ -102,14 +111,15 @@ def _run(links: Tensor, values: Tensor, from_end: bool) -> Tensor:
 def _run_blocks(
     states: Tensor, values: Tensor, links: Tensor, rounded: Tensor, *, from_end: bool
 ) -> None:
-    """Fill `states`; all are (·, block, step, H), link j leads from step j to the next."""
+    """Fill `states`. All tensors are (·, block, step, H); link j connects step j to step j + 1."""
     products = torch.empty_like(links, memory_format=torch.contiguous_format)
     x, b, a, exact, p = (
         _in_order(tensor.unbind(2), from_end)
         for tensor in (states, values, rounded, links, products)
     )
     x[0].copy_(b[0])
-    p[0].copy_(exact[-1].roll(-1 if from_end else 1, dims=1))  # the link that leads into a block
+    # The first factor of each block's product is the link from the previous block.
+    p[0].copy_(exact[-1].roll(-1 if from_end else 1, dims=1))
     for step in range(1, len(x)):
         torch.addcmul(b[step], a[step - 1], x[step - 1], out=x[step])
         torch.mul(exact[step - 1], p[step - 1], out=p[step])
@@ -120,12 +130,13 @@ def _run_blocks(
     entering = ends[0]
     for block in range(1, len(ends)):
         into = entering.to(states.dtype).unsqueeze(1)
-        entering = torch.addcmul(ends[block], whole[block], entering)  # first: `ends` may be a view
+        # `ends` may be a view of `states`, so `ends` is read before `block_states` is changed.
+        entering = torch.addcmul(ends[block], whole[block], entering)
         block_states[block].addcmul_(block_products[block], into)
 
 
 def _blocks(steps: Tensor, whole: int, size: int, from_end: bool) -> Tensor:
-    """The first `whole` steps in the order of the recurrence, as (·, block, step, H)."""
+    """The first `whole` steps of the recurrence, as a view (·, block, step, H)."""
     part = steps[:, -whole:] if from_end else steps[:, :whole]
     return part.view(len(steps), -1, size, steps.shape[-1])
 

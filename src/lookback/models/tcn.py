@@ -3,13 +3,13 @@
 z_0 = x
 F_l(z)_t = Σ_{i<k} W_i z_{t - 2^l i} + b        kernel of k taps, 2^l steps apart
 a_l = drop(max(0, F_l(z_l))),  c_l = drop(max(0, F'_l(a_l)))
-z_{l+1} = max(0, c_l + P z_l)                   P a 1 × 1 convolution where widths differ, else I
+z_{l+1} = max(0, c_l + P z_l)                   P = I, or a 1 × 1 convolution if widths differ
 feature = z_L at the query
 
-Bai, Kolter and Koltun 2018, "An empirical evaluation of generic convolutional and recurrent
-networks for sequence modeling", section 3. Each W is weight-normalised: W = g v / ‖v‖, one g and
-one norm an output channel (Salimans and Kingma 2016). Dropout is spatial: it takes whole channels.
-An answer sees exactly 1 + 2 (k - 1)(2^L - 1) steps.
+The network follows [bai2018], section 3. Each kernel W is weight-normalised [salimans2016] as
+W = g v / ‖v‖, with one gain g and one norm ‖v‖ per output channel. Dropout is spatial, which means
+that dropout sets whole channels to zero.
+A feature depends on exactly 1 + 2 (k - 1)(2^L - 1) input steps (the receptive field).
 """
 
 from typing import cast
@@ -26,9 +26,10 @@ from lookback.runtime.settings import require_positive
 
 
 class TCN(SequenceModel):
-    """`layers` residual blocks of `hidden_size` channels; no step sees a later one.
+    """Temporal convolutional network of `layers` residual blocks with `hidden_size` channels.
 
-    States «hidden/l» are z_{l+1}.
+    The convolutions are causal: no output depends on later steps. The state «hidden/l» of a trace
+    is the output z_{l+1} of block l.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class TCN(SequenceModel):
         lengths: Int[Tensor, " batch"],
         query: Int[Tensor, "batch query"],
     ) -> Float[Tensor, "batch query hidden"]:
-        """Features at the queries."""
+        """The output of the last block at the queries."""
         z = inputs.mT
         for block in self.blocks:
             z = block(z)
@@ -64,7 +65,7 @@ class TCN(SequenceModel):
         *,
         differentiable: bool = False,
     ) -> Trace:
-        """The same, with what each block gives."""
+        """The features at the queries, and the output of each residual block."""
         states = dict[str, Tensor]()
         with torch.set_grad_enabled(differentiable):
             z = inputs
@@ -75,16 +76,19 @@ class TCN(SequenceModel):
             return Trace(at_queries(z, query), states, path=path)
 
     def initialise(self, initialisation: Initialisation) -> None:
-        """Every W and P as `input` says, g = ‖v‖ at first, biases zero; nothing is recurrent.
+        """Initialise kernels W and P by the recipe's `input`, gains g with ‖v‖, and biases with 0.
 
-        The authors' code draws N(0, 0.01²) in the place of it; the paper names no way.
+        The authors' code draws the kernels from N(0, 0.01²). The paper names no initialisation.
         """
         for block in cast("list[ResidualBlock]", list(self.blocks)):
             block.initialise(initialisation)
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions of one dilation, added to what came in; (B, F, T) to (B, H, T)."""
+    """Two causal convolutions with equal dilation and a residual connection.
+
+    Maps an input of shape (B, F, T) to an output of shape (B, H, T).
+    """
 
     def __init__(
         self, features: int, hidden_size: int, kernel_size: int, dilation: int, dropout: float
@@ -96,14 +100,14 @@ class ResidualBlock(nn.Module):
         self.drop = nn.Dropout1d(dropout)
 
     def forward(self, z: Float[Tensor, "batch feature time"]) -> Float[Tensor, "batch hidden time"]:
-        """z_{l+1}."""
+        """The block's output z_{l+1} for the input z_l."""
         inner = z
         for convolution in (self.first, self.second):
             inner = self.drop(functional.relu(convolution(inner)))
         return functional.relu(inner + (z if self.match is None else self.match(z)))
 
     def initialise(self, initialisation: Initialisation) -> None:
-        """As the model's docstring says."""
+        """Initialise the weights as `TCN.initialise` describes."""
         for convolution in (self.first, self.second):
             fill(convolution.direction, initialisation.input)
             with torch.no_grad():
@@ -116,7 +120,10 @@ class ResidualBlock(nn.Module):
 
 
 class CausalConvolution(nn.Module):
-    """F: `kernel_size` taps, `dilation` steps apart, the last at the step itself."""
+    """The convolution F with `kernel_size` taps, `dilation` steps apart.
+
+    The last tap reads the current step, and all other taps read earlier steps.
+    """
 
     def __init__(self, features: int, hidden_size: int, kernel_size: int, dilation: int) -> None:
         super().__init__()
@@ -126,7 +133,10 @@ class CausalConvolution(nn.Module):
         self.dilation = dilation
 
     def forward(self, z: Float[Tensor, "batch feature time"]) -> Float[Tensor, "batch hidden time"]:
-        """F(z), as long as z; what comes before the first step is zero."""
+        """The output F(z), with as many steps as z.
+
+        Steps before the first step of z count as zero.
+        """
         norm = self.direction.flatten(1).norm(dim=1)
         weight = (self.magnitude / norm)[:, None, None] * self.direction
         reach = (weight.shape[-1] - 1) * self.dilation

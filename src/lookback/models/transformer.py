@@ -1,14 +1,14 @@
-"""Transformer encoder, normalised before each sublayer.
+"""Transformer encoder with layer normalisation before each sublayer [vaswani2017].
 
 z_0 = W_e x + b_e + P,  P[t, 2i] = sin(t / 10000^(2i/H)),  P[t, 2i+1] = cos(t / 10000^(2i/H))
 z_{l+1} and the feature: transformer_layer.py
 
-Vaswani et al. 2017, "Attention is all you need". With rotary positions there is no P: each layer
-turns its queries and keys by their steps (transformer_layer.py). With learned positions P is a
-table of weights, a row a step, and there is no step past its last row; it starts at N(0, 0.02²), as
-in Radford et al. 2018, "Improving language understanding by generative pre-training". A linear map
-of the input stands in the place of the paper's scaled word embedding. Dropout is where the paper
-(5.4) has it: on z_0 and on each sublayer.
+The matrix P holds the sinusoidal position encodings. With rotary positions, each layer rotates
+its queries and keys instead of adding P (transformer_layer.py). With learned positions, P is a
+table of weights with one row per step, and sequences cannot be longer than the table. The table of
+learned positions is initialised from N(0, 0.02²), as in [radford2018]. A linear map of the input
+replaces the scaled word embedding of [vaswani2017]. Dropout acts on z_0 and on the output of each
+sublayer, as in section 5.4 of [vaswani2017].
 """
 
 from typing import Literal
@@ -25,9 +25,10 @@ from lookback.runtime.settings import require_positive
 
 
 class Transformer(SequenceModel):
-    """Every step sees all steps of its sequence, or, where `causal`, those up to itself.
+    """Transformer encoder. Every step attends to all steps of its sequence.
 
-    States «hidden/l» are z_{l+1}, before the last LN.
+    If `causal` is true, a step attends to itself and to earlier steps only. The state «hidden/l» of
+    a trace is the output z_{l+1} of layer l, before the last layer normalisation.
     """
 
     def __init__(
@@ -48,9 +49,9 @@ class Transformer(SequenceModel):
         require_dropout(dropout)
         if positions == "rotary" and hidden_size // heads % 2:
             raise UserError(
-                f"The model's `positions: rotary` turns pairs, but `hidden_size` {hidden_size} "
-                f"leaves each of {heads} heads {hidden_size // heads}. "
-                f"Make it {hidden_size + heads}, or change `heads`."
+                f"The model's `positions: rotary` rotates pairs of components, but `hidden_size` "
+                f"{hidden_size} gives each of {heads} heads {hidden_size // heads} components, an "
+                f"odd number. Set `hidden_size` to {hidden_size + heads}, or change `heads`."
             )
         self.enter = nn.Linear(features, hidden_size)
         self.drop = nn.Dropout(dropout)
@@ -74,7 +75,7 @@ class Transformer(SequenceModel):
         lengths: Int[Tensor, " batch"],
         query: Int[Tensor, "batch query"],
     ) -> Float[Tensor, "batch query hidden"]:
-        """Features at the queries, by the fused kernel."""
+        """Features at the queries, computed with the fused attention kernel."""
         features: Tensor = self.stack(self._positioned(inputs), lengths, query)
         return features
 
@@ -86,20 +87,22 @@ class Transformer(SequenceModel):
         *,
         differentiable: bool = False,
     ) -> Trace:
-        """The same with every weight written out; `heads` and `attention` are the last layer's.
+        """Features, the output of every layer, and the attention weights of the last layer.
 
-        They say where the last layer looks, among states that the layers below have mixed.
+        The last layer attends to outputs of the layer below. Each of these outputs already mixes
+        several input steps.
         """
         with torch.set_grad_enabled(differentiable):
-            features, layers, heads = self.stack.opened(self._positioned(inputs), lengths, query)
+            features, layers, heads = self.stack.trace(self._positioned(inputs), lengths, query)
             states = {f"hidden/{number}": z for number, z in enumerate(layers)}
             path = {name: [state] for name, state in states.items()}
             return Trace(features, states, attention=heads.mean(dim=1), heads=heads, path=path)
 
     def initialise(self, initialisation: Initialisation) -> None:
-        """Matrices xavier_uniform, biases zero, LN at the identity; nothing here is recurrent.
+        """Initialise matrices xavier_uniform, biases zero, layer normalisation as the identity.
 
-        Raises UserError where the task is longer than the table of learned positions.
+        A transformer has no recurrent weights, so it does not use the recipe's initialisation.
+        Raises UserError if the task's sequences are longer than the table of learned positions.
         """
         nn.init.xavier_uniform_(self.enter.weight)
         nn.init.zeros_(self.enter.bias)
@@ -110,7 +113,7 @@ class Transformer(SequenceModel):
                 raise UserError(
                     f"The model's `positions: learned` has {longest} positions, but the task's "
                     f"sequences have up to {initialisation.length} steps. "
-                    f"Set its `longest` to {initialisation.length}."
+                    f"Set the model's `longest` to {initialisation.length}."
                 )
 
     def attention_by_layer(
@@ -119,7 +122,7 @@ class Transformer(SequenceModel):
         lengths: Int[Tensor, " batch"],
         query: Int[Tensor, "batch query"],
     ) -> list[Float[Tensor, "batch head query time"]]:
-        """The weights at the queries, a tensor a layer."""
+        """The attention weights at the queries, one tensor per layer."""
         return self.stack.attention_by_layer(self._positioned(inputs), lengths, query)
 
     def _positioned(
@@ -136,13 +139,16 @@ class Transformer(SequenceModel):
     def _learned(self, time: int) -> Float[Tensor, "time hidden"]:
         if time > (longest := len(self.table)):
             raise NotApplicable(
-                f"a transformer that learned {longest} positions has none for step {time}"
+                f"a transformer with {longest} learned positions has no position for step {time}"
             )
         return self.table[:time]
 
 
 def sinusoids(like: Float[Tensor, "batch time hidden"]) -> Float[Tensor, "time hidden"]:
-    """P for as many steps and as wide as `like`: made anew, so that no length is too long."""
+    """The sinusoidal encodings P, with the number of steps and the width of `like`.
+
+    P is computed for each call, so sequences of any length are possible.
+    """
     time, width = like.shape[1:]
     angle = angles(torch.arange(time, device=like.device), width, like.dtype)
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)[:, :width]

@@ -1,14 +1,14 @@
-"""Self-attention over steps, then a feed-forward net at each, and a stack of such layers.
+"""Transformer layer (self-attention and a feed-forward network), and a stack of such layers.
 
 y_l = z_l + MultiHead(LN(z_l)),  head_j = softmax(Q_j K_jᵀ / √d) V_j,  d = H / heads
 z_{l+1} = y_l + W_2 max(0, W_1 LN(y_l) + b_1) + b_2
 feature = LN(z_L) at the query
 
-Vaswani et al. 2017, "Attention is all you need"; the place of LN: Xiong et al. 2020, "On layer
-normalization in the transformer architecture". With `rotary`, queries and keys are turned by their
-own step t before the product, pair by pair: (q_{2i}, q_{2i+1}) by the angle t / 10000^(2i/d), so
-that Q Kᵀ depends on how far apart two steps are and on nothing else of them. Su et al. 2021,
-"RoFormer: Enhanced transformer with rotary position embedding", eq. 34.
+The layer follows [vaswani2017], with layer normalisation (LN) before each sublayer, as in
+[xiong2020]. With `rotary`, each layer rotates its queries and keys by their step t before the
+product Q Kᵀ ([su2021], equation 34). The pair of components (q_{2i}, q_{2i+1}) is rotated by the
+angle t / 10000^(2i/d). With the rotation, the positions of a query and a key affect their score
+only through the distance between the two steps.
 """
 
 from typing import cast
@@ -22,9 +22,10 @@ from lookback.models.base import at_queries
 
 
 class TransformerStack(nn.Module):
-    """Layers, and the last LN. Every step sees all steps of its sequence.
+    """A stack of transformer layers and a final layer normalisation.
 
-    Where `causal`, it sees those up to itself.
+    Every step attends to all steps of its sequence. If `causal` is true, a step attends to itself
+    and to earlier steps only.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class TransformerStack(nn.Module):
         lengths: Int[Tensor, " batch"],
         query: Int[Tensor, "batch query"],
     ) -> Float[Tensor, "batch query hidden"]:
-        """Features at the queries; the last layer computes the rows of the queries alone."""
+        """Features at the queries; the last layer computes its output at the query steps only."""
         *inner, last = list(self.layers)
         every, time = _steps(z), z.shape[1]
         for layer in inner:
@@ -62,7 +63,7 @@ class TransformerStack(nn.Module):
         features: Tensor = self.norm(z)
         return features
 
-    def opened(
+    def trace(
         self,
         z: Float[Tensor, "batch time hidden"],
         lengths: Int[Tensor, " batch"],
@@ -72,16 +73,18 @@ class TransformerStack(nn.Module):
         list[Float[Tensor, "batch time hidden"]],
         Float[Tensor, "batch head query time"],
     ]:
-        """Features, each layer's z_{l+1}, and the last layer's weights at the queries by head.
+        """Features at the queries, the outputs z_{l+1} of all layers, and the last layer's weights.
 
-        (T, T) a head is never held.
+        The attention weights are computed at the query steps only, so that no head needs a (T, T)
+        matrix.
         """
         every, rows, time = _steps(z), query.clamp(min=0), z.shape[1]
-        visible, asked = (self._visible(lengths, of, time) for of in (every, rows))
+        visible = self._visible(lengths, every, time)
+        query_visible = self._visible(lengths, rows, time)
         states, layers = [z], cast("list[TransformerLayer]", list(self.layers))
         for layer in layers:
             states.append(layer(states[-1], states[-1], every, visible))
-        heads = layers[-1].weights(at_queries(states[-2], query), states[-2], rows, asked)
+        heads = layers[-1].weights(at_queries(states[-2], query), states[-2], rows, query_visible)
         return at_queries(self.norm(states[-1]), query), states[1:], heads
 
     def attention_by_layer(
@@ -90,17 +93,20 @@ class TransformerStack(nn.Module):
         lengths: Int[Tensor, " batch"],
         query: Int[Tensor, "batch query"],
     ) -> list[Float[Tensor, "batch head query time"]]:
-        """Each layer's weights at the queries alone: (T, T) a head is never held."""
+        """The attention weights at the query steps, one tensor per layer.
+
+        Weights of other steps are not computed, so that no head needs a (T, T) matrix.
+        """
         every, rows, time = _steps(z), query.clamp(min=0), z.shape[1]
         *inner, last = cast("list[TransformerLayer]", list(self.layers))
-        asked, found = self._visible(lengths, rows, time), list[Tensor]()
+        query_visible, weights = self._visible(lengths, rows, time), list[Tensor]()
         for layer in inner:
-            found.append(layer.weights(at_queries(z, query), z, rows, asked))
+            weights.append(layer.weights(at_queries(z, query), z, rows, query_visible))
             z = layer(z, z, every, self._visible(lengths, every, time))
-        return [*found, last.weights(at_queries(z, query), z, rows, asked)]
+        return [*weights, last.weights(at_queries(z, query), z, rows, query_visible)]
 
     def initialise(self) -> None:
-        """Matrices xavier_uniform, biases zero, LN at the identity; nothing here is recurrent."""
+        """Initialise matrices xavier_uniform, biases zero, layer normalisation as the identity."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
@@ -111,7 +117,10 @@ class TransformerStack(nn.Module):
     def _visible(
         self, lengths: Int[Tensor, " batch"], rows: Int[Tensor, "_ row"], time: int
     ) -> Bool[Tensor, "batch 1 _ time"]:
-        """Which steps each row may look at, for all heads; `rows` are the rows' own steps."""
+        """The attention mask, which tells whether a row may attend to a step, for all heads.
+
+        The argument `rows` gives the step of each row.
+        """
         step = torch.arange(time, device=lengths.device)
         visible = (step < lengths.unsqueeze(1)).unsqueeze(1)
         if self.causal:
@@ -120,7 +129,7 @@ class TransformerStack(nn.Module):
 
 
 class TransformerLayer(nn.Module):
-    """Attention over steps, then a feed-forward net at each step, both added to what came in."""
+    """Self-attention, then a feed-forward network at each step, both with residual connections."""
 
     def __init__(
         self, hidden_size: int, heads: int, feedforward: int, dropout: float, *, rotary: bool
@@ -145,7 +154,11 @@ class TransformerLayer(nn.Module):
         at: Int[Tensor, "_ row"],
         visible: Bool[Tensor, "batch 1 _ time"],
     ) -> Float[Tensor, "batch row hidden"]:
-        """The next z of some rows, at the steps `at`, looking at all visible steps, fused."""
+        """The layer's output z_{l+1} for `rows`, computed with the fused attention kernel.
+
+        The argument `rows` holds the layer's input at the steps `at`, and `steps` holds the layer's
+        input at all steps. Each row attends to the steps that `visible` allows.
+        """
         q, k, v = self._projected(rows, steps, at)
         attended = functional.scaled_dot_product_attention(q, k, v, attn_mask=visible)
         return self._added(rows, attended)
@@ -157,7 +170,7 @@ class TransformerLayer(nn.Module):
         at: Int[Tensor, "_ row"],
         visible: Bool[Tensor, "batch 1 _ time"],
     ) -> Float[Tensor, "batch head row time"]:
-        """Each head's weights of some rows, at the steps `at`."""
+        """The attention weights of each head for `rows`, with the same arguments as `forward`."""
         q, k, _ = self._projected(rows, steps, at)
         scores = q @ k.mT / q.shape[-1] ** 0.5
         weights: Tensor = scores.masked_fill(~visible, -torch.inf).softmax(dim=-1)
@@ -166,13 +179,13 @@ class TransformerLayer(nn.Module):
     def _projected(
         self, rows: Tensor, steps: Tensor, at: Int[Tensor, "_ row"]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries of the rows, keys and values of the steps, each (B, heads, ·, d)."""
-        asking, asked = self.norm_attention(rows), self.norm_attention(steps)
+        """Queries of the rows, and keys and values of the steps, each of shape (B, heads, ·, d)."""
+        norm_rows, norm_steps = self.norm_attention(rows), self.norm_attention(steps)
         q, k, v = (
             projection.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for projection in (self.query(asking), self.key(asked), self.value(asked))
+            for projection in (self.query(norm_rows), self.key(norm_steps), self.value(norm_steps))
         )
-        return (turned(q, at), turned(k, _steps(steps)), v) if self.rotary else (q, k, v)
+        return (rotate(q, at), rotate(k, _steps(steps)), v) if self.rotary else (q, k, v)
 
     def _added(self, rows: Tensor, attended: Tensor) -> Tensor:
         y = rows + self.drop(self.join(attended.transpose(1, 2).flatten(2)))
@@ -184,15 +197,18 @@ class TransformerLayer(nn.Module):
 def angles(
     steps: Int[Tensor, "*shape"], width: int, dtype: torch.dtype
 ) -> Float[Tensor, "*shape half"]:
-    """Of step t: t / 10000^(2i/width), one for each two of `width`: no length is too long."""
+    """The angles t / 10000^(2i/width) of each step t, one angle per pair of components.
+
+    The angles are computed and not stored, so sequences of any length are possible.
+    """
     even = torch.arange(0, width, 2, device=steps.device, dtype=dtype)
     return steps.unsqueeze(-1) * 10000 ** (-even / width)
 
 
-def turned(
+def rotate(
     vectors: Float[Tensor, "batch head row part"], at: Int[Tensor, "_ row"]
 ) -> Float[Tensor, "batch head row part"]:
-    """Each vector turned, pair by pair, by the angles of its own step."""
+    """Rotate each pair of components of each vector by the angles of the vector's step in `at`."""
     angle = angles(at, vectors.shape[-1], vectors.dtype).unsqueeze(1)
     even, odd = vectors[..., ::2], vectors[..., 1::2]
     sin, cos = angle.sin(), angle.cos()

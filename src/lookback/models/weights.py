@@ -1,4 +1,4 @@
-"""How a matrix that reads an input starts, by the recipe."""
+"""Initialisation of matrices that read an input, as the recipe says."""
 
 import torch
 from torch import Tensor, nn
@@ -7,15 +7,15 @@ from lookback.models.base import Input
 
 
 @torch.no_grad()
-def fill(matrix: Tensor, way: Input) -> None:
+def fill(matrix: Tensor, distribution: Input) -> None:
     """Draw a matrix (out, in), or a convolution's taps (out, in, kernel), in place.
 
-    "xavier_uniform": Glorot and Bengio 2010; "normal": N(0, 0.001²), Le et al. 2015; "uniform":
-    U(±1/√fan-in), torch's own for a layer.
+    Distributions: "xavier_uniform" [glorot2010]; "normal", N(0, 0.001²) [le2015]; "uniform",
+    U(±1/√fan-in), the default of torch's layers.
     """
-    if way == "xavier_uniform":
+    if distribution == "xavier_uniform":
         nn.init.xavier_uniform_(matrix)
-    elif way == "normal":
+    elif distribution == "normal":
         nn.init.normal_(matrix, std=0.001)
     else:
         bound = matrix[0].numel() ** -0.5
@@ -23,8 +23,8 @@ def fill(matrix: Tensor, way: Input) -> None:
 
 
 @torch.no_grad()
-def fill_linear(linear: nn.Linear, way: Input, blocks: int = 1) -> None:
-    """Each of `blocks` gates' matrices by itself, and a bias of zero."""
+def fill_linear(linear: nn.Linear, distribution: Input, blocks: int = 1) -> None:
+    """Draw the matrix of each of `blocks` gates separately; set the bias to zero."""
     for block in linear.weight.chunk(blocks):
-        fill(block, way)
+        fill(block, distribution)
     nn.init.zeros_(linear.bias)

@@ -1,1 +1,1 @@
-"""From conf/ to a plan: composed, checked, and written as immutable files. Imports no torch."""
+"""Planning: read conf/, check every setting, and write the plans. No module here imports torch."""

@@ -1,7 +1,6 @@
-"""Hydra overrides taken apart: which setting of which group they change, and to what.
+"""Split Hydra overrides, e.g. `trainer.max_epochs=2`, and apply them to composed options.
 
-They are laid on copies of composed options, so that a key that does not exist is answered with the
-nearest one.
+Hydra's own error for a wrong key names no valid key; `Override.apply_to` names the nearest one.
 """
 
 from dataclasses import dataclass, replace
@@ -18,34 +17,34 @@ GROUPS = ("task", "model", "recipe", "trainer", "probe", "explainer", "tracking"
 class Override:
     """One Hydra override, split: `trainer.max_epochs=2`, `recipe=chrono`, `~model.dropout`."""
 
-    text: str
-    where: str
+    text: str  # as the user wrote it
+    where: str  # where the user wrote it: a study or the command line
     group: str
-    keys: tuple[str, ...]  # below the group; empty for a choice
+    keys: tuple[str, ...]  # the path inside the group; empty if the override chooses an option
     value: Any
-    choice: str | None
-    adds: bool
-    deletes: bool
+    choice: str | None  # the chosen option: «chrono» of `recipe=chrono`
+    adds: bool  # `+key=value`: the key may be new
+    deletes: bool  # `~key`
 
-    def below(self) -> "Override":
-        """The same change, seen from one key further down."""
+    def without_first_key(self) -> "Override":
+        """The same change to the mapping that the first key names."""
         return replace(self, keys=self.keys[1:])
 
-    def lay_on(self, config: dict[str, Any]) -> None:
-        """Change `config` in place. Raises UserError where the key is not there."""
+    def apply_to(self, config: dict[str, Any]) -> None:
+        """Change `config` in place. Raises UserError if `config` does not have the key."""
         node: Any = config
         for depth, key in enumerate(self.keys):
-            last = depth == len(self.keys) - 1
-            if not isinstance(node, dict) or (key not in node and not (last and self.adds)):
-                known = list(node) if isinstance(node, dict) else []
-                if last and self.group == "study":
-                    break  # a study's keys have their own schema, which knows those not yet said
-                at = ".".join((self.group, *self.keys[:depth]))
+            is_last = depth == len(self.keys) - 1
+            if not isinstance(node, dict) or (key not in node and not (is_last and self.adds)):
+                if is_last and self.group == "study":
+                    break  # a study may leave keys out; its schema checks the key later
+                parent = ".".join((self.group, *self.keys[:depth]))
+                known = [f"{parent}.{name}" for name in node] if isinstance(node, dict) else []
                 raise UserError(
-                    f"{self.where}: '{self.text}' changes '{key}', which {at} does not have.\n"
-                    + did_you_mean(f"{at}.{key}", [f"{at}.{name}" for name in known])
+                    f"{self.where}: '{self.text}' changes '{key}', which {parent} does not have.\n"
+                    + did_you_mean(f"{parent}.{key}", known)
                 )
-            if last:
+            if is_last:
                 break
             node = node[key]
         if self.deletes:
@@ -56,7 +55,11 @@ class Override:
 
 @cache
 def parse(text: str, where: str) -> Override:
-    """Split an override by Hydra's own grammar. Raises UserError where it has another form."""
+    """Split an override with Hydra's own parser.
+
+    Raises UserError if Hydra cannot parse the override, if conf/ has no such group, if the override
+    is a sweep, or if it replaces a whole task, model, probe or explainer.
+    """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
@@ -70,19 +73,20 @@ def parse(text: str, where: str) -> Override:
     group, *keys = parsed.key_or_group.split(".")
     if group not in GROUPS:
         raise UserError(
-            f"{where}: '{text}' begins with '{group}', which is no group of conf/.\n"
+            f"{where}: '{text}' begins with '{group}', which is not a group of conf/.\n"
             + did_you_mean(group, GROUPS)
         )
     if parsed.is_sweep_override():
         raise UserError(
-            f"{where}: '{text}' is a sweep. A study sweeps by its own grid: name a variant under "
-            "'models' or 'tasks' for each value."
+            f"{where}: '{text}' is a sweep, which an override cannot be.\n"
+            "To compare several values, give the study one variant per value under 'models' or "
+            "'tasks'."
         )
     value = None if parsed.is_delete() else parsed.value()
     if not keys and group not in ("recipe", "trainer"):
         raise UserError(
-            f"{where}: '{text}' chooses a whole {group}; a study names its {group}s under "
-            f"'{group}s'. To change a setting write '{group}.<key>=…'."
+            f"{where}: '{text}' replaces the whole {group}, which an override cannot do.\n"
+            + _cure(group)
         )
     choice = None if keys else str(value)
     return Override(
@@ -90,6 +94,18 @@ def parse(text: str, where: str) -> Override:
     )
 
 
+def _cure(group: str) -> str:
+    """The advice for a user whose override replaces a whole group."""
+    if group == "study":
+        return "Choose the study with `--config study=NAME`."
+    if group == "tracking":
+        return "Name it in the study, 'tracking: NAME', or write 'study.tracking=NAME'."
+    return (
+        f"List each {group} under '{group}s' in the study, or change one setting: "
+        f"'{group}.<key>=…'."
+    )
+
+
 def first_line(error: Exception) -> str:
-    """What an error says first."""
+    """The first line of an error's message."""
     return str(error).strip().splitlines()[0]

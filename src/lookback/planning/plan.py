@@ -1,8 +1,11 @@
-"""The plan of a study: immutable files named by their content, made by the main process alone.
+"""Write the plan of a study: immutable files named by the digest of their content.
 
-For each stage of each cell there is one file, with what this stage reads and the fingerprint of the
-code that it reaches. It is an input of its rule: other content is another path, so Snakemake reruns
-exactly then. A result names its plan, so what an edit changed is said by comparing two plans.
+Only Snakemake's main process writes plans. Each stage of each cell has one plan file. The file
+holds the settings that the stage reads, the fingerprints of the code that it imports, and the
+versions of its libraries. The plan file is an input of the stage's rule: if the content of a plan
+changes, its path changes, and Snakemake reruns the stage. Each result stores the digests of its
+plans. Comparing an old plan with a new plan shows why a stage is rerun. The index of a study is the
+file that names all its plans.
 """
 
 import json
@@ -31,7 +34,7 @@ from lookback.storage.atomic import digest, read_json, write_json, write_text
 from lookback.storage.paths import LAYOUT, CellPaths, StudyPaths, index_notes, plan_file
 from lookback.storage.provenance import plans_of
 
-LAYOUT_VERSION = 1  # of results/; raised when files of another version could be misread
+LAYOUT_VERSION = 1  # version of the files in results/; increase it if old files would be misread
 STAGE_MODULES = {
     "download": "lookback.data.download",
     "prepare": "lookback.data.prepare",
@@ -43,7 +46,8 @@ STAGE_MODULES = {
     "report": "lookback.report.report",
     "track": "lookback.tracking.track",
 }
-# Packages whose release can change a number, or what is drawn, in whatever stage imports them.
+# A new version of one of these packages can change numbers or figures.
+# A plan holds the version of each of these packages that its stage imports.
 COUNTED = {
     *("numpy", "scipy", "pandas", "torch", "pytorch_lightning", "numba", "llvmlite", "optuna"),
     *("captum", "sklearn", "matplotlib", "jinja2", "mlflow"),
@@ -52,9 +56,9 @@ Stage = dict[str, str]  # {"plan": path}
 
 
 def make(root: Path, study: Study) -> Path:
-    """Write all plans of `study`, of the project at `root`, and the index that names them.
+    """Write all plans of `study` in the project `root`, and the index that names them.
 
-    Raises UserError where results/ was laid out by another version.
+    Returns the path of the index. Raises UserError if another version of lookback wrote results/.
     """
     _check_layout()
     home = snapshot.take(root)
@@ -71,8 +75,10 @@ def make(root: Path, study: Study) -> Path:
             }
         cells[f"{task}/{model}"] = planner.cell(study, config)
     body = {
-        "study": _described(study),
-        "cells": {name: _expected(name, datasets, tasks, cell) for name, cell in cells.items()},
+        "study": _description(study),
+        "cells": {
+            name: _expected_plans(name, datasets, tasks, cell) for name, cell in cells.items()
+        },
     }
     index = {
         "study": body["study"],
@@ -83,22 +89,24 @@ def make(root: Path, study: Study) -> Path:
         **{stage: planner.stage(stage, **body) for stage in ("summarise", "report", "track")},
         "uri": study.tracking["uri"],
         "receipt": receipt_of(study.tracking["uri"]),
-        "gpus": int(
-            _wants_gpu(study) and bool(local_gpus())
-        ),  # of a job here; a cluster's profile says its own
+        # GPUs of one local job; the profile of a cluster sets its own number.
+        "gpus": int(_wants_gpu(study) and bool(local_gpus())),
     }
-    _touch_what_is_outdated(index, body["cells"])
+    _touch_plans_of_outdated_results(index, body["cells"])
     return _put("study", index)
 
 
 class _Planner:
+    """Writes plan files that hold fingerprints of one copy of the code."""
+
     def __init__(self, code: snapshot.Fingerprints):
         self.code = code
 
     def stage(self, name: str, **body: Any) -> Stage:
-        """One plan file."""
+        """Write the plan of a stage whose settings are `body`."""
         roots = [STAGE_MODULES[name], *_targets(body)]
-        if name == "report":  # finds a probe's figure by its name, so nothing imports it
+        if name == "report":
+            # The report loads the figure module of a probe by name, so no import leads to it.
             figures = (f"lookback.report.figures.{probe}" for probe in body["study"]["probes"])
             roots += [figure for figure in figures if figure in self.code.hashes]
         code = self.code.of(roots)
@@ -108,7 +116,11 @@ class _Planner:
         return {"plan": str(_put(name, plan))}
 
     def download(self, dataset: Mapping[str, Any]) -> Stage:
-        """Named without the mirrors, which the plan is told then, without becoming newer."""
+        """Write the plan of a download.
+
+        The plan's name does not depend on the mirrors. The mirrors are written into the plan
+        afterwards, with the old time stamp, so another mirror reruns nothing.
+        """
         planned = self.stage("download", dataset=_verified(dataset))
         path = Path(planned["plan"])
         plan, times = read_json(path), path.stat()
@@ -118,6 +130,7 @@ class _Planner:
         return planned
 
     def cell(self, study: Study, config: CellConfig) -> dict[str, Any]:
+        """Write the plans of all stages of a cell."""
         trained = {name: getattr(config, name) for name in ("model", "recipe", "trainer")}
         trained |= {"task": _task(config), "match": study.match}
         cell: dict[str, Any] = {}
@@ -138,7 +151,7 @@ class _Planner:
 
 
 def _task(config: CellConfig) -> dict[str, Any]:
-    """The task, its data without their mirrors."""
+    """The settings of a cell's task; its dataset without mirrors."""
     task = dict(config.task)
     if "dataset" in task:
         task["dataset"] = _verified(task["dataset"])
@@ -146,12 +159,15 @@ def _task(config: CellConfig) -> dict[str, Any]:
 
 
 def _verified(dataset: Mapping[str, Any]) -> dict[str, Any]:
-    """A dataset without its mirrors: from where verified content came changes nothing."""
-    return {key: it for key, it in dataset.items() if key != "mirrors"}
+    """A dataset without its mirrors: every mirror gives the same verified content."""
+    return {key: value for key, value in dataset.items() if key != "mirrors"}
 
 
 def _targets_of(config: CellConfig) -> dict[str, Any]:
-    """The code of model and task, which a measurement builds again; settings come by training."""
+    """The modules of model and task, which a probe or explainer needs to rebuild the network.
+
+    Their settings are left out: a probe reads them from the trained cell.
+    """
     return {
         "model": {"_target_": sorted(set(_targets(config.model)))},
         "task": {"_target_": sorted(set(_targets(config.task)))},
@@ -159,22 +175,23 @@ def _targets_of(config: CellConfig) -> dict[str, Any]:
 
 
 def _targets(node: Any) -> Iterator[str]:
-    """The module of each `_target_` inside the package."""
-    return (it for it in _modules(node) if it.partition(".")[0] == snapshot.PACKAGE)
+    """The module of each `_target_` of lookback."""
+    return (name for name in _modules(node) if name.partition(".")[0] == snapshot.PACKAGE)
 
 
 def _foreign_targets(node: Any) -> Iterator[str]:
-    """The package of each `_target_` outside ours: «torch» of torch.optim.AdamW."""
-    tops = (it.partition(".")[0] for it in _modules(node))
-    return (it for it in tops if it != snapshot.PACKAGE and it not in sys.stdlib_module_names)
+    """The package of each third-party `_target_`: «torch» of torch.optim.AdamW."""
+    packages = (name.partition(".")[0] for name in _modules(node))
+    ours = {snapshot.PACKAGE, *sys.stdlib_module_names}
+    return (package for package in packages if package not in ours)
 
 
 def _modules(node: Any) -> Iterator[str]:
-    """The module of each `_target_`; a list there holds modules already."""
+    """The module of each `_target_` inside `node`. A `_target_` that is a list holds modules."""
     if isinstance(node, Mapping):
         if "_target_" in node:
-            said = node["_target_"]
-            yield from [said.rpartition(".")[0]] if isinstance(said, str) else said
+            target = node["_target_"]
+            yield from [target.rpartition(".")[0]] if isinstance(target, str) else target
         for value in node.values():
             yield from _modules(value)
     elif isinstance(node, list):
@@ -183,9 +200,9 @@ def _modules(node: Any) -> Iterator[str]:
 
 
 def differences(stage: str, before: str, now: str) -> list[str]:
-    """What two plans of a stage, named by their digests, differ in; empty where one is gone.
+    """The differences between two plans of a stage, given by their digests.
 
-    «model.layers 1 → 2», «code of lookback.models.gru».
+    Examples: «model.layers 1 → 2», «code of lookback.models.gru». Empty if a plan was deleted.
     """
     paths = [plan_file(stage, name) for name in (before, now)]
     if not all(path.exists() for path in paths):
@@ -201,32 +218,34 @@ def differences(stage: str, before: str, now: str) -> list[str]:
     return [*settings, *code]
 
 
-def _flat(node: Any, at: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(node: Any, parent: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of a nested mapping by dotted key."""
     if isinstance(node, Mapping) and node:
         for key, value in node.items():
-            yield from _flat(value, f"{at}.{key}" if at else str(key))
+            yield from _flat(value, f"{parent}.{key}" if parent else str(key))
     else:
-        yield at, node
+        yield parent, node
 
 
 @cache
 def _versions(packages: frozenset[str]) -> dict[str, str]:
-    """The version of the distribution that brings each package, by the distribution's name."""
-    found = {}
+    """The installed version of each package, by the name of its distribution.
+
+    Raises UserError if a package is not installed.
+    """
+    versions = {}
     for package in sorted(packages):
         name = _distribution(package)
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError as error:
-            raise UserError(
-                f"the package {name} is not installed here; run `make setup`."
-            ) from error
-    return found
+            raise UserError(f"the package {name} is not installed; run `make setup`.") from error
+    return versions
 
 
 @cache
 def _distribution(package: str) -> str:
-    """The name under which a package is installed: scikit-learn for sklearn."""
+    """The name of the distribution that contains a package: scikit-learn for sklearn."""
     try:
         return str(metadata(package)["Name"])
     except PackageNotFoundError:
@@ -234,7 +253,9 @@ def _distribution(package: str) -> str:
 
 
 def _put(stage: str, content: Mapping[str, Any]) -> Path:
-    # A table keeps the order in which a study names its models; in a config order means nothing.
+    """Write a plan file named by the digest of its content, unless it exists; returns its path."""
+    # Tables list the models in the study's order, so the plans of these stages keep that order.
+    # In the plans of all other stages the order of keys has no meaning, so the keys are sorted.
     ordered = stage in ("summarise", "report", "track", "study")
     text = json.dumps(content, indent=1, sort_keys=not ordered, ensure_ascii=False) + "\n"
     path = plan_file(stage, digest(text))
@@ -243,23 +264,23 @@ def _put(stage: str, content: Mapping[str, Any]) -> Path:
     return path
 
 
-def _described(study: Study) -> dict[str, Any]:
-    """What summary, report and tracking know of a study."""
+def _description(study: Study) -> dict[str, Any]:
+    """The facts about a study that its summary, its report and tracking need."""
     tasks = {task: _task(config) for (task, _), config in study.cells.items()}
     models = {model: config.model for (_, model), config in study.cells.items()}
-    apart = ("cells", "tracking", "match")
-    said = {key: it for key, it in asdict(study).items() if key not in apart}
+    left_out = ("cells", "tracking", "match")
+    facts = {key: value for key, value in asdict(study).items() if key not in left_out}
     trained = {
         f"{task}/{model}": {"recipe": config.recipe, "trainer": config.trainer}
         for (task, model), config in study.cells.items()
     }
-    return {**said, "tasks": tasks, "models": models, "trained": trained, "matched": study.match}
+    return {**facts, "tasks": tasks, "models": models, "trained": trained, "matched": study.match}
 
 
-def _expected(
+def _expected_plans(
     name: str, datasets: Mapping[str, Stage], tasks: Mapping[str, Any], cell: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The plans that each result of a cell must name to count as current."""
+    """The digests of plans that each result of the cell `name` must store to be current."""
     task = tasks[name.partition("/")[0]]
     before = {"prepare": _digest(task["prepare"])}
     if task["dataset"]:
@@ -267,7 +288,7 @@ def _expected(
     tuned = {"tune": _digest(cell["tune"])} if "tune" in cell else {}
     plans = {**before, **tuned, "train": _digest(cell["train"])}
     measured = {
-        stage: {option: {**plans, stage: _digest(it)} for option, it in cell[stage].items()}
+        stage: {option: {**plans, stage: _digest(plan)} for option, plan in cell[stage].items()}
         for stage in ("probe", "explain")
     }
     return {**({"tune": before | tuned} if tuned else {}), "train": plans, **measured}
@@ -280,7 +301,10 @@ def _digest(stage: Stage) -> str:
 def result_paths(
     study: str, cell: str, stages: Mapping[str, Any]
 ) -> Iterator[tuple[Path, str, str]]:
-    """Each result of a cell that names plans: its path, stage, and option, empty where none is."""
+    """Each result of a cell that stores its plans: path, stage, and option.
+
+    The option is the name of the probe or explainer, and empty for other stages.
+    """
     paths = CellPaths(StudyPaths.of(study).folder / cell)
     if "tune" in stages:
         yield paths.tuning, "tune", ""
@@ -291,11 +315,11 @@ def result_paths(
         yield paths.attributions(option), "explain", option
 
 
-def _touch_what_is_outdated(index: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    """Make a plan newer than a result that names another.
+def _touch_plans_of_outdated_results(index: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """If a result stores another plan than today's, make today's plan newer than the result.
 
-    A job that outlives its main process leaves a result without a record in Snakemake, which knows
-    only times then, and would take that result for current for ever.
+    A job that outlives Snakemake's main process leaves a result without a record in .snakemake/.
+    Snakemake then compares only times, and would always treat the result as current.
     """
     for cell, stages in index["cells"].items():
         for path, stage, option in result_paths(index["study"]["name"], cell, stages):
@@ -316,13 +340,13 @@ def _wants_gpu(study: Study) -> bool:
 
 
 def receipt_of(uri: str) -> str:
-    """The file name, without its ending, of tracking's receipt for a URI."""
+    """The file name, without suffix, of the receipt for a tracking URI; without its password."""
     without_password = re.sub(r"(?<=://)([^/@:]*):[^@/]*@", r"\1@", uri)
     return re.sub(r"[^\w.-]+", "_", without_password).strip("_")
 
 
 def start(index: Path) -> None:
-    """Say that the study of `index` is run by it from now on: a dry run does not say so."""
+    """Note that the study now runs with this index. A dry run writes no such note."""
     planned = read_json(index)
     study = StudyPaths.of(planned["study"]["name"])
     for cell, stages in planned["cells"].items():
@@ -332,19 +356,20 @@ def start(index: Path) -> None:
 
 
 def started_indices() -> dict[str, Path]:
-    """The index that each study here was last started by, by the study's name."""
-    found = {
+    """By study: the index with which the study was last started. Deleted indices are left out."""
+    indices = {
         path.parent.name: Path(path.read_text(encoding="utf-8").strip()) for path in index_notes()
     }
-    return {name: index for name, index in found.items() if index.exists()}
+    return {study: index for study, index in indices.items() if index.exists()}
 
 
 def _check_layout() -> None:
+    """Raise UserError if another version of lookback wrote results/."""
     if not LAYOUT.exists():
         write_json(LAYOUT, {"layout": LAYOUT_VERSION})
-    found = read_json(LAYOUT).get("layout")
-    if found != LAYOUT_VERSION:
+    layout = read_json(LAYOUT).get("layout")
+    if layout != LAYOUT_VERSION:
         raise UserError(
-            f"results/ is of another version of lookback (layout {found}, here {LAYOUT_VERSION}).\n"
-            "Move it away, or use that version."
+            f"another version of lookback wrote results/ (layout {layout}; this version needs "
+            f"layout {LAYOUT_VERSION}).\nMove results/ away, or use the other version."
         )

@@ -1,4 +1,4 @@
-"""The signature of a dotted name, read from syntax trees: nothing is imported, so it is quick."""
+"""Read the signature of a dotted name from syntax trees: importing the module takes seconds."""
 
 import ast
 import importlib.util
@@ -10,11 +10,11 @@ from pathlib import Path
 
 
 class NotFound(Exception):
-    """A dotted name that leads nowhere: which word, and what there is in its place."""
+    """A dotted name does not exist: `word` is its wrong part, `choices` are the valid parts."""
 
     def __init__(self, what: str, word: str, choices: list[str]):
         super().__init__(word)
-        self.what = what
+        self.what = what  # package, module, class or function
         self.word = word
         self.choices = choices
 
@@ -24,25 +24,26 @@ class Parameter:
     """One parameter of a callable."""
 
     required: bool
-    choices: tuple[object, ...] = ()  # of a Literal
-    types: frozenset[str] = frozenset()  # int, float, str, bool, None; empty: anything
+    choices: tuple[object, ...] = ()  # the values of a Literal
+    types: frozenset[str] = frozenset()  # of int, float, str, bool, None; empty: any type
 
 
 @cache
 def signature_of(target: str) -> Mapping[str, Parameter] | None:
-    """The parameters of the class or function at `target`; None where it takes any, or is unknown.
+    """The parameters of the class or function `target` (a dotted name).
 
-    Raises NotFound where a package, module or name on the way does not exist.
+    Returns None if `target` takes arbitrary keywords, or if its source shows no parameters. Raises
+    NotFound if a package, module, class or function of the dotted name does not exist.
     """
     module, _, name = target.rpartition(".")
-    found = _definition(_file_of(module), name)
-    if isinstance(found, ast.FunctionDef):
-        return _of_arguments(found.args, skip=0)
-    return _of_class(found[1], found[0]) if isinstance(found, tuple) else None
+    definition = _definition(_file_of(module), name)
+    if isinstance(definition, ast.FunctionDef):
+        return _of_arguments(definition.args, skip=0)
+    return _of_class(definition[1], definition[0]) if isinstance(definition, tuple) else None
 
 
 def _file_of(module: str) -> Path:
-    """The source of a module."""
+    """The source file of a module. Raises NotFound if there is none."""
     first, *rest = module.split(".") if module else [""]
     spec = None
     if first in sys.modules and getattr(sys.modules[first], "__path__", None):
@@ -60,11 +61,11 @@ def _file_of(module: str) -> Path:
         elif (folder / f"{part}.py").exists() and depth == len(rest) - 1:
             return folder / f"{part}.py"
         else:
-            there = {p.stem for p in folder.glob("*.py")} | {
+            modules = {p.stem for p in folder.glob("*.py")} | {
                 p.parent.name for p in folder.glob("*/__init__.py")
             }
             raise NotFound(
-                "module", part, sorted(name for name in there if not name.startswith("_"))
+                "module", part, sorted(name for name in modules if not name.startswith("_"))
             )
     return folder / "__init__.py"
 
@@ -74,11 +75,15 @@ def _tree(path: Path) -> ast.Module:
     return ast.parse(path.read_bytes())
 
 
-Found = ast.FunctionDef | tuple[Path, ast.ClassDef] | None
+# A function, or a class with its file, or None for a name that is a plain variable.
+Definition = ast.FunctionDef | tuple[Path, ast.ClassDef] | None
 
 
-def _definition(path: Path, name: str) -> Found:
-    """A function, or a class with the file that it stands in; imports of the name are followed."""
+def _definition(path: Path, name: str) -> Definition:
+    """The definition of `name` in the module `path`, or in the module that `path` imports it from.
+
+    Raises NotFound if the module defines and imports no such name.
+    """
     names = []
     for node in _tree(path).body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
@@ -100,6 +105,7 @@ def _definition(path: Path, name: str) -> Found:
 
 
 def _imported(path: Path, node: ast.ImportFrom) -> Path:
+    """The file that a statement `from … import …` of the module `path` imports from."""
     if not node.level:
         return _file_of(node.module or "")
     folder = path.parents[node.level - 1]
@@ -108,6 +114,11 @@ def _imported(path: Path, node: ast.ImportFrom) -> Path:
 
 
 def _of_class(node: ast.ClassDef, path: Path) -> Mapping[str, Parameter] | None:
+    """The parameters of a class.
+
+    The parameters are those of its __init__, else its dataclass fields, else those of its base
+    class. Returns None if the source of the base class is not found.
+    """
     for statement in node.body:
         if isinstance(statement, ast.FunctionDef) and statement.name == "__init__":
             return _of_arguments(statement.args, skip=1)
@@ -120,29 +131,31 @@ def _of_class(node: ast.ClassDef, path: Path) -> Mapping[str, Parameter] | None:
     for base in node.bases:
         if isinstance(base, ast.Name) and base.id not in ("ABC", "object", "Protocol"):
             try:
-                found = _definition(path, base.id)
+                parent = _definition(path, base.id)
             except NotFound:
                 return None
-            return _of_class(found[1], found[0]) if isinstance(found, tuple) else None
+            return _of_class(parent[1], parent[0]) if isinstance(parent, tuple) else None
     return {} if not node.bases or ast.unparse(node.bases[0]) in ("ABC", "object") else None
 
 
 def _of_arguments(arguments: ast.arguments, skip: int) -> Mapping[str, Parameter] | None:
+    """The parameters of a function without its first `skip`; None if it takes **keywords."""
     if arguments.kwarg:
         return None
     positional = [*arguments.posonlyargs, *arguments.args]
     first_default = len(positional) - len(arguments.defaults)
-    found = {
-        it.arg: _parameter(it.annotation, required=index < first_default)
-        for index, it in enumerate(positional)
+    parameters = {
+        argument.arg: _parameter(argument.annotation, required=index < first_default)
+        for index, argument in enumerate(positional)
         if index >= skip
     }
-    for it, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
-        found[it.arg] = _parameter(it.annotation, required=default is None)
-    return found
+    for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+        parameters[argument.arg] = _parameter(argument.annotation, required=default is None)
+    return parameters
 
 
 def _parameter(annotation: ast.expr | None, *, required: bool) -> Parameter:
+    """A parameter with the Literal values, or the plain types, that its annotation allows."""
     if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
         annotation = ast.parse(annotation.value, mode="eval").body
     if isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value).endswith("Literal"):

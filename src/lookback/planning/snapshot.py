@@ -1,7 +1,8 @@
-"""The code that a study runs: a copy of package and rules, and a fingerprint of each module.
+"""Copy the code that a study runs, and compute a fingerprint of each module.
 
-Jobs import the copy, so an edit while a study runs touches none of them. A fingerprint is a hash of
-a module's syntax tree without comments and docstrings; what a stage depends on is what it imports.
+Jobs import the copy, so editing the code while a study runs changes no job. A fingerprint is a hash
+of a module's syntax tree without comments and docstrings. A stage depends on the fingerprints of
+all modules that it imports, directly or indirectly.
 """
 
 import ast
@@ -20,31 +21,31 @@ from lookback.storage.atomic import digest, read_json, write_json
 from lookback.storage.paths import CODE
 
 PACKAGE = "lookback"
-LEFT_BEHIND = (".pyc", "~", ".orig", ".rej", ".bak")  # by editors and tools: part of nothing
-NO_NUMBERS = {"lookback.storage.paths"}  # a file under a new name is missing, so it is made again
-CAPTIONS = "figures"  # the package whose modules' docstrings stand in the report
+LEFT_BEHIND = (".pyc", "~", ".orig", ".rej", ".bak")  # backups and caches, never imported
+# Modules that no fingerprint counts. storage/paths.py only names files.
+# If paths.py renames a result, Snakemake finds no file of the new name and makes the file again.
+NOT_COUNTED = {"lookback.storage.paths"}
+CAPTIONS = "figures"  # the report prints the docstrings of this package, so they are hashed, too
 
 
 @dataclass(frozen=True)
 class Fingerprints:
-    """By module: its hash, what it reaches by import, and the packages of others that it imports.
+    """The hashes and imports of all modules of one copy of the code."""
 
-    By folder: the hashes of its data.
-    """
-
-    hashes: dict[str, str]
-    reached: dict[str, list[str]]
-    foreign: dict[str, list[str]]
-    data: dict[str, dict[str, str]]
+    hashes: dict[str, str]  # by module
+    reached: dict[str, list[str]]  # by module: all modules that it imports, directly or indirectly
+    foreign: dict[str, list[str]]  # by module: the third-party packages that it imports
+    data: dict[str, dict[str, str]]  # by package: the hash of each file that is not Python
 
     def packages(self, code: Iterable[str]) -> set[str]:
-        """The packages of others that these modules import, inside functions too."""
+        """The third-party packages that these modules import, also inside functions."""
         return {name for module in code for name in self.foreign.get(module, [])}
 
     def of(self, roots: Iterable[str]) -> dict[str, str]:
-        """Hashes of `roots`, all they import, every parent package, and data files beside them.
+        """The hashes of all code that running `roots` can reach.
 
-        Raises UserError where a root is no module of the package.
+        Counted are the modules `roots`, all their imports, all parent packages, and the data files
+        of all these. Raises UserError if a root is not a module of the package.
         """
         modules: set[str] = set()
         for root in roots:
@@ -54,14 +55,14 @@ class Fingerprints:
         for module in list(modules):
             parts = module.split(".")
             modules |= {".".join(parts[:depth]) for depth in range(1, len(parts))}
-        found = {module: self.hashes[module] for module in modules - NO_NUMBERS}
+        hashes = {module: self.hashes[module] for module in modules - NOT_COUNTED}
         for module in modules:
-            found |= self.data.get(module, {})
-        return dict(sorted(found.items()))
+            hashes |= self.data.get(module, {})
+        return dict(sorted(hashes.items()))
 
 
 def take(root: Path) -> Path:
-    """Copy the package and workflow/ of the project at `root` to results/.code/<digest>/."""
+    """Copy the package and workflow/ of the project `root`; returns results/.code/<digest>/."""
     files = dict(sorted(_sources(root)))
     name = digest(
         b"".join(f"{path}\0{digest(content)}\0".encode() for path, content in files.items())
@@ -74,16 +75,19 @@ def take(root: Path) -> Path:
             (temporary / path).write_bytes(content)
         try:
             temporary.rename(home)
-        except OSError:  # another planner was quicker; its copy is the same
+        except OSError:  # another process has just made the same copy
             shutil.rmtree(temporary)
     _note_commit(root, home)
     return home
 
 
 def _sources(root: Path) -> Iterator[tuple[str, bytes]]:
+    """The path inside the copy, and the content, of every file to copy."""
     for base, place in ((root / "src" / PACKAGE, PACKAGE), (root / "workflow", "workflow")):
         for folder, subfolders, names in os.walk(base):
-            subfolders[:] = [it for it in subfolders if it[0] != "." and it != "__pycache__"]
+            subfolders[:] = [
+                name for name in subfolders if name[0] != "." and name != "__pycache__"
+            ]
             for name in names:
                 path = Path(folder) / name
                 if not name.startswith(".") and not name.endswith(LEFT_BEHIND):
@@ -91,67 +95,72 @@ def _sources(root: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _note_commit(root: Path, home: Path) -> None:
-    """Say from which commit the copy comes; a clean tree's word replaces a dirty one's."""
+    """Write commit.json: the commit of the copy, and whether files differ from it (dirty).
+
+    A note with dirty=False is kept. A note with dirty=True is replaced by a newer note.
+    """
     note = home / "commit.json"
     if note.exists() and read_json(note)["dirty"] is False:
         return
-    said: dict[str, Any] = {"commit": None, "dirty": None}
+    current: dict[str, Any] = {"commit": None, "dirty": None}
     if (root / ".git").exists():
         commit = _git(root, "rev-parse", "HEAD")
         if commit:
-            said = {
+            current = {
                 "commit": commit,
                 "dirty": bool(_git(root, "status", "--porcelain", "src", "workflow")),
             }
-    if not note.exists() or read_json(note) != said:
-        write_json(note, said)
+    if not note.exists() or read_json(note) != current:
+        write_json(note, current)
 
 
 def _git(root: Path, *arguments: str) -> str:
+    """The output of a git command; empty if git is not installed."""
     try:
-        done = subprocess.run(
+        completed = subprocess.run(
             ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False
         )
-    except FileNotFoundError:  # no git here: the copy still says what ran
+    except FileNotFoundError:
         return ""
-    return done.stdout.strip()
+    return completed.stdout.strip()
 
 
 def fingerprints(home: Path) -> Fingerprints:
-    """Fingerprints of a copy, kept beside it: a copy never changes.
+    """The fingerprints of the copy `home`, cached in <home>.json because a copy never changes.
 
-    Raises UserError where a module cannot be read, or lies in a folder that is no package.
+    Raises UserError if a module has a syntax error, or if its folder has no __init__.py.
     """
-    kept = CODE / f"{home.name}.json"
-    if kept.exists():
-        return Fingerprints(**read_json(kept))
+    cache = CODE / f"{home.name}.json"
+    if cache.exists():
+        return Fingerprints(**read_json(cache))
     hashes: dict[str, str] = {}
     foreign: dict[str, list[str]] = {}
     data: dict[str, dict[str, str]] = {}
     for path in sorted((home / PACKAGE).rglob("*")):
         if path.suffix == ".py":
             dotted = path.relative_to(home).with_suffix("")
-            if all(part.isidentifier() for part in dotted.parts):  # else no import can name it
+            if all(part.isidentifier() for part in dotted.parts):  # a name that can be imported
                 tree = _tree(path)
                 foreign[_module(dotted)] = sorted(_foreign(tree))
                 hashes[_module(dotted)] = _hash_of_code(tree, path)
         elif path.is_file() and "__pycache__" not in path.parts:
-            folder = next(it for it in path.parents if (it / "__init__.py").exists())
+            folder = next(parent for parent in path.parents if (parent / "__init__.py").exists())
             owner = ".".join(folder.relative_to(home).parts)
             name = path.relative_to(home).as_posix()
             data.setdefault(owner, {})[name] = digest(path.read_bytes())[:8]
-    found = Fingerprints(hashes, _reached(home, hashes), foreign, data)
-    write_json(kept, found.__dict__)
-    return found
+    computed = Fingerprints(hashes, _reached(home, hashes), foreign, data)
+    write_json(cache, computed.__dict__)
+    return computed
 
 
 def _module(dotted: Path) -> str:
+    """The name of a module from its path without suffix; a package's __init__ is the package."""
     parts = dotted.parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def _reached(home: Path, modules: Iterable[str]) -> dict[str, list[str]]:
-    """By module: all that it imports, directly or not, inside functions too."""
+    """By module: all modules that it imports, directly or indirectly, also inside functions."""
     import grimp
 
     with _importable(home):
@@ -161,43 +170,57 @@ def _reached(home: Path, modules: Iterable[str]) -> dict[str, list[str]]:
 
 @contextmanager
 def _importable(home: Path) -> Iterator[None]:
-    """Let grimp find the copy where the live package is imported already."""
-    live = {name: it for name, it in sys.modules.items() if name.partition(".")[0] == PACKAGE}
-    for name in live:
+    """Make Python import the package from the copy `home` for the duration of the block.
+
+    This process has imported the package from src/, so grimp would otherwise analyse src/.
+    """
+    imported = {
+        name: module for name, module in sys.modules.items() if name.partition(".")[0] == PACKAGE
+    }
+    for name in imported:
         del sys.modules[name]
     sys.path.insert(0, str(home.absolute()))
     try:
         yield
     finally:
         sys.path.remove(str(home.absolute()))
-        sys.modules.update(live)
+        sys.modules.update(imported)
 
 
 def _tree(path: Path) -> ast.Module:
-    live = Path("src", *path.parts[-len(path.parts) + 3 :])
-    if not (path.parent / "__init__.py").exists():  # what imports such a module is not to be seen
-        raise UserError(f"{live.parent}/ has no __init__.py; its modules need one to be found.")
+    """The syntax tree of a module of the copy.
+
+    Raises UserError if the module has a syntax error, or if its folder has no __init__.py.
+    """
+    source = Path("src", *path.parts[-len(path.parts) + 3 :])  # the file that the user edits
+    if not (path.parent / "__init__.py").exists():
+        # grimp does not see imports of such a module, so a change of it would rerun nothing.
+        raise UserError(
+            f"{source.parent}/ has no __init__.py, so lookback cannot tell which stages import "
+            f"{source.name}.\nCreate an empty {source.parent}/__init__.py."
+        )
     try:
         return ast.parse(path.read_bytes())
     except SyntaxError as error:
         raise UserError(
-            f"{live}, line {error.lineno}: {error.msg}. Nothing was started."
+            f"{source}, line {error.lineno}: {error.msg}. No job was started."
         ) from error
 
 
 def _foreign(tree: ast.Module) -> set[str]:
-    """The top packages of what a module imports, without our own and Python's."""
-    named = set()
+    """The third-party packages that a module imports: neither lookback nor standard library."""
+    imported = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            named |= {alias.name for alias in node.names}
+            imported |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            named.add(node.module)
-    tops = {name.partition(".")[0] for name in named}
-    return tops - {PACKAGE} - sys.stdlib_module_names
+            imported.add(node.module)
+    packages = {name.partition(".")[0] for name in imported}
+    return packages - {PACKAGE} - sys.stdlib_module_names
 
 
 def _hash_of_code(tree: ast.Module, path: Path) -> str:
+    """The hash of a syntax tree without docstrings, except the module docstrings of figures."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Module) and path.parent.name == CAPTIONS:
             continue

@@ -1,22 +1,19 @@
-"""A study composed from conf/: which tasks, models and seeds, and what each cell is made of.
+"""Compose a study from conf/: its tasks, models and seeds, and the settings of each cell.
 
-Light: it runs where Snakemake plans, so neither this module nor what it imports may import torch.
-Hydra composes the options, each in a package of its own, in one call (a call costs 57 ms).
-Overrides are laid on copies, so that a key that does not exist is answered with the nearest one.
+Snakemake's main process calls this module, so neither this module nor its imports may import torch.
 """
 
-import copy
+import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lookback.errors import UserError
-from lookback.planning.overrides import Override, first_line, parse
+from lookback.planning.options import Options
+from lookback.planning.overrides import Override, parse
 from lookback.planning.study_options import (
     candidates,
     check_trainer,
@@ -24,14 +21,17 @@ from lookback.planning.study_options import (
     published_of,
     tune_of,
 )
-from lookback.planning.validation import check_options, check_settings, check_target, did_you_mean
+from lookback.planning.validation import check_options, check_settings, did_you_mean
 
 DEFAULT_STUDY = "quick"
+COMMAND_LINE = "the command line"  # where an override was written, for error messages
+CELL_GROUPS = ("task", "model", "recipe", "trainer")  # the settings of a cell
+CellKey = tuple[str, str]  # task name, model name
 
 
 @dataclass(frozen=True)
 class CellConfig:
-    """What one cell is made of, resolved."""
+    """The settings of one cell, with all overrides applied."""
 
     task: Mapping[str, Any]
     model: Mapping[str, Any]
@@ -41,13 +41,13 @@ class CellConfig:
 
 @dataclass(frozen=True)
 class Study:
-    """A grid of tasks × models × seeds, with the probes and explainers to run."""
+    """A grid of tasks × models × seeds, with the probes and explainers to run on each cell."""
 
     name: str
-    question: str  # the comment that the study's YAML begins with
+    question: str  # the comment at the top of the study's YAML
     overrides: tuple[str, ...]  # given at the command line
     seeds: tuple[int, ...]
-    cells: Mapping[tuple[str, str], CellConfig]  # by task and model
+    cells: Mapping[CellKey, CellConfig]
     probes: Mapping[str, Mapping[str, Any]]
     explainers: Mapping[str, Mapping[str, Any]]
     tracking: Mapping[str, Any]
@@ -58,252 +58,260 @@ class Study:
 
 @dataclass(frozen=True)
 class _Variant:
-    """A name in a study, the option it stands for, and what it changes."""
+    """A task or model of a study: its name, its option in conf/, and its overrides."""
 
     name: str
     base: str
     overrides: tuple[str, ...]
 
 
-@dataclass
-class _Conf:
-    """The folder conf/ and what Hydra has composed from it."""
+@dataclass(frozen=True)
+class _CellRequest:
+    """What a study asks for one cell. Of two overrides of the same key, the later one wins."""
 
-    folder: Path
-    options: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
-    laid: dict[tuple[str, ...], dict[str, Any]] = field(default_factory=dict)  # cells share most
-
-    def names(self, group: str) -> list[str]:
-        return sorted(path.stem for path in (self.folder / group).glob("*.yaml"))
-
-    def require(self, group: str, name: str, where: str) -> None:
-        """Raise a UserError where conf/<group>/<name>.yaml is not there."""
-        if name not in self.names(group):
-            raise UserError(
-                f"{where} asks for {group} '{name}', which is not in conf/{group}/.\n"
-                + did_you_mean(name, self.names(group))
-            )
-
-    def compose(self, wanted: set[tuple[str, str]]) -> None:
-        """Compose all options in one call."""
-        from hydra import compose, initialize_config_dir
-        from hydra.errors import HydraException
-        from omegaconf import OmegaConf
-
-        keys = {f"option{i}": key for i, key in enumerate(sorted(wanted))}
-        overrides = [f"+{group}@{package}={name}" for package, (group, name) in keys.items()]
-        try:
-            with initialize_config_dir(str(self.folder.absolute()), version_base="1.3"):
-                composed = OmegaConf.to_container(compose(overrides=overrides))
-        except (HydraException, yaml.YAMLError) as error:
-            raise UserError(
-                f"{self.folder}/ cannot be composed: {' '.join(str(error).split())}"
-            ) from error
-        assert isinstance(composed, dict)
-        self.options = {key: composed[package] for package, key in keys.items()}
+    options: Mapping[str, str]  # by group
+    overrides: tuple[Override, ...]
 
 
 def compose_study(conf: Path, name: str, overrides: Sequence[str] = ()) -> Study:
-    """The study `name` of `conf`, with Hydra overrides laid on it.
+    """The study `name` of the folder `conf`, with Hydra overrides applied.
 
-    Raises UserError for an unknown name, key or value, with the nearest one that exists.
+    Raises UserError for an unknown name, key or value; the message names the nearest valid one.
     """
-    folder = _Conf(conf)
-    check_options("the study", [name], folder.names("study"), "conf/study/")
+    options = Options(conf)
+    check_options("the study", [name], options.names("study"), "conf/study/")
     path = conf / "study" / f"{name}.yaml"
-    said = _load(path)
-    parsed = [parse(override, "--config overrides") for override in overrides]
-    for override in parsed:
+    settings = options.study(name)
+    for override in [parse(text, COMMAND_LINE) for text in overrides]:
         if override.group == "study":
-            override.lay_on(said)
-    return _compose(folder, name, said, question_of(path), tuple(overrides))
+            override.apply_to(settings)
+    return _compose(options, name, settings, question_of(path), tuple(overrides))
 
 
 def compose_by_hand(
     conf: Path, task: str, model: str, seed: int, overrides: Sequence[str]
 ) -> Study:
-    """A study of one run, for `lookback train task=… model=…`. Raises as `compose_study`."""
-    said = {"tasks": [task], "models": [model], "seeds": [seed]}
-    return _compose(_Conf(conf), "by-hand", said, "One run by hand.", tuple(overrides))
+    """A study of one run, for `lookback train task=… model=…`.
+
+    Raises UserError for an unknown name, key or value; the message names the nearest valid one.
+    """
+    settings = {"tasks": [task], "models": [model], "seeds": [seed]}
+    return _compose(Options(conf), "by-hand", settings, "One run by hand.", tuple(overrides))
 
 
 def _compose(
-    folder: _Conf, name: str, said: dict[str, Any], question: str, overrides: tuple[str, ...]
+    options: Options, name: str, settings: dict[str, Any], question: str, overrides: tuple[str, ...]
 ) -> Study:
+    """Check a study's settings, compose its options, and build its cells and measurements."""
     where = f"study '{name}'"
-    check_settings(said, "study", where)
-    tasks, models = _variants(said["tasks"]), _variants(said["models"])
-    seeds = range(said["seeds"]) if isinstance(said["seeds"], int) else said["seeds"]
-    choices = {group: said.get(group, "default") for group in ("recipe", "trainer")}
-    layers = {
-        (task.name, model.name): [
-            *(parse(text, where) for text in (*said.get("overrides", []), *task.overrides)),
-            *(_own_of(model, parse(text, where)) for text in model.overrides),
-            *(parse(text, "--config overrides") for text in overrides),
-        ]
-        for task in tasks
-        for model in models
-    }
-    wanted = {("task", v.base) for v in tasks} | {("model", v.base) for v in models}
-    wanted |= {("probe", p) for p in said.get("probes", [])}
-    wanted |= {("explainer", e) for e in said.get("explainers", [])}
-    wanted |= {("tracking", said.get("tracking", "local"))} | set(choices.items())
-    wanted |= {(o.group, o.choice) for cell in layers.values() for o in cell if o.choice}
-    for group, option in sorted(wanted):
-        folder.require(group, option, where)
-    folder.compose(wanted)
-
-    bases = {(task.name, model.name): (task, model) for task in tasks for model in models}
-    cells = {
-        key: _cell(folder, task, model, choices, layers[key])
-        for key, (task, model) in bases.items()
-    }
-    said_of = {"/".join(key): vars(config) for key, config in cells.items()}
-    tune = tune_of(said, said_of, seeds, where)
+    check_settings(settings, "study", where)
+    expanded = {group: _expanded(settings[group], where) for group in ("tasks", "models")}
+    settings = {**settings, **expanded}
+    check_settings(settings, "study", where)  # the names that `each` gives
+    requests = _cell_requests(settings, overrides, where)
+    options.compose(_wanted_options(settings, requests), where)
+    cells = {key: _cell(options, request) for key, request in requests.items()}
+    count = settings["seeds"]
+    seeds = tuple(range(count) if isinstance(count, int) else count)
+    groups_of_cells = {"/".join(key): vars(config) for key, config in cells.items()}
+    tune = tune_of(settings, groups_of_cells, seeds, where)
     for key, config in cells.items():
         check_trainer(config.trainer, tune, where)
-        for tried in _candidates(tune, where):
-            try:
-                _cell(folder, *bases[key], choices, [*layers[key], tried])
-            except UserError as mistake:
-                raise UserError(f"{where}: 'tune' cannot try {tried.text}.\n{mistake}") from None
-    general = [parse(text, where) for text in (*said.get("overrides", []), *overrides)]
-    measures = {
-        group: _measures(folder, group, said.get(f"{group}s", []), general)
-        for group in ("probe", "explainer")
-    }
+        _check_trials(options, requests[key], tune, where)
+    shared = _shared_overrides(settings, overrides, where)
     return Study(
         name=name,
         question=question,
         overrides=overrides,
-        seeds=tuple(seeds),
+        seeds=seeds,
         cells=cells,
-        probes=measures["probe"],
-        explainers=measures["explainer"],
-        tracking=_with_overrides(
-            folder, "tracking", said.get("tracking", "local"), [o for o in general if o.keys]
-        ),
-        published=tuple(published_of(folder.folder, said.get("published", []), where)),
-        match=match_of(said, {model: it.model for (_, model), it in cells.items()}, where),
+        probes=_measurements(options, "probe", settings.get("probes", []), shared),
+        explainers=_measurements(options, "explainer", settings.get("explainers", []), shared),
+        tracking=options.with_overrides("tracking", _option(settings, "tracking"), shared),
+        published=tuple(published_of(options.folder, settings.get("published", []), where)),
+        match=match_of(settings, {model: it.model for (_, model), it in cells.items()}, where),
         tune=tune,
     )
 
 
-def _own_of(model: _Variant, override: Override) -> Override:
+def _option(settings: Mapping[str, Any], group: str) -> str:
+    """The option that a study chooses for a group, or the group's default."""
+    return str(settings.get(group, {"tracking": "local"}.get(group, "default")))
+
+
+def _cell_requests(
+    settings: Mapping[str, Any], overrides: Sequence[str], where: str
+) -> dict[CellKey, _CellRequest]:
+    """The options and overrides of every cell of a study.
+
+    The order of precedence, weakest first: study, task variant, model variant, command line.
+    """
+    models = _variants(settings["models"])
+    return {
+        (task.name, model.name): _cell_request(settings, task, model, overrides, where)
+        for task in _variants(settings["tasks"])
+        for model in models
+    }
+
+
+def _cell_request(
+    settings: Mapping[str, Any],
+    task: _Variant,
+    model: _Variant,
+    overrides: Sequence[str],
+    where: str,
+) -> _CellRequest:
+    ordered = (
+        *(parse(text, where) for text in (*settings.get("overrides", []), *task.overrides)),
+        *(_override_of_model(model, parse(text, where)) for text in model.overrides),
+        *(parse(text, COMMAND_LINE) for text in overrides),
+    )
+    chosen = {group: _option(settings, group) for group in ("recipe", "trainer")}
+    chosen |= {
+        override.group: override.choice for override in ordered if override.choice is not None
+    }
+    return _CellRequest({"task": task.base, "model": model.base, **chosen}, ordered)
+
+
+def _variants(entries: Sequence[str] | Mapping[str, Any]) -> list[_Variant]:
+    """The variants of a study's `tasks` or `models`: a list of names, or a mapping by name."""
+    if not isinstance(entries, Mapping):
+        return [_Variant(name, name, ()) for name in entries]
+    return [
+        _Variant(
+            name, (variant or {}).get("base", name), tuple((variant or {}).get("overrides", ()))
+        )
+        for name, variant in entries.items()
+    ]
+
+
+def _expanded(
+    entries: Sequence[str] | Mapping[str, Any], where: str
+) -> Sequence[str] | Mapping[str, Any]:
+    """A study's `tasks` or `models` with one entry for each combination of the values in `each`.
+
+    `gru_{width}: {base: gru, each: {width: [8, 64]}, overrides: ["model.hidden_size={width}"]}`
+    stands for the two entries gru_8 and gru_64.
+    Raises UserError if two entries get the same name, or if a placeholder has no values.
+    """
+    if not isinstance(entries, Mapping):
+        return entries
+    expanded: dict[str, Any] = {}
+    for template, variant in entries.items():
+        each = (variant or {}).get("each", {})
+        for values in itertools.product(*each.values()):
+            filled = json.dumps({template: variant})
+            for placeholder, value in zip(each, values, strict=True):
+                filled = filled.replace(f"{{{placeholder}}}", str(value))
+            ((name, entry),) = json.loads(filled).items()
+            if "{" in name or name in expanded:
+                raise UserError(
+                    f"{where}: '{template}' with 'each' {json.dumps(each)} gives the name '{name}'"
+                    f"{', twice' if name in expanded else ''}.\n"
+                    "Write every key of 'each' in braces in the name: 'gru_{width}' with "
+                    "'each: {width: [8, 64]}'."
+                )
+            expanded[name] = entry and {key: it for key, it in entry.items() if key != "each"}
+    return expanded
+
+
+def _override_of_model(model: _Variant, override: Override) -> Override:
+    """`override` itself. Raises UserError if the override changes what all models share."""
     if override.group not in ("model", "recipe", "trainer"):
+        cure = (
+            "Make a variant of the task under 'tasks' instead."
+            if override.group == "task"
+            else "Write it under 'overrides' of the study instead."
+        )
         raise UserError(
-            f"{override.where}: model '{model.name}' has the override '{override.text}', but a "
-            "task is the same for all models. Make a variant of the task instead, under 'tasks'."
+            f"{override.where}: model '{model.name}' has the override '{override.text}', but the "
+            f"{override.group} is the same for all models.\n{cure}"
         )
     return override
 
 
-def _cell(
-    folder: _Conf,
-    task: _Variant,
-    model: _Variant,
-    choices: Mapping[str, str],
-    overrides: Sequence[Override],
-) -> CellConfig:
-    chosen = {**choices, **{o.group: o.choice for o in overrides if o.choice}}
-    options = {"task": task.base, "model": model.base, **chosen}
+def _wanted_options(
+    settings: Mapping[str, Any], requests: Mapping[CellKey, _CellRequest]
+) -> set[tuple[str, str]]:
+    """Every option (group, name) that the study names or that one of its overrides chooses."""
+    wanted = {("probe", name) for name in settings.get("probes", [])}
+    wanted |= {("explainer", name) for name in settings.get("explainers", [])}
+    wanted |= {(group, _option(settings, group)) for group in ("recipe", "trainer", "tracking")}
+    for request in requests.values():
+        wanted |= set(request.options.items())
+        wanted |= {(o.group, o.choice) for o in request.overrides if o.choice is not None}
+    return wanted
+
+
+def _shared_overrides(
+    settings: Mapping[str, Any], overrides: Sequence[str], where: str
+) -> list[Override]:
+    """The overrides that belong to no variant: those of the study and of the command line."""
+    of_study = [parse(text, where) for text in settings.get("overrides", [])]
+    return of_study + [parse(text, COMMAND_LINE) for text in overrides]
+
+
+def _cell(options: Options, request: _CellRequest, *extra: Override) -> CellConfig:
+    """The checked settings of a cell; `extra` overrides are applied last."""
+    overrides = [*request.overrides, *extra]
     return CellConfig(
         **{
-            group: _with_overrides(folder, group, options[group], overrides)
-            for group in ("task", "model", "recipe", "trainer")
+            group: options.with_overrides(group, request.options[group], overrides)
+            for group in CELL_GROUPS
         }
     )
 
 
-def _candidates(tune: Mapping[str, Any] | None, where: str) -> Iterator[Override]:
-    """Every value that is tried, as an override: laid on a cell, it is held against the schemas."""
-    for key, choices in (tune["values"] if tune else {}).items():
-        group, *keys = key.split(".")
-        for value in candidates(key, choices, where):
-            text = f"{key}={json.dumps(value)}"
+def _check_trials(
+    options: Options, request: _CellRequest, tune: Mapping[str, Any] | None, where: str
+) -> None:
+    """Raise UserError if a value that tuning would try is not valid in this cell."""
+    for trial in _trial_overrides(tune, where):
+        try:
+            _cell(options, request, trial)
+        except UserError as mistake:
+            raise UserError(f"{where}: 'tune' cannot try {trial.text}.\n{mistake}") from None
+
+
+def _trial_overrides(tune: Mapping[str, Any] | None, where: str) -> Iterator[Override]:
+    """One override for each value that tuning may try; of a range: low, middle and high."""
+    for dotted_key, choices in (tune["values"] if tune else {}).items():
+        group, *keys = dotted_key.split(".")
+        for value in candidates(dotted_key, choices, where):
+            text = f"{dotted_key}={json.dumps(value)}"
             yield Override(text, where, group, tuple(keys), value, None, False, False)
 
 
-def _with_overrides(
-    folder: _Conf, group: str, option: str, overrides: Sequence[Override]
-) -> dict[str, Any]:
-    own = [override for override in overrides if override.group == group and not override.choice]
-    key = (group, option, *(".".join(o.keys) + o.text for o in own))
-    if key not in folder.laid:
-        config = copy.deepcopy(folder.options[group, option])
-        if own:  # the file's own mistakes first: an override would be blamed for them
-            _with_overrides(folder, group, option, [])
-        for override in own:
-            override.lay_on(config)
-        where = f"conf/{group}/{option}.yaml"
-        config = _resolved(config, where)
-        check_settings(config, group, where)
-        check_target(config, where)
-        folder.laid[key] = config
-    return folder.laid[key]
-
-
-def _resolved(config: dict[str, Any], where: str) -> dict[str, Any]:
-    """Interpolations filled in, after the overrides, so that they follow them."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    try:
-        resolved = OmegaConf.to_container(OmegaConf.create(config), resolve=True)
-    except OmegaConfBaseException as error:
-        raise UserError(f"{where}: {first_line(error)}.") from error
-    assert isinstance(resolved, dict)
-    return {str(key): value for key, value in resolved.items()}
-
-
-def _measures(
-    folder: _Conf, group: str, names: Sequence[str], overrides: Sequence[Override]
+def _measurements(
+    options: Options, group: str, names: Sequence[str], overrides: Sequence[Override]
 ) -> dict[str, dict[str, Any]]:
-    """The probes, or explainers, of a study; `probe.gradient_flow.sequences=64` changes one."""
-    own = [override for override in overrides if override.group == group]
-    for override in own:
+    """The settings of a study's probes or explainers, by name.
+
+    `probe.gradient_flow.sequences=64` changes one probe. Raises UserError if the study does not run
+    the probe or explainer that an override names.
+    """
+    of_group = [override for override in overrides if override.group == group]
+    for override in of_group:
         if override.keys[0] not in names:
             raise UserError(
                 f"{override.where}: '{override.text}' changes {group} '{override.keys[0]}', which "
                 "the study does not run.\n" + did_you_mean(override.keys[0], names)
             )
+        if len(override.keys) == 1:
+            raise UserError(
+                f"{override.where}: '{override.text}' replaces the whole {group}.\n"
+                f"Change one setting: '{group}.{override.keys[0]}.<key>=…'."
+            )
     return {
-        name: _with_overrides(folder, group, name, [o.below() for o in own if o.keys[0] == name])
+        name: options.with_overrides(
+            group, name, [o.without_first_key() for o in of_group if o.keys[0] == name]
+        )
         for name in names
     }
 
 
-def _variants(said: Sequence[str] | Mapping[str, Any]) -> list[_Variant]:
-    """Names alone, or a mapping from names to what they stand for."""
-    if not isinstance(said, Mapping):
-        return [_Variant(name, name, ()) for name in said]
-    return [
-        _Variant(name, (what or {}).get("base", name), tuple((what or {}).get("overrides", ())))
-        for name, what in said.items()
-    ]
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML as Hydra reads conf/: 1e-3 is a number, which YAML 1.1 takes for a word."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
-
-
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        said = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(said, dict):
-        raise UserError(f"{path} is empty; a study names at least tasks, models and seeds.")
-    return said
-
-
 def question_of(path: Path) -> str:
-    """The comment that a YAML file begins with."""
+    """The comment at the top of a YAML file, without a leading «conf/study/NAME.yaml — »."""
     lines = []
     for line in path.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):

@@ -1,7 +1,8 @@
-"""Equal conditions as a study asks for them: `match`, `tune`, and published figures beside ours.
+"""The keys `match`, `tune` and `published` of a study, checked before any job runs.
 
-Light, like all that plans. What is wrong is named before any job starts; whether a hidden size can
-match is known once the task is prepared, so training says that.
+`match` gives all models about the same number of parameters. `tune` gives all models the same
+search over hyperparameters. `published` adds values from papers to the tables. Whether a hidden
+size matches is known only after the task is prepared, so the train stage reports a failed match.
 """
 
 import json
@@ -13,44 +14,50 @@ from typing import Any
 import yaml
 
 from lookback.errors import UserError
+from lookback.planning.references import KEY, citation
 from lookback.planning.validation import check_settings, did_you_mean
 from lookback.storage.run_store import TUNING_SEED
 
-SHORT = {"lr": "recipe.optimizer.lr"}  # what a study may say for short
-GROUPS = ("model", "recipe", "trainer")  # what may be tuned: a task is the same for all
-LENGTHS = ("trainer.max_steps", "trainer.max_epochs", "trainer.budget")
-TOLERANCE = 0.05
+SHORT = {"lr": "recipe.optimizer.lr"}  # short names that `tune` accepts for a dotted key
+GROUPS = ("model", "recipe", "trainer")  # groups that can be tuned; a task is equal for all models
+LENGTHS = ("trainer.max_steps", "trainer.max_epochs", "trainer.budget")  # cannot be tuned
+TOLERANCE = 0.05  # default of `match`: largest |parameters − wanted| / wanted
 
 
 def match_of(
-    said: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]], where: str
+    settings: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]], where: str
 ) -> dict[str, Any] | None:
-    """The study's `match`, whole; raises UserError where a model has no size to be found."""
-    if "match" not in said:
+    """The study's `match` with its default tolerance, or None if the study does not match.
+
+    Raises UserError if a model has no hidden_size.
+    """
+    if "match" not in settings:
         return None
     for name, model in models.items():
         if "hidden_size" not in model:
             raise UserError(
-                f"{where}: 'match' finds a hidden_size, which model '{name}' does not have.\n"
-                f"Give it one in its YAML and constructor, or leave it out. It has: "
-                f"{', '.join(key for key in model if key != '_target_')}."
+                f"{where}: 'match' chooses the hidden_size, which model '{name}' does not have.\n"
+                f"Add hidden_size to its YAML and its constructor, or remove '{name}' or 'match' "
+                f"from the study. Its keys: "
+                f"{', '.join(key for key in model if key != '_target_') or 'none'}."
             )
-    return {"tolerance": TOLERANCE, **said["match"]}
+    return {"tolerance": TOLERANCE, **settings["match"]}
 
 
 def tune_of(
-    said: Mapping[str, Any],
+    settings: Mapping[str, Any],
     configs: Mapping[str, Mapping[str, Mapping[str, Any]]],
     seeds: Sequence[int],
     where: str,
 ) -> dict[str, Any] | None:
-    """The study's `tune`: values by dotted key, trials, and budget; `configs` are its cells.
+    """The study's `tune` as {"values": by dotted key, "trials": …, "budget": …}, or None.
 
-    Raises UserError for a key that a cell does not have and for a contradiction.
+    `configs` holds the settings of each cell by group. Raises UserError if a cell does not have a
+    key that `tune` tries, or if the settings contradict each other.
     """
-    if "tune" not in said:
+    if "tune" not in settings:
         return None
-    tune = dict(said["tune"])
+    tune = dict(settings["tune"])
     wanted = [str(SHORT.get(key, key)) for key in tune if key not in ("trials", "budget")]
     for cell, config in configs.items():
         known = [key for group in GROUPS for key in _keys(config[group], group)]
@@ -58,51 +65,60 @@ def tune_of(
             _check_key(key, known, cell, where)
     check_settings(tune, "tune", f"{where}, tune")
     trials, budget = tune.pop("trials", None), tune.pop("budget", None)
-    values = {SHORT.get(key, key): _whole_range(it) for key, it in tune.items()}
+    values = {SHORT.get(key, key): _normalised(choices) for key, choices in tune.items()}
     if not values:
         raise UserError(f"{where}: 'tune' names nothing to try. Write it like 'lr: [0.001, 0.01]'.")
     if len(values) < len(tune):
-        raise UserError(f"{where}: 'tune' names one thing twice: {', '.join(tune)}.")
-    if trials is None and any(isinstance(it, Mapping) for it in values.values()):
-        raise UserError(f"{where}: 'tune' draws from a range: say how often, 'trials: 10'.")
-    if "match" in said and "model.hidden_size" in values:
-        raise UserError(f"{where}: 'match' finds model.hidden_size, so 'tune' cannot try it.")
+        raise UserError(
+            f"{where}: two keys of 'tune' have the same meaning: {', '.join(tune)}. Remove one."
+        )
+    if trials is None and any(isinstance(choices, Mapping) for choices in values.values()):
+        raise UserError(
+            f"{where}: 'tune' draws from a range, so it needs the number of draws: 'trials: 10'."
+        )
+    if "match" in settings and "model.hidden_size" in values:
+        raise UserError(
+            f"{where}: 'match' sets model.hidden_size, so 'tune' cannot try it. Remove one of both."
+        )
     if TUNING_SEED in seeds:
-        raise UserError(f"{where}: seed {TUNING_SEED} is the one that tuning uses. Take another.")
+        raise UserError(
+            f"{where}: seed {TUNING_SEED} is reserved for tuning. Remove it from 'seeds'."
+        )
     return {"values": values, "trials": trials, "budget": budget}
 
 
-def _keys(node: Mapping[str, Any], at: str) -> Iterator[str]:
+def _keys(node: Mapping[str, Any], parent: str) -> Iterator[str]:
+    """Every key of a nested mapping, dotted."""
     for key, value in node.items():
-        yield f"{at}.{key}"
+        yield f"{parent}.{key}"
         if isinstance(value, Mapping):
-            yield from _keys(value, f"{at}.{key}")
+            yield from _keys(value, f"{parent}.{key}")
 
 
 def _check_key(key: str, known: Sequence[str], cell: str, where: str) -> None:
     if key in LENGTHS:
         raise UserError(
-            f"{where}: 'tune' cannot try '{key}': all trials are equally long.\n"
-            "Their length is 'tune.budget': {steps: 200} or {epochs: 5}."
+            f"{where}: 'tune' cannot try '{key}', because all trials have the same length.\n"
+            "Set the length with 'budget: {steps: 200}' or 'budget: {epochs: 5}' under 'tune'."
         )
     if key not in known:
         raise UserError(
             f"{where}: 'tune' tries '{key}', which {cell} does not have.\n"
-            + did_you_mean(key, _likely(key, known))
+            + did_you_mean(key, _likely_keys(key, known))
         )
 
 
-def _likely(key: str, known: Sequence[str]) -> Sequence[str]:
-    """What may be meant: keys that end in the same word, else those of the group, else all."""
+def _likely_keys(key: str, known: Sequence[str]) -> Sequence[str]:
+    """The known keys with the same last word; else those of the same group; else `tune`'s own."""
     group, dot, rest = key.partition(".")
-    last = rest.rpartition(".")[2] if dot else key
-    same = [it for it in known if it.rpartition(".")[2] == last]
-    own = [it for it in known if dot and it.startswith(f"{group}.")]
-    return same or own or [*SHORT, "trials", "budget"]
+    last_word = rest.rpartition(".")[2] if dot else key
+    same_word = [name for name in known if name.rpartition(".")[2] == last_word]
+    same_group = [name for name in known if dot and name.startswith(f"{group}.")]
+    return same_word or same_group or [*SHORT, "trials", "budget"]
 
 
-def _whole_range(choices: Any) -> Any:
-    """Candidates as they are; whole numbers from low to high one by one; any other range whole."""
+def _normalised(choices: Any) -> Any:
+    """A list unchanged; a range of whole numbers as a list; any other range with low, high, log."""
     if not isinstance(choices, Mapping):
         return choices
     low, high, log = choices["low"], choices["high"], choices.get("log", False)
@@ -112,33 +128,41 @@ def _whole_range(choices: Any) -> Any:
 
 
 def candidates(key: str, choices: Any, where: str) -> list[Any]:
-    """What to check of a key's values: all of a list; of a range both ends and the middle.
+    """The values of a tuned key to check: all of a list; low, high and middle of a range.
 
-    Raises UserError where a range has no inside.
+    The middle is the geometric mean of a logarithmic range, else the arithmetic mean. Raises
+    UserError if a range is empty.
     """
     if not isinstance(choices, Mapping):
         if not choices:
-            raise UserError(f"{where}: 'tune.{key}' runs from high to low. Swap 'low' and 'high'.")
+            raise UserError(f"{where}: in 'tune.{key}' low is above high. Swap 'low' and 'high'.")
         return list(choices)
     low, high = choices["low"], choices["high"]
     if low >= high or (choices["log"] and low <= 0):
-        above = " with 'log', both above 0" if choices["log"] else ""
-        raise UserError(f"{where}: 'tune.{key}' has no values: 'low' must be below 'high'{above}.")
+        positive = ", and with 'log' both above 0" if choices["log"] else ""
+        raise UserError(
+            f"{where}: the range 'tune.{key}' is empty: 'low' must be below 'high'{positive}."
+        )
     return [low, high, math.sqrt(low * high) if choices["log"] else (low + high) / 2]
 
 
 def check_trainer(trainer: Mapping[str, Any], tune: Mapping[str, Any] | None, where: str) -> None:
-    """Raise UserError where a run's length is said twice, or trials would hang on a clock."""
+    """Check the length of a run.
+
+    Raises UserError if both a budget and max_steps are set, or if a tuning trial would be limited
+    by seconds: the number of steps would then depend on the machine's load.
+    """
     budget = trainer["budget"]
     if budget and trainer["max_steps"] is not None:
         raise UserError(
-            f"{where}: trainer.max_steps is {trainer['max_steps']}, and trainer.budget is "
-            f"{json.dumps(budget)}.\nA run has one length: set the other to null."
+            f"{where}: trainer.max_steps is {trainer['max_steps']} and trainer.budget is "
+            f"{json.dumps(budget)}.\nA run has one length: set one of them to null."
         )
     if budget and "seconds" in budget and tune and not tune["budget"]:
         raise UserError(
-            f"{where}: 'tune' would try by seconds, which no rerun repeats.\n"
-            "Say how long a trial is: 'tune.budget': {steps: 200} or {epochs: 5}."
+            f"{where}: the length of a trial would be {budget['seconds']} seconds, which a rerun "
+            "cannot repeat exactly.\n"
+            "Set 'budget: {steps: 200}' or 'budget: {epochs: 5}' under 'tune'."
         )
 
 
@@ -169,5 +193,7 @@ def _entries(path: Path) -> list[dict[str, Any]]:
         raise UserError(f"{where} is not YAML: {' '.join(str(error).split())}") from error
     check_settings(content, "published", where)
     place = f", {content['table']}" if "table" in content else ""
-    source = f"{content['source']}{place}: {content['setup']}"
+    paper = content["source"]
+    paper = citation(paper) if KEY.fullmatch(paper) else paper
+    source = f"{paper}{place}: {content['setup']}"
     return [{"source": source, **figure} for figure in content["figures"]]

@@ -1,8 +1,9 @@
-"""What a study may say, checked before anything runs, each mistake with the nearest right thing.
+"""Check settings before any job runs. Each error message names the nearest valid choice.
 
-Two sources of truth, neither written twice: workflow/schemas/ (keys and bounds of what has no code
-of its own) and the signature of each `_target_`, read from its syntax tree, since importing it
-would import torch.
+Settings are checked against two sources. The schemas of workflow/schemas/ give the keys of a
+study, recipe and trainer, which no class defines, and the bounds of numbers. The signature of
+each `_target_` gives the keys of a model, task, probe, … It is read from the syntax tree, because
+importing the class would import torch.
 """
 
 import json
@@ -17,19 +18,24 @@ from lookback.planning.signatures import NotFound, Parameter, signature_of
 from lookback.storage.paths import PROJECT
 
 SCHEMAS = PROJECT / "workflow" / "schemas"
-GIVEN = {"features", "params"}  # arguments that we pass, not the YAML
-TAKEN = {"embedding_size"}  # settings that we take out before a model is built
+# Constructor arguments that lookback passes itself, so no YAML may set them.
+PASSED_BY_CODE = {"features", "params"}
+# Settings that lookback removes before it builds a model, so no constructor takes them.
+REMOVED_BY_CODE = {"embedding_size"}
 
 
-def check_options(what: str, said: Sequence[str], choices: Sequence[str], where: str) -> None:
-    """Raise a UserError where one of `said` is not among `choices`."""
-    for word in said:
-        if word not in choices:
-            raise UserError(f"{what} '{word}' is not in {where}.\n{did_you_mean(word, choices)}")
+def check_options(what: str, names: Sequence[str], choices: Sequence[str], where: str) -> None:
+    """Raise UserError if one of `names` is not among `choices`."""
+    for name in names:
+        if name not in choices:
+            raise UserError(f"{what} '{name}' is not in {where}.\n{did_you_mean(name, choices)}")
 
 
 def check_settings(config: Mapping[str, Any], group: str, where: str) -> None:
-    """Hold `config` against workflow/schemas/<group>.schema.yaml. Raises UserError."""
+    """Check `config` against workflow/schemas/<group>.schema.yaml, if that file exists.
+
+    Raises UserError for the first mistake.
+    """
     from jsonschema import Draft202012Validator
 
     schema = _schema(group)
@@ -37,7 +43,7 @@ def check_settings(config: Mapping[str, Any], group: str, where: str) -> None:
         return
     errors = list(Draft202012Validator(schema).iter_errors(config))
     if errors:
-        # A misspelt key is also a missing one: the former says more.
+        # A misspelt key causes two errors: an unknown key and a missing key. Report the unknown.
         first = min(errors, key=lambda e: (e.validator == "required", list(map(str, e.path))))
         raise UserError(f"{where}: {_sentence(first)}")
 
@@ -48,8 +54,8 @@ def _schema(group: str) -> Any:
     return yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
-# What jsonschema's rules ask, in words.
-ASKED = {
+# The requirement of each jsonschema keyword, in words.
+REQUIREMENTS = {
     "minimum": "at least {}",
     "maximum": "at most {}",
     "exclusiveMinimum": "above {}",
@@ -58,7 +64,9 @@ ASKED = {
     "minProperties": "a mapping of at least {}",
     "maxProperties": "a mapping of at most {}",
     "type": "of type {}",
-    "uniqueItems": "a list that names nothing twice",
+    "pattern": "a name of letters, digits, '_', '.' and '-'",
+    "not": "a name other than {}",
+    "uniqueItems": "a list without repeated entries",
 }
 
 
@@ -67,11 +75,13 @@ def _sentence(error: Any) -> str:
     at = ".".join(map(str, error.absolute_path))
     wanted = error.validator_value
     if error.validator == "anyOf":
-        # The branch whose type fits is the one that was meant.
-        fitting = [e for e in error.context if e.validator != "type" or e.relative_path]
-        if fitting:
-            return _sentence(max(fitting, key=lambda e: len(e.absolute_path)))
+        # Several forms are allowed here. Report the error of the form whose type the user wrote.
+        same_type = [e for e in error.context if e.validator != "type" or e.relative_path]
+        if same_type:
+            return _sentence(max(same_type, key=lambda e: len(e.absolute_path)))
         wanted = [branch["type"] for branch in wanted]
+    if error.validator == "not":
+        wanted = wanted["enum"]
     if error.validator == "additionalProperties":
         known = list(error.schema.get("properties", {}))
         unknown = next(key for key in error.instance if key not in known)
@@ -86,25 +96,29 @@ def _sentence(error: Any) -> str:
             f"'{at}' cannot be {_shown(error.instance)}.\n{did_you_mean(error.instance, choices)}"
         )
     text = " or ".join(wanted) if isinstance(wanted, list) else wanted
-    asked = ASKED.get(error.validator, "of type {}").format(text)
-    return f"'{at}' cannot be {_shown(error.instance)}; it should be {asked}."
+    requirement = REQUIREMENTS.get(error.validator, "of type {}").format(text)
+    return f"'{at}' cannot be {_shown(error.instance)}; it should be {requirement}."
 
 
 def check_target(config: Any, where: str) -> None:
-    """Hold each `_target_` in `config` against the signature of what it names. Raises UserError."""
+    """Check the keys beside each `_target_` of `config` against the signature of that class.
+
+    Raises UserError if there is no such class, or if a key is unknown, missing or of a wrong type.
+    """
     for at, node in _targets(config, ""):
         try:
             parameters = signature_of(node["_target_"])
         except NotFound as error:
             raise UserError(
-                f"{where}: '_target_: {node['_target_']}' names no {error.what}.\n"
-                + did_you_mean(error.word, error.choices)
+                f"{where}: '_target_: {node['_target_']}': there is no {error.what} "
+                f"'{error.word}'.\n" + did_you_mean(error.word, error.choices)
             ) from error
         if parameters is not None:
             _check_arguments(node, parameters, at, where)
 
 
 def _targets(node: Any, at: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each mapping inside `node` that has a `_target_`, with its dotted path."""
     if isinstance(node, dict):
         if "_target_" in node:
             yield at, node
@@ -119,11 +133,11 @@ def _check_arguments(
     node: Mapping[str, Any], parameters: Mapping[str, Parameter], at: str, where: str
 ) -> None:
     for key, value in node.items():
-        if key in TAKEN or (key.startswith("_") and key.endswith("_")):
+        if key in REMOVED_BY_CODE or (key.startswith("_") and key.endswith("_")):
             continue
         parameter = parameters.get(key)
         if parameter is None:
-            known = sorted(set(parameters) - GIVEN)
+            known = sorted(set(parameters) - PASSED_BY_CODE)
             raise UserError(f"{where}: there is no key '{at}{key}'.\n{did_you_mean(key, known)}")
         if parameter.choices and value not in parameter.choices:
             raise UserError(
@@ -133,14 +147,16 @@ def _check_arguments(
         if parameter.types and not _fits(value, parameter.types):
             wanted = " or ".join(sorted(parameter.types))
             raise UserError(
-                f"{where}: '{at}{key}' cannot be {_shown(value)}; it should be {wanted}."
+                f"{where}: '{at}{key}' cannot be {_shown(value)}; it should be of type {wanted}."
             )
-    absent = [p for p, it in parameters.items() if it.required and p not in node and p not in GIVEN]
-    if absent and not node.get("_partial_"):
-        raise UserError(f"{where}: the key '{at}{absent[0]}' is missing.")
+    required = {name for name, parameter in parameters.items() if parameter.required}
+    missing = sorted(required - set(node) - PASSED_BY_CODE, key=list(parameters).index)
+    if missing and not node.get("_partial_"):
+        raise UserError(f"{where}: the key '{at}{missing[0]}' is missing.")
 
 
 def _fits(value: Any, types: frozenset[str]) -> bool:
+    """Whether `value` is of one of the types. A whole number is also a float."""
     names = {
         bool: {"bool"},
         int: {"int", "float"},
@@ -156,7 +172,9 @@ def _shown(value: Any) -> str:
 
 
 def did_you_mean(word: Any, choices: Sequence[str]) -> str:
-    """The nearest of `choices`, and all there are."""
-    found = nearest(str(word), choices)
-    there = f"There is: {', '.join(choices) or 'nothing'}."
-    return f"Did you mean '{found}'? {there}" if found else there
+    """One line for an error message: the choice nearest to `word`, and all choices."""
+    if not choices:
+        return "There are no valid choices."
+    near = nearest(str(word), choices)
+    question = f"Did you mean '{near}'? " if near else ""
+    return f"{question}Valid choices: {', '.join(choices)}."

@@ -1,1 +1,1 @@
-"""Long-range measurements on trained runs, one file each."""
+"""Probes: long-range measurements on trained runs, one file per probe."""

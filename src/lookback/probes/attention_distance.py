@@ -1,8 +1,11 @@
-"""How far its attention looks, head by head: Σ_s α_qs |q − s|, and Σ α_qs over |q − s| < 10.
+"""Attention distance: how far from the query each attention head looks, in steps.
 
-α_qs is the weight that the query at step q gives to step s. A model that is not causal may also
-look ahead of a query that is not at the end: such a step counts by its distance as well. Mean
-attention distance: Vig & Belinkov 2019, "Analyzing the structure of attention", section 4.2.
+distance = Σ_s α_qs |q − s|
+nearest  = Σ_s α_qs over all s with |q − s| < 10
+
+α_qs is the attention weight from the query at step q to step s. The mean attention distance is from
+[vig2019], section 4.2. A model that is not causal can also attend to steps after the query. The
+distance of a step after the query is |q − s| as well.
 """
 
 import pandas as pd
@@ -16,26 +19,36 @@ from lookback.probes.batching import batches, query_parts, sequences_within
 from lookback.runtime.settings import require_positive
 from lookback.training.run import Run
 
-NEAREST = 10  # steps, the query's own among them
+NEAREST = 10  # Steps closer to the query than this distance are the nearest steps.
 
 
 class AttentionDistance:
-    """Means over all queries. Fewer sequences where they are long: about `steps` together."""
+    """Attention distance of each head, averaged over all queries of the measured sequences.
+
+    The probe measures the first `sequences` test sequences. If the sequences are long, the probe
+    measures fewer sequences, about `steps` time steps in total.
+    """
 
     def __init__(self, sequences: int, steps: int):
         require_positive("probe", sequences=sequences, steps=steps)
         self.sequences, self.steps = sequences, steps
 
     def measure(self, run: Run, *, generator: torch.Generator) -> pd.DataFrame:
-        """One row a layer and head. Columns: layer, head, distance (steps), nearest (a share).
+        """Mean attention over all queries, with one row per layer and head.
 
-        Raises NotApplicable for a model without attention.
+        Columns:
+            layer: index of the layer, from 0.
+            head: index of the head in its layer, from 0.
+            distance: mean attention distance, in steps.
+            nearest: share of the attention on steps closer than NEAREST steps to the query, 0 to 1.
+
+        Raises NotApplicable if the model has no attention.
         """
         dataset = run.task().dataset("test")
         count = sequences_within(self.steps, dataset.inputs.shape[1], self.sequences)
-        parts = [summed(run.model, each) for each in batches(run.model, dataset, count)]
+        sums = [attention_sums(run.model, batch) for batch in batches(run.model, dataset, count)]
         queries = (dataset.query[:count] >= 0).sum()
-        means = torch.stack(parts).sum(dim=0) / queries
+        means = torch.stack(sums).sum(dim=0) / queries
         return pd.DataFrame(
             [
                 {"layer": layer, "head": head, "distance": distance, "nearest": nearest}
@@ -46,21 +59,21 @@ class AttentionDistance:
 
 
 @torch.no_grad()
-def summed(network: Network, batch: Batch) -> Float[Tensor, "layer head 2"]:
-    """Distance and share of the nearest steps, summed over the queries of a batch."""
+def attention_sums(network: Network, batch: Batch) -> Float[Tensor, "layer head 2"]:
+    """Attention distance and nearest share of each head, summed over the queries of a batch."""
     total, step = torch.zeros(()), torch.arange(batch.inputs.shape[1])
     for query in query_parts(network, batch):
-        away = (query.unsqueeze(-1) - step).abs().unsqueeze(1)
+        distance = (query.unsqueeze(-1) - step).abs().unsqueeze(1)
         asked = (query >= 0).unsqueeze(1)
         layers = network.attention_by_layer(batch.inputs, batch.lengths, query)
-        total = total + torch.stack([of_heads(weights, away, asked) for weights in layers])
+        total = total + torch.stack([head_sums(weights, distance, asked) for weights in layers])
     return total
 
 
-def of_heads(
-    weights: Float[Tensor, "batch head query time"], away: Tensor, asked: Tensor
+def head_sums(
+    weights: Float[Tensor, "batch head query time"], distance: Tensor, asked: Tensor
 ) -> Float[Tensor, "head 2"]:
-    """Per head, Σ α |q − s| and Σ α over the nearest steps, summed over the queries asked."""
-    kinds = (weights * away, weights * (away < NEAREST))
-    sums = [(each.sum(dim=-1) * asked).double().sum(dim=(0, 2)) for each in kinds]
+    """Σ α |q − s| and Σ α over the nearest steps, per head, summed over the queries in `asked`."""
+    weighted = (weights * distance, weights * (distance < NEAREST))
+    sums = [(values.sum(dim=-1) * asked).double().sum(dim=(0, 2)) for values in weighted]
     return torch.stack(sums, dim=-1)

@@ -1,4 +1,4 @@
-"""What a probe is: one Python file and one YAML in conf/probe/."""
+"""Interface of a probe. Each probe is one Python file here and one YAML file in conf/probe/."""
 
 from typing import Protocol, runtime_checkable
 
@@ -8,12 +8,15 @@ import torch
 from lookback.training.run import Run
 
 
-@runtime_checkable  # so that the test run can check it
+@runtime_checkable  # The type checks of the test run call isinstance(probe, Probe).
 class Probe(Protocol):
     """A long-range measurement on a trained run."""
 
     def measure(self, run: Run, *, generator: torch.Generator) -> pd.DataFrame:
-        """One observation a row, named columns, no seed column (the stage adds it).
+        """Measure one run and return a table with named columns, one row per observation.
 
-        Raises NotApplicable where the probe makes no sense for the run's model.
+        All random numbers come from `generator`. The table has no column `seed`, because the stage
+        `probe` adds the seed.
+
+        Raises NotApplicable if the probe makes no sense for the model or the task of the run.
         """

@@ -1,4 +1,4 @@
-"""Answers to a part of a split, in batches that fit the memory, however long the sequences."""
+"""Runs a model on part of a split, in batches that fit in memory even for long sequences."""
 
 from collections.abc import Iterator
 
@@ -10,19 +10,25 @@ from lookback.data.batch import Batch, SequenceDataset
 from lookback.models.base import RecurrentEncoder
 from lookback.models.network import Network
 
-STEPS = 2**18  # sequences × time at once
-SQUARES = 2**27  # sequences × time²: what a layer masks that looks from every step to every step
-PAIRS = 2**21  # sequences × queries × time: additive attention keeps a vector of each
-LEAST = 16  # sequences, however long: fewer say nothing
+STEPS = 2**18  # Maximum of sequences × time in one batch.
+SQUARES = 2**27  # Maximum of sequences × time² in one batch, the size of attention masks.
+# Maximum of sequences × queries × time in one part of the queries. Additive attention stores one
+# vector for each combination of sequence, query and time step.
+PAIRS = 2**21
+MIN_SEQUENCES = 16  # Minimum of sequences: a mean over fewer is too noisy.
 
 
 def sequences_within(steps: int, time: int, most: int) -> int:
-    """How many sequences of `time` steps to take: `most`, or those that make up `steps`."""
-    return min(most, max(LEAST, steps // time))
+    """The number of sequences of `time` steps that have about `steps` steps in total.
+
+    The number is at least MIN_SEQUENCES, but never above `most`. For example, 65,536 steps hold 64
+    sequences of 1,024 steps.
+    """
+    return min(most, max(MIN_SEQUENCES, steps // time))
 
 
 def batches(network: Network, data: SequenceDataset, sequences: int) -> Iterator[Batch]:
-    """The first `sequences` of a split, as many at once as little memory allows."""
+    """Yield the first `sequences` of a split, in batches as large as the memory limits allow."""
     time, end = data.inputs.shape[1], min(sequences, len(data))
     size = STEPS // time
     if not isinstance(network.encoder, RecurrentEncoder):
@@ -33,13 +39,19 @@ def batches(network: Network, data: SequenceDataset, sequences: int) -> Iterator
 
 @torch.no_grad()
 def answers_to(network: Network, batch: Batch) -> Float[Tensor, "batch query output"]:
-    """The answers to a batch; those of attention some queries at a time."""
+    """The network's answers to a batch, without gradients.
+
+    An encoder that is not recurrent gets the queries in parts, to limit the memory.
+    """
     answers = [network(batch.inputs, batch.lengths, part) for part in query_parts(network, batch)]
     return torch.cat(answers, dim=1)
 
 
 def query_parts(network: Network, batch: Batch) -> tuple[Tensor, ...]:
-    """The queries (B, Q), cut into as many parts as attention needs."""
+    """The queries (B, Q), split along Q into parts that fit in memory.
+
+    A recurrent encoder gets all queries in one part.
+    """
     if isinstance(network.encoder, RecurrentEncoder):
         return (batch.query,)
     size = max(1, PAIRS // (len(batch.query) * batch.inputs.shape[1]))

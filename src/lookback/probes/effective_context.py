@@ -1,14 +1,16 @@
-"""How much context it uses: skill where all but the last k steps before the query are replaced.
+"""Effective context: skill of the model if only the last k steps before the answer are kept.
 
-Khandelwal et al. 2018, "Sharp nearby, fuzzy far away", section 4, for any task and model: k counts
-the answering step itself; earlier steps are those of another test sequence, at the same places. A
-donor that is too short is read again from its start.
+The probe replaces all earlier steps by steps of another test sequence, the donor. The method is
+from [khandelwal2018], section 4, and applies here to any task and model. The query step counts as
+one of the k steps. A replaced step takes the donor's input at the same time step. If the donor is
+too short, its steps are repeated from its start.
 
-    kept      k = 3      a b c d [e f g]  ?     asked at g
-    replaced             r s t u [e f g]  ?     r s t u v w x is another sequence
+    kept      k = 3      a b c d [e f g]  ?     query at g
+    replaced             r s t u [e f g]  ?     r s t u v w x is the donor
 
-Each sequence has one donor for all k, so that two contexts differ in the steps between them alone.
-Sequences that ask often are asked once, at their last query.
+Each sequence has the same donor for all k. Therefore the inputs for two values of k differ only in
+the steps that one value keeps and the other replaces. If a sequence has several queries, the probe
+uses only its last query.
 """
 
 from dataclasses import replace
@@ -28,56 +30,72 @@ from lookback.training.skill import skill_of
 
 
 class EffectiveContext:
-    """Fewer than `sequences` where they are long: about `steps` of them together."""
+    """Skill by context length, for at most `contexts` context lengths.
+
+    The probe measures the first `sequences` test sequences. If the sequences are long, the probe
+    measures fewer sequences, about `steps` time steps in total.
+    """
 
     def __init__(self, sequences: int, steps: int, contexts: int):
         require_positive("probe", sequences=sequences, steps=steps, contexts=contexts)
         self.sequences, self.steps, self.contexts = sequences, steps, contexts
 
     def measure(self, run: Run, *, generator: torch.Generator) -> pd.DataFrame:
-        """One row a context. Columns: context (steps kept, the last row: all), skill (the mean).
+        """Mean skill by context length, with one row per context length.
 
-        Raises NotApplicable where the split has no second sequence to draw from.
+        Columns:
+            context: number of steps kept; the last row keeps all steps up to the query.
+            skill: mean over sequences (no unit; 0 is the trivial baseline, 1 is perfect).
+
+        Raises NotApplicable if fewer than two sequences are measured, so that no donor exists.
         """
         dataset = run.task().dataset("test")
         time = dataset.inputs.shape[1]
         count = min(sequences_within(self.steps, time, self.sequences), len(dataset))
         if count < 2:
-            raise NotApplicable("the test split has no second sequence to replace steps by")
-        donor = donors(count, generator)
+            raise NotApplicable(
+                "the test split has no second sequence to take replacement steps from"
+            )
+        donor_index = donors(count, generator)
         longest = int(dataset.query[:count].max()) + 1
         skills: dict[int, list[Tensor]] = {k: [] for k in spaced(longest, self.contexts)}
         start = 0
         for batch in batches(run.model, dataset, count):
-            other = dataset.batch(donor[start : start + len(batch.query)])
+            donor = dataset.batch(donor_index[start : start + len(batch.query)])
             start += len(batch.query)
             asked = batch.asked_last()
-            for context, found in skills.items():
-                shown = cut(asked, other, context)
-                found.append(skill_of(answers_to(run.model, shown), shown, run.facts))
-        means = [torch.cat(found).nanmean().item() for found in skills.values()]
+            for context, batch_skills in skills.items():
+                changed = with_context(asked, donor, context)
+                batch_skills.append(skill_of(answers_to(run.model, changed), changed, run.facts))
+        means = [torch.cat(batch_skills).nanmean().item() for batch_skills in skills.values()]
         return pd.DataFrame({"context": list(skills), "skill": means})
 
 
 def donors(count: int, generator: torch.Generator) -> Int[Tensor, " batch"]:
-    """For each of `count` sequences another one; each gives once."""
+    """Index of a random donor for each of `count` sequences.
+
+    No sequence is its own donor, and each sequence is the donor of exactly one other sequence.
+    """
     order = torch.randperm(count, generator=generator)
-    donor = torch.empty_like(order)
-    donor[order] = order.roll(1)
-    return donor
+    donor_index = torch.empty_like(order)
+    donor_index[order] = order.roll(1)
+    return donor_index
 
 
-def cut(batch: Batch, other: Batch, context: int) -> Batch:
-    """The batch (Q = 1) with all but the last `context` steps up to its query from `other`."""
+def with_context(batch: Batch, donor: Batch, context: int) -> Batch:
+    """The batch (Q = 1) with only the last `context` steps up to the query, the rest from `donor`.
+
+    The query step counts as one of the `context` steps. The inputs after the query stay unchanged.
+    """
     step = torch.arange(batch.inputs.shape[1])
-    wrapped = step % other.lengths.unsqueeze(1)
-    given = other.inputs[torch.arange(len(wrapped)).unsqueeze(1), wrapped]
+    wrapped = step % donor.lengths.unsqueeze(1)
+    replacement = donor.inputs[torch.arange(len(wrapped)).unsqueeze(1), wrapped]
     replaced = step <= batch.query - context
     shape = replaced.shape + (1,) * (batch.inputs.dim() - 2)
-    return replace(batch, inputs=torch.where(replaced.view(shape), given, batch.inputs))
+    return replace(batch, inputs=torch.where(replaced.view(shape), replacement, batch.inputs))
 
 
 def spaced(longest: int, contexts: int) -> list[int]:
-    """At most so many contexts, from 1 to `longest`, evenly spaced in their logarithm."""
+    """At most `contexts` context lengths from 1 to `longest`, evenly spaced on a log scale."""
     points = np.geomspace(1, longest, contexts).round().astype(int)
     return [int(point) for point in np.unique(points)]

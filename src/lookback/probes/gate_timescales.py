@@ -1,15 +1,14 @@
-"""How long each unit keeps what it holds: τ = -1 / ⟨ln f_t⟩ in steps, f_t the gate that keeps.
+"""Memory timescale of each unit: τ = -1 / ⟨ln f_t⟩ steps, with f_t the gate that keeps the state.
 
-A state behind a gate alone, s_t = f_t s_{t-1} + …, keeps Π f_t = e^(-n/τ) of itself over n steps,
-so the mean ⟨⟩, over steps and sequences, is that of the logarithm.
+A gated state s_t = f_t s_{t-1} + … keeps the share Π f_t = e^(-n/τ) of its value over n steps.
+Therefore τ uses ⟨ln f_t⟩, the mean of the logarithm of the gate over steps and sequences.
 
-Which gate that is, each model says (`log_kept`): f of an LSTM, z of a GRU, 1 - z of a minGRU. |Λ|
-of an LRU («eigenvalue») is no gate, since no input changes it (`log_decays`). Tallec & Ollivier
-2018, "Can recurrent neural networks warp time?", whose `chrono` initialisation aims at τ spread up
-to T, the task's length.
+The method `log_kept` of each model says which gate keeps the state: f of an LSTM, z of a GRU and
+1 - z of a minGRU. An LRU has no gates. The magnitude |Λ| of the eigenvalues of an LRU replaces f_t
+and does not depend on the input (`log_decays`). The initialisation `chrono` of [tallec2018] aims at
+timescales τ spread up to T, the length of the task's sequences.
 
-A gate is saturated to the left below 0.1, to the right above 0.9: Karpathy, Johnson & Fei-Fei 2015,
-"Visualizing and understanding recurrent networks", section 4.2.
+A gate is left-saturated below 0.1 and right-saturated above 0.9 ([karpathy2015], section 4.2).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,85 +28,102 @@ from lookback.probes.precision import in_float64
 from lookback.runtime.settings import require_positive
 from lookback.training.run import Run
 
-STEPS_AT_ONCE = 16_384  # sequences × time in one batch: bounds the memory of the opened gates
-GATES = ("forget", "input", "output", "update", "reset")  # each of them a σ: a candidate is none
+STEPS_AT_ONCE = 16_384  # Maximum of sequences × time in one batch, to limit memory.
+# Gates with a sigmoid. Candidate states are not gates.
+GATES = ("forget", "input", "output", "update", "reset")
 LEFT, RIGHT = 0.1, 0.9
 
 
 class GateTimescales:
-    """Of each unit of a trained network, over `sequences` of the test split."""
+    """Timescale and saturation of each unit of a trained network.
+
+    The probe averages over the first `sequences` test sequences.
+    """
 
     def __init__(self, sequences: int):
         require_positive("probe", sequences=sequences)
         self.sequences = sequences
 
     def measure(self, run: Run, *, generator: torch.Generator) -> pd.DataFrame:
-        """One row per gate, layer and unit.
+        """Timescale and saturation in float64, with one row per gate, layer and unit.
 
-        Columns: gate (as in `Trace.gates`, or "eigenvalue"), layer, unit, timescale (steps, NaN of
-        a gate that does not keep the state: input, output, reset), left_saturated and
-        right_saturated (shares of steps; NaN of an eigenvalue), aimed (the longest timescale that
-        `chrono` aims at, NaN of other recipes and gates). In float64.
+        Columns:
+            gate: name of the gate as in `Trace.gates`, or "eigenvalue".
+            layer: index of the layer, from 0.
+            unit: index of the unit in its layer, from 0.
+            timescale: τ in steps; NaN for a gate that does not keep the state.
+            left_saturated: share of steps with the gate below 0.1; NaN for an eigenvalue.
+            right_saturated: share of steps with the gate above 0.9; NaN for an eigenvalue.
+            aimed: longest timescale that `chrono` aims at, in steps; NaN for any other recipe and
+                for a gate that does not keep the state.
+
+        The input, output and reset gates do not keep the state.
+
+        Raises NotApplicable if the model has neither gates nor eigenvalues.
         """
         network = deepcopy(run.model).double()
         encoder = network.encoder
-        inner = getattr(encoder, "encoder", encoder)  # what attention looks back over
+        # An attention model stores its recurrent encoder in `encoder`.
+        inner = getattr(encoder, "encoder", encoder)
         if isinstance(inner, RecurrentEncoder):
             if decays := inner.log_decays():
                 return _of_eigenvalues(decays)
-            if sums := self._summed(network, inner, run.task().dataset("test")):
+            if sums_by_gate := self._gate_sums(network, inner, run.task().dataset("test")):
                 chrono = run.config["recipe"]["initialisation"]["forget_bias"] == "chrono"
                 aimed = float(run.facts.length) if chrono else torch.nan
-                rows = [_rows(name, of_gate, aimed) for name, of_gate in sums.items()]
+                rows = [_rows(name, sums, aimed) for name, sums in sums_by_gate.items()]
                 return pd.concat(rows, ignore_index=True)
         raise NotApplicable(f"a {type(inner).__name__} has no gates")
 
-    def _summed(
+    def _gate_sums(
         self, network: Network, encoder: RecurrentEncoder, dataset: SequenceDataset
-    ) -> dict[str, "Sums"]:
-        end, whole = min(self.sequences, len(dataset)), dict[str, Sums]()
+    ) -> dict[str, "GateSums"]:
+        """Sums over the steps within each sequence's length, by the gate's key in `Trace.gates`."""
+        end, sums_by_gate = min(self.sequences, len(dataset)), dict[str, GateSums]()
         size = max(1, STEPS_AT_ONCE // dataset.inputs.shape[1])
         for start in range(0, end, size):
             batch = dataset.batch(slice(start, min(start + size, end))).asked_last()
             inputs = in_float64(batch.inputs)
             _, trace = network.trace(inputs, batch.lengths, batch.query)
-            there = torch.arange(inputs.shape[1]) < batch.lengths.unsqueeze(1)
+            valid = torch.arange(inputs.shape[1]) < batch.lengths.unsqueeze(1)
             for name, values in _sigmoids(trace.gates):
-                gate = values[there]
-                of_batch = Sums.of(gate, encoder.log_kept(_kind(name), gate))
-                whole[name] = whole[name] + of_batch if name in whole else of_batch
-        return whole
+                gate = values[valid]
+                sums = GateSums.of(gate, encoder.log_kept(_kind(name), gate))
+                if name in sums_by_gate:
+                    sums = sums_by_gate[name] + sums
+                sums_by_gate[name] = sums
+        return sums_by_gate
 
 
 @dataclass(frozen=True)
-class Sums:
-    """Of one gate over steps, unit by unit."""
+class GateSums:
+    """Sums over the steps of one gate, with one entry per unit."""
 
     steps: int
-    kept: Float[Tensor, " unit"]  # of ln f; NaN of a gate that does not keep the state
-    left: Float[Tensor, " unit"]  # of steps below LEFT
-    right: Float[Tensor, " unit"]  # of steps above RIGHT
+    kept: Float[Tensor, " unit"]  # sum of ln f; NaN if the gate does not keep the state
+    left: Float[Tensor, " unit"]  # number of steps below LEFT
+    right: Float[Tensor, " unit"]  # number of steps above RIGHT
 
     @classmethod
     def of(
         cls, gate: Float[Tensor, "step unit"], log_kept: Float[Tensor, "step unit"] | None
-    ) -> "Sums":
-        """The sums over the steps of a gate."""
+    ) -> "GateSums":
+        """Count the saturated steps of a gate and sum ln f over its steps."""
         left, right = (gate < LEFT).sum(dim=0).double(), (gate > RIGHT).sum(dim=0).double()
         kept = torch.full_like(left, torch.nan) if log_kept is None else log_kept.sum(dim=0)
         return cls(len(gate), kept, left, right)
 
-    def __add__(self, more: "Sums") -> "Sums":
-        return Sums(
-            self.steps + more.steps,
-            self.kept + more.kept,
-            self.left + more.left,
-            self.right + more.right,
+    def __add__(self, other: "GateSums") -> "GateSums":
+        return GateSums(
+            self.steps + other.steps,
+            self.kept + other.kept,
+            self.left + other.left,
+            self.right + other.right,
         )
 
 
 def _kind(name: str) -> str:
-    """A gate's own name, whatever its layer and direction."""
+    """Name of a gate without its layer and direction: "forget" for "forget_reverse/0"."""
     return name.split("/")[0].removesuffix("_reverse")
 
 
@@ -118,20 +134,23 @@ def _sigmoids(gates: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
 
 
 def timescale(log_kept: Float[Tensor, " unit"]) -> Float[Tensor, " unit"]:
-    """-1 / ⟨ln f⟩ in steps: 0 where a gate once shut, ∞ where it never let go."""
-    return 1 / log_kept.abs()  # no logarithm of a gate is above 0
+    """τ = -1 / ⟨ln f⟩ in steps, from the mean ⟨ln f⟩ of each unit.
+
+    τ is 0 if the gate was exactly 0 at any step, and ∞ if the gate was 1 at every step.
+    """
+    return 1 / log_kept.abs()  # For ln f = 0, abs() gives τ = ∞ instead of -∞.
 
 
-def _rows(name: str, sums: Sums, aimed: float) -> pd.DataFrame:
-    """The rows of one gate of one layer."""
+def _rows(name: str, sums: GateSums, aimed: float) -> pd.DataFrame:
+    """The table rows of one gate in one layer, one row per unit."""
     gate, layer = name.split("/")
-    kept = timescale(sums.kept / sums.steps)
+    tau = timescale(sums.kept / sums.steps)
     return pd.DataFrame(
         {
             "gate": gate,
             "layer": int(layer),
-            "unit": range(len(kept)),
-            "timescale": kept.numpy(),
+            "unit": range(len(tau)),
+            "timescale": tau.numpy(),
             "left_saturated": (sums.left / sums.steps).numpy(),
             "right_saturated": (sums.right / sums.steps).numpy(),
             "aimed": torch.nan if sums.kept.isnan().all() else aimed,
@@ -140,10 +159,13 @@ def _rows(name: str, sums: Sums, aimed: float) -> pd.DataFrame:
 
 
 def _of_eigenvalues(decays: Sequence[Float[Tensor, " unit"]]) -> pd.DataFrame:
-    """A row a unit: what it keeps is the same at every step, and no gate."""
+    """The table rows of the eigenvalues, one row per unit, from the log decays of each layer.
+
+    An eigenvalue is not a gate, so its saturation is NaN.
+    """
     frames = [
-        pd.DataFrame({"layer": layer, "unit": range(len(kept)), "timescale": kept.numpy()})
-        for layer, kept in enumerate(map(timescale, decays))
+        pd.DataFrame({"layer": layer, "unit": range(len(tau)), "timescale": tau.numpy()})
+        for layer, tau in enumerate(map(timescale, decays))
     ]
     frame = pd.concat(frames, ignore_index=True)
     frame.insert(0, "gate", "eigenvalue")

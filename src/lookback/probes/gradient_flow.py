@@ -1,16 +1,19 @@
-"""How the gradient fades: ln ‖∂L/∂h_t‖ and ln ‖∂s_q/∂s_t‖₂ by distance, q − t, q the query.
+"""Gradient flow: ln ‖∂L/∂h_t‖ and ln ‖∂s_q/∂s_t‖₂ by the distance q − t from the query step q.
 
-Pascanu, Mikolov & Bengio 2013, "On the difficulty of training recurrent neural networks", eq. 5.
+The measurement of vanishing gradients by distance follows equation 5 of [pascanu2013].
 
-L is the task's loss at the last query of a sequence, summed over sequences, so that each sequence
-has the gradient of its own loss. ∂L/∂h_t is total: through all later steps and all layers above.
+L is the task's loss at the last query of a sequence, summed over sequences. With a sum instead of a
+mean, each sequence has the gradient of its own loss. ∂L/∂h_t is the total derivative: the gradient
+flows through all later steps and all higher layers.
 
-Everything is done in float64, and the norm is scaled by its largest part: a plain network that
-halves its gradient at each step leaves float32 after 130 steps, float64 after 1,020. A gradient
-past even that is exactly zero and has no logarithm: it counts as the smallest of all.
+∂s_q/∂s_t is the Jacobian of the whole state s of a recurrence and does not depend on the loss. The
+spectral norm of the Jacobian is the largest change at step q for a unit change at step t.
+jacobians.py multiplies the Jacobians in log space.
 
-∂s_q/∂s_t, of the whole state s that a recurrence carries, knows no loss: its spectral norm is the
-most that any change at t can still do at q. jacobians.py multiplies it in log space.
+All computations use float64, and `log_norm` divides each vector by its largest component. A plain
+network that halves its gradient at each step underflows float32 after 130 steps and float64 after
+1,020 steps. A gradient that underflows float64 is exactly zero and has no logarithm. The quantiles
+rank a zero gradient below all others.
 """
 
 from collections.abc import Iterator
@@ -33,16 +36,16 @@ from lookback.runtime.settings import require_positive
 from lookback.training.loss import answer_loss
 from lookback.training.run import Run
 
-STEPS_AT_ONCE = 16_384  # sequences × time in one batch: bounds the memory of the kept graph
-DISTANCES = 32  # at which a Jacobian's norm is taken, evenly spaced in their logarithm
+STEPS_AT_ONCE = 16_384  # Maximum of sequences × time in one batch, to limit memory.
+DISTANCES = 32  # Maximum number of distances above 0 at which the Jacobian is measured.
 
 
 class GradientFlow:
-    """Median and quartiles over sequences, by distance; before training and after.
+    """Median and quartiles over sequences, by distance, before training and after.
 
-    `sequences` of the test split for the gradient; for the Jacobian, which costs a backward pass
-    and a product of matrices a step, as many whole sequences as have `jacobian_steps` together,
-    at least one.
+    The gradient is measured on the first `sequences` test sequences. The Jacobian is measured on as
+    many whole sequences as have `jacobian_steps` steps in total, and on at least one sequence. The
+    Jacobian uses fewer sequences, because each step costs a backward pass and a matrix product.
     """
 
     def __init__(self, sequences: int, jacobian_steps: int):
@@ -51,23 +54,32 @@ class GradientFlow:
         self.jacobian_steps = jacobian_steps
 
     def measure(self, run: Run, *, generator: torch.Generator) -> pd.DataFrame:
-        """One row per stage, quantity, state and distance.
+        """Quantiles over sequences, with one row per stage, quantity, state and distance.
 
-        Columns: stage ("initial", "trained"), quantity ("gradient"; "jacobian", of a recurrence in
-        one direction), state ("hidden/0", …; of a Jacobian "state"), distance in steps, log_norm
-        (natural logarithm, median over sequences), low, high (quartiles), vanished (the share of
-        sequences whose gradient is exactly zero). A quantile that falls on a zero, or on an
-        overflow, is NaN. Quantiles and not a mean, since one vanished gradient has the logarithm
-        −∞; and not a row per sequence, since the files would be as large as the data.
+        Columns:
+            stage: "initial" (before training) or "trained".
+            quantity: "gradient" or "jacobian"; "jacobian" only for a recurrence in one direction.
+            state: key of the state («hidden/0»); "state" (the whole state) for a Jacobian.
+            distance: steps from the state to the query.
+            log_norm: natural logarithm of the norm, median over sequences (no unit).
+            low: lower quartile of the same logarithm (no unit).
+            high: upper quartile of the same logarithm (no unit).
+            vanished: share of sequences whose gradient or Jacobian is exactly zero, 0 to 1.
+
+        A quantile of a zero or overflowing norm is NaN. The table has quantiles instead of means,
+        because one vanished gradient makes the mean logarithm −∞. The table has no row per
+        sequence, because the file would then be as large as the data.
+
+        Raises NotApplicable if the model has no states over time.
         """
         dataset = run.task().dataset("test")
         stages = {"initial": run.initial(), "trained": deepcopy(run.model)}
         frames = []
         for stage, network in stages.items():
-            norms = self._norms(network.double(), dataset, run.facts.kind)
+            norms_by_state = self._log_norms(network.double(), dataset, run.facts.kind)
             frames += [
-                quartiles(of_state).assign(stage=stage, quantity="gradient", state=state)
-                for state, of_state in norms.items()
+                quartiles(norms).assign(stage=stage, quantity="gradient", state=state)
+                for state, norms in norms_by_state.items()
             ]
             if (frame := self._jacobian(network, dataset)) is not None:
                 frames.append(frame.assign(stage=stage, quantity="jacobian", state="state"))
@@ -77,29 +89,30 @@ class GradientFlow:
         return pd.concat(frames, ignore_index=True)[order]
 
     def _jacobian(self, network: Network, dataset: SequenceDataset) -> pd.DataFrame | None:
-        """Quartiles of ln ‖∂s_q/∂s_t‖₂, q the last query; None where no state is carried."""
+        """Quartiles of ln ‖∂s_q/∂s_t‖₂ by distance; None if the network has no recurrent state."""
         try:
             encoder = recurrence(network)
         except NotApplicable:
             return None
         distances = spaced(dataset.inputs.shape[1] - 1)
-        norms, left = list[Tensor](), self.jacobian_steps
+        norms, steps_left = list[Tensor](), self.jacobian_steps
         for inputs, query in zip(dataset.inputs, dataset.query.amax(dim=1).tolist(), strict=True):
-            if norms and query + 1 > left:
+            if norms and query + 1 > steps_left:
                 break
-            left -= query + 1
+            steps_left -= query + 1
             with torch.no_grad():
                 embedded = network.embed(in_float64(inputs[None, : query + 1]))[0]
             states = trajectory(encoder, embedded)
-            # The state after the first step is the earliest: no Jacobian of that step.
-            back = jacobians(encoder, embedded[1:], states[1:], backwards=True)
-            norms.append(log_spectral_norms(back, distances))
+            # The earliest measured state is s_1, so the Jacobian of the first step is not needed.
+            backward_jacobians = jacobians(encoder, embedded[1:], states[1:], backwards=True)
+            norms.append(log_spectral_norms(backward_jacobians, distances))
         frame = quartiles(torch.stack(norms))
         return frame.assign(distance=np.array(distances)[frame["distance"]])
 
-    def _norms(
+    def _log_norms(
         self, network: Network, dataset: SequenceDataset, kind: Literal["class", "value"]
     ) -> dict[str, Float[Tensor, "batch distance"]]:
+        """The logarithm of the gradient norm for all measured sequences, by key of the state."""
         parts = [log_norms(network, batch, kind) for batch in self._batches(dataset)]
         return {state: torch.cat([part[state] for part in parts]) for state in parts[0]}
 
@@ -112,7 +125,7 @@ class GradientFlow:
 
 
 def spaced(farthest: int) -> list[int]:
-    """0, 1 and on to `farthest`, evenly spaced in their logarithm."""
+    """Distance 0 and distances from 1 to `farthest`, evenly spaced on a logarithmic scale."""
     steps = np.geomspace(1, max(1, farthest), DISTANCES).round().astype(int)
     return [distance for distance in (0, *np.unique(steps).tolist()) if distance <= farthest]
 
@@ -120,9 +133,10 @@ def spaced(farthest: int) -> list[int]:
 def log_norms(
     network: Network, batch: Batch, kind: Literal["class", "value"]
 ) -> dict[str, Float[Tensor, "batch distance"]]:
-    """The logarithm of ‖∂L/∂state‖ by state; column d holds the step d before the query (Q = 1).
+    """Natural logarithm of ‖∂L/∂state‖ by key of the state, for one query per sequence (Q = 1).
 
-    NaN where the sequence has no such step, −∞ where the gradient is zero. One forward and one
+    Column d holds the step that is d steps before the query. A value is NaN if the sequence has no
+    step at that distance, and −∞ if the gradient is zero. The function makes one forward and one
     backward pass, in the precision of network and batch.
     """
     answers, trace = network.trace(batch.inputs, batch.lengths, batch.query, differentiable=True)
@@ -135,7 +149,10 @@ def log_norms(
 
 
 def log_norm(vectors: Float[Tensor, "*shape hidden"]) -> Float[Tensor, "*shape"]:
-    """The logarithm of ‖v‖ as ln m + ½ ln Σ (v/m)², m the largest part: no square underflows."""
+    """Natural logarithm of ‖v‖, computed without underflow of any square.
+
+    The formula is ln m + ½ ln Σ (v/m)², with m the largest absolute component of v.
+    """
     largest = vectors.abs().amax(dim=-1, keepdim=True)
     scalable = largest.isfinite() & (largest > 0)
     scaled = torch.where(scalable, vectors / largest, 1.0)
@@ -143,13 +160,19 @@ def log_norm(vectors: Float[Tensor, "*shape hidden"]) -> Float[Tensor, "*shape"]
 
 
 def quartiles(norms: Float[Tensor, "batch distance"]) -> pd.DataFrame:
-    """Columns distance, log_norm, low, high, vanished, over those distances that exist."""
+    """Median, quartiles and vanished share over sequences, with one row per existing distance.
+
+    Columns:
+        distance: steps, the column index in `norms`.
+        log_norm, low, high: median and quartiles of `norms` (natural logarithms, no unit).
+        vanished: share of sequences whose norm is zero, 0 to 1.
+    """
     exists = ~norms.isnan().all(dim=0)
     norms = norms[:, exists]
-    # «nearest» takes one of the values: to interpolate from −∞ has no meaning.
+    # «nearest» picks an existing value, because interpolation with −∞ has no meaning.
     levels = torch.tensor([0.25, 0.5, 0.75], dtype=norms.dtype)
     low, middle, high = torch.nanquantile(norms, levels, dim=0, interpolation="nearest")
-    zero = (norms == -torch.inf).double().sum(dim=0) / (~norms.isnan()).sum(dim=0)
+    vanished = (norms == -torch.inf).double().sum(dim=0) / (~norms.isnan()).sum(dim=0)
     columns = {"log_norm": middle, "low": low, "high": high}
     finite = {name: column.where(column.isfinite(), torch.nan) for name, column in columns.items()}
-    return pd.DataFrame({"distance": exists.nonzero().squeeze(1), **finite, "vanished": zero})
+    return pd.DataFrame({"distance": exists.nonzero().squeeze(1), **finite, "vanished": vanished})

@@ -1,7 +1,8 @@
-"""How a recurrence carries a small change on: J_t = ∂s_t/∂s_{t-1}, s the whole state.
+"""Jacobians of a recurrence: J_t = ∂s_t/∂s_{t-1}, with s the whole state.
 
-s_t is all that a step hands to the next: of an LSTM [h; c] of each layer, of an LRU the real and
-the imaginary part of each mode. Nothing less has the chain rule ∂s_T/∂s_t = J_T … J_{t+1}.
+The whole state s_t is everything that a step passes to the next step. For an LSTM s_t is [h; c] of
+each layer, and for an LRU the real and the imaginary part of each mode. The chain rule
+∂s_T/∂s_t = J_T … J_{t+1} holds only for the whole state.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,29 +15,30 @@ from lookback.errors import NotApplicable
 from lookback.models.base import RecurrentEncoder
 from lookback.models.network import Network
 
-STEPS_AT_ONCE = 16  # whose Jacobians are taken together: few enough to stay in the cache
-NUMBERS_AT_ONCE = 4_194_304  # in the Jacobians of these steps: bounds the memory of a wide state
+STEPS_AT_ONCE = 16  # Steps whose Jacobians are computed together; they fit in the cache.
+NUMBERS_AT_ONCE = 4_194_304  # Maximum of numbers in these Jacobians, for wide states.
 
 
 def recurrence(network: Network) -> RecurrentEncoder:
-    """The recurrent encoder of a network: its encoder, or the one that attention looks back over.
+    """The recurrent encoder of a network, which may be wrapped in an attention model.
 
-    Raises NotApplicable where there is none, or one of two directions.
+    Raises NotApplicable if the network has no recurrent encoder, or a bidirectional one.
     """
     encoder = network.encoder
-    found = encoder if isinstance(encoder, RecurrentEncoder) else getattr(encoder, "encoder", None)
-    if not isinstance(found, RecurrentEncoder):
+    is_recurrent = isinstance(encoder, RecurrentEncoder)
+    recurrent = encoder if is_recurrent else getattr(encoder, "encoder", None)
+    if not isinstance(recurrent, RecurrentEncoder):
         raise NotApplicable(f"a {type(encoder).__name__} carries no state from step to step")
-    if found.bidirectional:
-        raise NotApplicable(f"a {type(found).__name__} of two directions has no single step")
-    return found
+    if recurrent.bidirectional:
+        raise NotApplicable(f"a bidirectional {type(recurrent).__name__} has no single step")
+    return recurrent
 
 
 @torch.no_grad()
 def trajectory(
     encoder: RecurrentEncoder, inputs: Float[Tensor, "time feature"]
 ) -> Float[Tensor, "after state"]:
-    """The states of one sequence, by `step`: the initial state, then s_1 to s_T; T + 1 rows."""
+    """States of one sequence by `step`: the initial state, then s_1 to s_T, as T + 1 rows."""
     state = encoder.initial_state(1)
     states = [state]
     for input in inputs.unbind(0):
@@ -50,16 +52,17 @@ def step_jacobians(
     inputs: Float[Tensor, "time feature"],
     before: Float[Tensor, "time state"],
 ) -> Float[Tensor, "time state state"]:
-    """J of each step from its input and the state before it; row i is the gradient of s_i.
+    """Jacobian J of each step, from the input of the step and the state before the step.
 
-    Steps stand side by side as a batch, whose rows do not see each other: one backward pass a
-    state unit serves all of them, and all units' passes run as one.
+    Row i of J is the gradient of state unit i. All steps form one batch whose rows are independent.
+    Therefore one backward pass per state unit covers all steps. The backward passes of all units
+    run together.
     """
     before = before.detach().requires_grad_()
     with torch.enable_grad():
         units = encoder.step(inputs, before)[1].sum(dim=0)
-    each = torch.eye(len(units), dtype=units.dtype)
-    (rows,) = torch.autograd.grad(units, before, each, is_grads_batched=True)
+    one_hot = torch.eye(len(units), dtype=units.dtype)
+    (rows,) = torch.autograd.grad(units, before, one_hot, is_grads_batched=True)
     return rows.transpose(0, 1)
 
 
@@ -70,38 +73,42 @@ def jacobians(
     *,
     backwards: bool = False,
 ) -> Iterator[Float[Tensor, "state state"]]:
-    """J_1 to J_T along a trajectory, or J_T to J_1; a stretch of them is held at a time."""
+    """Yield J_1 to J_T along a trajectory, or J_T to J_1 if `backwards`.
+
+    The Jacobians of only one chunk of steps are in memory at a time.
+    """
     size = max(1, min(STEPS_AT_ONCE, NUMBERS_AT_ONCE // states.shape[1] ** 2))
     starts = list(range(0, len(inputs), size))
     for start in reversed(starts) if backwards else starts:
-        stretch = slice(start, start + size)
-        found = step_jacobians(encoder, inputs[stretch], states[:-1][stretch])
-        yield from reversed(found.unbind(0)) if backwards else found.unbind(0)
+        chunk = slice(start, start + size)
+        of_chunk = step_jacobians(encoder, inputs[chunk], states[:-1][chunk]).unbind(0)
+        yield from reversed(of_chunk) if backwards else of_chunk
 
 
 def log_spectral_norms(
-    backwards: Iterable[Float[Tensor, "state state"]], distances: Sequence[int]
+    backward_jacobians: Iterable[Float[Tensor, "state state"]], distances: Sequence[int]
 ) -> Float[Tensor, " distance"]:
-    """Ln ‖J_T … J_{T-d+1}‖₂ at ascending distances d, from J_T, J_{T-1}, …; at 0 it is ln 1.
+    """The logarithm of ‖J_T … J_{T-d+1}‖₂ at ascending distances d, from J_T, J_{T-1}, ….
 
-    −∞ where the product is zero, NaN where there are fewer Jacobians, or one is not finite. The
-    product is scaled at each step, so that nothing leaves the range of float64 on the way.
+    The value at distance 0 is ln 1 = 0. A value is −∞ if the matrix product is zero. A value is NaN
+    if there are fewer than d Jacobians, or if one of the d Jacobians is not finite. The matrix
+    product is rescaled at each step, so that it stays within the range of float64.
     """
-    found = torch.full((len(distances),), torch.nan, dtype=torch.float64)
-    places = {distance: place for place, distance in enumerate(distances)}
-    if 0 in places:
-        found[places[0]] = 0.0
+    log_norms = torch.full((len(distances),), torch.nan, dtype=torch.float64)
+    column = {distance: index for index, distance in enumerate(distances)}
+    if 0 in column:
+        log_norms[column[0]] = 0.0
     product, scale = None, 0.0
-    for distance, jacobian in enumerate(backwards, start=1):
+    for distance, jacobian in enumerate(backward_jacobians, start=1):
         product = jacobian if product is None else product @ jacobian
         largest = product.abs().max()
         if not largest.isfinite():
             break
         if largest > 0:
             product, scale = product / largest, scale + float(largest.log())
-        if distance in places:
+        if distance in column:
             norm = torch.linalg.matrix_norm(product, ord=2)
-            found[places[distance]] = scale + norm.double().log()
+            log_norms[column[distance]] = scale + norm.double().log()
         if distance >= distances[-1]:
             break
-    return found
+    return log_norms

@@ -1,7 +1,8 @@
-"""How well it does on longer sequences than it was trained on.
+"""Length generalisation: skill on sequences longer than the training sequences.
 
-The task is made anew with its `length` multiplied. Skill is against that length's own baseline: the
-best constant answer, fitted on that length's training split, judged on its test split.
+The probe generates the task again with a multiple of its setting `length`. The skill at each length
+is relative to the baseline of the same length. The baseline is the best constant answer, fitted on
+the training split of that length and evaluated on the test split of that length.
 """
 
 from collections.abc import Sequence
@@ -18,21 +19,31 @@ from lookback.training.evaluate import scores_of
 from lookback.training.run import Run
 from lookback.training.skill import skill_of
 
-BASELINE_STEPS = 200_000  # of a split that the baseline is fitted or judged on: generated only
+BASELINE_STEPS = 200_000  # Steps in each generated split: enough to fit and judge the baseline.
 
 
 class LengthGeneralisation:
-    """Fewer than `sequences` where they are long: about `steps` of a length together."""
+    """Skill at each multiple of the training length in `factors`.
+
+    The probe measures `sequences` test sequences per length. If the sequences are long, the probe
+    measures fewer sequences, about `steps` time steps in total per length.
+    """
 
     def __init__(self, factors: Sequence[int], sequences: int, steps: int):
         require_positive("probe", sequences=sequences, steps=steps, factors=min(factors, default=0))
         self.factors, self.sequences, self.steps = tuple(factors), sequences, steps
 
     def measure(self, run: Run, *, generator: torch.Generator) -> pd.DataFrame:
-        """One row a factor. Columns: factor, length, skill, value (the task's metric), reason.
+        """Skill by sequence length, with one row per factor.
 
-        `reason` says why a length could not be measured, and is None where it was.
-        Raises NotApplicable where the task has no setting `length`.
+        Columns:
+            factor: multiple of the training length (no unit).
+            length: sequence length in steps.
+            skill: mean over answers (no unit; 0 is the baseline, 1 is perfect).
+            value: the task's metric; accuracy is a share, mean squared error is in squared units.
+            reason: why the length could not be measured; missing if the measurement succeeded.
+
+        Raises NotApplicable if the task has no setting `length`.
         """
         length = run.config["task"].get("length")
         if not isinstance(length, int):
@@ -42,32 +53,35 @@ class LengthGeneralisation:
             row: dict[str, Any] = {"factor": factor, "length": factor * length}
             row |= {"skill": float("nan"), "value": float("nan"), "reason": None}
             try:
-                row |= self._measured(run, factor * length)
-            except (NotApplicable, UserError) as refused:
-                row["reason"] = f"at {factor} × {length} steps: {refused}"
+                row |= self._scores(run, factor * length)
+            except (NotApplicable, UserError) as error:
+                row["reason"] = f"at {factor} × {length} steps: {error}"
             rows.append(row)
         return pd.DataFrame(rows).astype({"reason": "str"})
 
-    def _measured(self, run: Run, length: int) -> dict[str, float]:
+    def _scores(self, run: Run, length: int) -> dict[str, float]:
+        """Skill and metric of the model on test sequences of this length."""
         task = self._task(run, length)
         facts, dataset = task.facts(), task.dataset("test")
         count = min(sequences_within(self.steps, length, self.sequences), len(dataset))
         asked = dataset.batch(slice(count))
         check_same_shape(facts, run.facts)
-        answers = torch.cat([answers_to(run.model, b) for b in batches(run.model, dataset, count)])
+        answers = torch.cat(
+            [answers_to(run.model, batch) for batch in batches(run.model, dataset, count)]
+        )
         skill = skill_of(answers, asked, facts).nanmean().item()
         return {"skill": skill, "value": scores_of(answers, asked, facts).metric}
 
     def _task(self, run: Run, length: int) -> Task:
-        """The task at this length, its splits no larger than the baseline asks for."""
-        size, own = max(self.sequences, BASELINE_STEPS // length), run.config["task"]
-        smaller = {split: min(size, own[split]) for split in SPLITS if own.get(split)}
+        """The task at this length, with splits no larger than the probe and its baseline need."""
+        size, settings = max(self.sequences, BASELINE_STEPS // length), run.config["task"]
+        smaller = {split: min(size, settings[split]) for split in SPLITS if settings.get(split)}
         return run.task(length=length, **smaller)
 
 
 def check_same_shape(facts: Facts, trained: Facts) -> None:
-    """Raise NotApplicable where a longer task has inputs or outputs of another shape."""
+    """Raise NotApplicable if the number of features or outputs differs from training."""
     for name in ("features", "outputs"):
-        found, had = getattr(facts, name), getattr(trained, name)
-        if found != had:
-            raise NotApplicable(f"the task has {found} {name} there, not {had}")
+        size, trained_size = getattr(facts, name), getattr(trained, name)
+        if size != trained_size:
+            raise NotApplicable(f"the task has {size} {name} at this length, not {trained_size}")

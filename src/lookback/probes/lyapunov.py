@@ -1,13 +1,16 @@
-"""How fast a small change of the state grows or fades: Lyapunov exponents, λ_1 ≥ λ_2 ≥ ….
+"""Lyapunov exponents: rates at which a small change of the state grows or fades, λ_1 ≥ λ_2 ≥ ….
 
-λ_i = lim 1/T ln σ_i(∂s_T/∂s_0), σ_i the singular values, s the whole state (of an LSTM [h; c],
-2 H of them), along the trajectory that the test split's own sequences drive, each from its start.
+λ_i = lim 1/T ln σ_i(∂s_T/∂s_0)         σ_i: singular values, s: the whole state.
 
-λ_1 < 0: two states that see the same inputs come together, a past forgotten at e^λ_1 a step; near 0
-it is kept, above 0 the network is chaotic. spectrum.py has the algorithm and its sources; driven
-recurrent networks: Engelken, Wolf & Abbott 2023, "Lyapunov spectra of chaotic recurrent neural
-networks". Vogt et al. 2020, "On Lyapunov exponents for RNNs", use ∂h_t/∂h_{t-1} alone for an LSTM
-in their code, which leaves out the cell, where its memory is.
+The whole state of an LSTM is [h; c], which has 2 H exponents per layer. Each test sequence drives
+one trajectory, which starts at the initial state.
+
+If λ_1 < 0, two states with the same inputs converge, and the past fades by e^λ_1 per step. If λ_1
+is near 0, the state keeps its past. If λ_1 > 0, the network is chaotic.
+
+spectrum.py contains the algorithm and its sources. [engelken2023] measures the exponents of driven
+recurrent networks. The code of [vogt2020] uses only ∂h_t/∂h_{t-1} for an LSTM, which leaves out the
+cell state where an LSTM stores its memory.
 """
 
 from copy import deepcopy
@@ -28,10 +31,10 @@ from lookback.training.run import Run
 
 
 class Lyapunov:
-    """The spectrum, mean over sequences, before training and after.
+    """Lyapunov spectrum, mean over sequences, before training and after.
 
-    `steps`: of the test split, in whole sequences, at least one; `warm_up`: the share of each
-    sequence that turns the basis and does not count.
+    `steps` is the total number of measured steps, as whole test sequences, at least one sequence.
+    `warm_up` is the share of each sequence that aligns the basis and is left out of the mean.
     """
 
     def __init__(self, steps: int, warm_up: float):
@@ -40,11 +43,15 @@ class Lyapunov:
         self.warm_up = warm_up
 
     def measure(self, run: Run, *, generator: torch.Generator) -> pd.DataFrame:
-        """One row per stage and exponent.
+        """Lyapunov spectrum in float64, with one row per stage and exponent.
 
-        Columns: stage ("initial", "trained"), index (0 = largest), exponent (nats a step; −∞ where
-        a Jacobian is singular, NaN where the trajectory overflows), kaplan_yorke (dimension, the
-        same on each row of a stage). In float64.
+        Columns:
+            stage: "initial" (before training) or "trained".
+            index: rank of the exponent, 0 for the largest.
+            exponent: nats per step; −∞ if a Jacobian is singular, NaN if the trajectory overflows.
+            kaplan_yorke: Kaplan–Yorke dimension (no unit), the same in all rows of a stage.
+
+        Raises NotApplicable if the network has no recurrent encoder, or a bidirectional one.
         """
         dataset = run.task().dataset("test")
         stages = {"initial": run.initial(), "trained": deepcopy(run.model)}
@@ -57,21 +64,27 @@ class Lyapunov:
         return pd.concat(frames, ignore_index=True)
 
     def exponents(self, network: Network, dataset: SequenceDataset) -> Float[Tensor, " state"]:
-        """The mean spectrum of a network in float64 over the first sequences of `dataset`."""
-        encoder, found, left = recurrence(network), list[Tensor](), self.steps
+        """Mean spectrum, in nats per step, over the first sequences of `dataset`.
+
+        The parameters of `network` must be float64.
+        """
+        encoder, spectra, steps_left = recurrence(network), list[Tensor](), self.steps
         for row, length in enumerate(dataset.lengths.tolist()):
-            if found and length > left:
+            if spectra and length > steps_left:
                 break
-            left -= length
+            steps_left -= length
             with torch.no_grad():
                 embedded = network.embed(in_float64(dataset.inputs[row : row + 1, :length]))[0]
-            found.append(driven_spectrum(encoder, embedded, warm_up=int(self.warm_up * length)))
-        return torch.stack(found).mean(dim=0)
+            spectra.append(driven_spectrum(encoder, embedded, warm_up=int(self.warm_up * length)))
+        return torch.stack(spectra).mean(dim=0)
 
 
 def driven_spectrum(
     encoder: RecurrentEncoder, inputs: Float[Tensor, "time feature"], *, warm_up: int
 ) -> Float[Tensor, " state"]:
-    """The exponents along one sequence from the initial state, the first `warm_up` steps apart."""
+    """Lyapunov exponents, in nats per step, along one sequence from the initial state.
+
+    The first `warm_up` steps only align the basis and are left out of the mean growth.
+    """
     states = trajectory(encoder, inputs)
     return spectrum(jacobians(encoder, inputs, states), warm_up=warm_up)

@@ -1,13 +1,14 @@
-"""How many of its past inputs a network's state holds, linearly and by Legendre polynomials.
+"""Memory capacity: how many past inputs a network's state stores, by Legendre degree.
 
-input_t = m + √3 s u(t) p,  u ~ U(-1, 1) iid
+input_t = m + √3 s u(t) p,  u ~ U(-1, 1) iid.
 
-m is the mean of the task's embedded test inputs, p their first principal direction, and s the
-standard deviation along it: the drive has the task's place, direction and strength, and nothing
-of its order. The state is read out whole, all layers of it, after each step: capacity.py.
+The vector m is the mean of the task's embedded test inputs, p is their first principal direction,
+and s is their standard deviation along p. The random input therefore has the mean, the main
+direction and the variance of the task's inputs, but not their temporal order. After each step,
+capacity.py reads out the whole state with all layers.
 
-What is asked is the recurrence's memory of all that it sees. A network that was trained to pass
-over most of its inputs, and to keep one, has little of it.
+The probe measures how well the recurrence remembers all of its inputs. A network that was trained
+to ignore most of its inputs and to keep one of them has a low memory capacity.
 """
 
 import math
@@ -27,36 +28,46 @@ from lookback.probes.jacobians import recurrence
 from lookback.runtime.settings import require_positive
 from lookback.training.run import Run
 
-SIDE_BY_SIDE = 32  # sequences: a step of 32 costs little more than one of 1
-SEEN_STEPS = 65_536  # of the test inputs, from which their direction is taken
+PARALLEL_SEQUENCES = 32  # One step of 32 sequences costs little more than one step of 1 sequence.
+INPUT_STEPS = 65_536  # Test steps from which the mean and the direction are estimated.
 
 
 class MemoryCapacity:
-    """Capacity of each delay and degree, before training and after."""
+    """Memory capacity at each degree and delay, before training and after.
+
+    The probe reads out at least `samples` states at delays up to `max_delay` steps. `degrees` are
+    the degrees of the Legendre polynomials. `ridge` is the penalty of the read-out, in units of the
+    variance of a state unit.
+    """
 
     def __init__(self, max_delay: int, degrees: Sequence[int], samples: int, ridge: float):
         require_positive("probe", max_delay=max_delay, samples=samples)
         self.max_delay = max_delay
         self.degrees = list(degrees)
-        self.steps = max_delay + math.ceil(samples / SIDE_BY_SIDE)
+        self.steps = max_delay + math.ceil(samples / PARALLEL_SEQUENCES)
         self.ridge = ridge
 
     def measure(self, run: Run, *, generator: torch.Generator) -> pd.DataFrame:
-        """One row per stage, degree and delay.
+        """Memory capacity, with one row per stage, degree and delay.
 
-        Columns: stage ("initial", "trained"), degree (1 is linear), delay in steps, raw (R² as
-        found), capacity (its bias removed; may be slightly negative), bound (the size of the
-        state, which no sum of capacities exceeds).
+        Columns:
+            stage: "initial" (before training) or "trained".
+            degree: degree of the Legendre polynomial; 1 is linear memory.
+            delay: steps from the input to the state.
+            raw: R² of the read-out with its bias (no unit).
+            capacity: R² with the bias removed (no unit); may be slightly negative.
+            bound: number of state units, the upper bound of the sum of all capacities.
 
-        Raises NotApplicable where the network carries no state, or the state overflows.
+        Raises NotApplicable if the network has no recurrent encoder, if the encoder is
+        bidirectional, or if the state overflows.
         """
         dataset = run.task().dataset("test")
-        drive = 2 * torch.rand(SIDE_BY_SIDE, self.steps, generator=generator) - 1
+        drive = 2 * torch.rand(PARALLEL_SEQUENCES, self.steps, generator=generator) - 1
         frames = []
         for stage, network in {"initial": run.initial(), "trained": run.model}.items():
             encoder = recurrence(network)
-            mean, swing = direction(network, dataset)
-            states = driven(encoder, mean + drive.unsqueeze(-1) * swing)
+            mean, axis = direction(network, dataset)
+            states = driven_states(encoder, mean + drive.unsqueeze(-1) * axis)
             if not states.isfinite().all():
                 raise NotApplicable(f"the {stage} state overflows within {self.steps} steps")
             frame = capacities(
@@ -75,13 +86,16 @@ class MemoryCapacity:
 def direction(
     network: Network, dataset: SequenceDataset
 ) -> tuple[Float[Tensor, " feature"], Float[Tensor, " feature"]]:
-    """Of the embedded inputs: m and √3 s p, signed so that p's largest part is positive."""
-    size = max(1, SEEN_STEPS // dataset.inputs.shape[1])
+    """The mean m and the scaled direction √3 s p of the embedded inputs.
+
+    The sign of p is chosen so that the component with the largest magnitude is positive.
+    """
+    size = max(1, INPUT_STEPS // dataset.inputs.shape[1])
     inputs, lengths = dataset.inputs[:size], dataset.lengths[:size]
-    there = torch.arange(inputs.shape[1]) < lengths.unsqueeze(1)
-    seen = network.embed(inputs)[there].double()
-    mean = seen.mean(dim=0)
-    centred = seen - mean
+    valid = torch.arange(inputs.shape[1]) < lengths.unsqueeze(1)
+    embedded = network.embed(inputs)[valid].double()
+    mean = embedded.mean(dim=0)
+    centred = embedded - mean
     variance, axes = torch.linalg.eigh(centred.T @ centred / len(centred))
     p = axes[:, -1]
     p = p * p[p.abs().argmax()].sign()
@@ -89,10 +103,10 @@ def direction(
 
 
 @torch.no_grad()
-def driven(
+def driven_states(
     encoder: RecurrentEncoder, inputs: Float[Tensor, "batch time feature"]
 ) -> Float[Tensor, "batch time state"]:
-    """The whole state after each step, by the equations."""
+    """The whole state after each step, computed with the model's `step`."""
     state = encoder.initial_state(len(inputs))
     states = []
     for input in inputs.unbind(1):

@@ -1,4 +1,4 @@
-"""Inputs in the precision that a probe measures in."""
+"""Conversion of a batch's tensors to float64, the precision in which many probes compute."""
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -7,5 +7,5 @@ from torch import Tensor
 def in_float64(
     values: Float[Tensor, "*shape"] | Int[Tensor, "*shape"],
 ) -> Float[Tensor, "*shape"] | Int[Tensor, "*shape"]:
-    """Numbers in float64; tokens and classes as they are."""
+    """Floating-point values as float64; integer tokens and classes unchanged."""
     return values.double() if values.is_floating_point() else values

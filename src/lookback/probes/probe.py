@@ -1,4 +1,4 @@
-"""The stage `probe`: one probe on every run of a cell, into one table."""
+"""Stage `probe`: measures one probe on every run of a cell and writes one table."""
 
 from pathlib import Path
 
@@ -15,25 +15,28 @@ from lookback.training.run import Run, load_runs
 
 
 def main(plan: Path, cell: Path, out: Path) -> None:
-    """Measure the probe that `plan` names on the runs of `cell`; writes the table `out`.
+    """Measure the probe of `plan` on every run of `cell` and write the table to `out` (Parquet).
 
-    The table has the probe's columns after `seed`. Where the probe does not apply to a run, the
-    run has one row that says so in the column `reason`.
+    The first column is `seed`, and the other columns come from the probe. If the probe does not
+    apply to a run, the table has one row for that run, and the column `reason` says why.
     """
     torch.set_flush_denormal(True)
     torch.set_num_threads(1)
     probe: Probe = instantiate(read_json(plan)["probe"])
     runs = list(load_runs(cell))
     with cpu_time.work():
-        frame = pd.concat([measured(probe, run) for run in runs], ignore_index=True)
+        frame = pd.concat([measure_run(probe, run) for run in runs], ignore_index=True)
     write_parquet(out, frame, {**runs[0].plans, "probe": plan.stem})
 
 
-def measured(probe: Probe, run: Run) -> pd.DataFrame:
-    """What the probe found, or why it does not apply, with the run's seed."""
+def measure_run(probe: Probe, run: Run) -> pd.DataFrame:
+    """The probe's table for one run, or a row with the reason if the probe does not apply.
+
+    The first column of the returned table is `seed`.
+    """
     try:
         frame = probe.measure(run, generator=torch.Generator().manual_seed(run.seed))
-    except NotApplicable as reason:
-        frame = pd.DataFrame({"reason": [str(reason)]})
+    except NotApplicable as error:
+        frame = pd.DataFrame({"reason": [str(error)]})
     frame.insert(0, "seed", run.seed)
     return frame

@@ -1,8 +1,8 @@
-"""How well it recalls, by how long ago: the skill of each answer beside its lag.
+"""Recall by lag: the skill of each answer, by how many steps ago its evidence was.
 
-The lag of an answer is the number of steps from the earliest evidence to the query. Its skill is 0
-for the trivial baseline's average, 1 for a right answer (training/skill.py). The memory horizon is
-read off these rows by summarise/horizon.py.
+The lag of an answer is the number of steps from the earliest evidence to the query. The mean skill
+of the trivial baseline is 0, and the skill of a correct answer is 1 (training/skill.py).
+summarise/quantities/recall_by_lag.py computes the memory horizon from this table.
 """
 
 import pandas as pd
@@ -16,28 +16,32 @@ from lookback.training.skill import skill_of
 
 
 class RecallByLag:
-    """All answers of a part of the test split."""
+    """Skill and lag of all answers to the first `sequences` test sequences."""
 
     def __init__(self, sequences: int):
         require_positive("probe", sequences=sequences)
         self.sequences = sequences
 
     def measure(self, run: Run, *, generator: torch.Generator) -> pd.DataFrame:
-        """One row an answer that has a lag. Columns: sequence, lag (steps), skill.
+        """Skill by lag, with one row per answer that has a lag.
 
-        The sequences are the first of the split, the same for every seed and model.
-        Raises NotApplicable where the task knows no lag.
+        Columns:
+            sequence: index in the test split; the same sequences for every seed and model.
+            lag: steps from the earliest evidence to the query.
+            skill: no unit; 0 is the trivial baseline, 1 is perfect.
+
+        Raises NotApplicable if the task does not define a lag.
         """
         dataset = run.task().dataset("test")
         if dataset.lag is None or not ((dataset.lag >= 0) & (dataset.query >= 0)).any():
             raise NotApplicable("the task does not know how long ago its evidence was")
-        parts, start = [], 0
+        frames, start = [], 0
         for batch in batches(run.model, dataset, self.sequences):
             skill = skill_of(answers_to(run.model, batch), batch, run.facts)
             assert batch.lag is not None
-            known = (batch.query >= 0) & (batch.lag >= 0)
-            columns = {"sequence": known.nonzero()[:, 0] + start, "lag": batch.lag[known]}
-            columns["skill"] = skill[known].double()
-            parts.append(pd.DataFrame({name: each.numpy() for name, each in columns.items()}))
+            has_lag = (batch.query >= 0) & (batch.lag >= 0)
+            columns = {"sequence": has_lag.nonzero()[:, 0] + start, "lag": batch.lag[has_lag]}
+            columns["skill"] = skill[has_lag].double()
+            frames.append(pd.DataFrame({name: values.numpy() for name, values in columns.items()}))
             start += len(batch.query)
-        return pd.concat(parts, ignore_index=True)
+        return pd.concat(frames, ignore_index=True)

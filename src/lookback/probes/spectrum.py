@@ -1,15 +1,15 @@
 """Lyapunov exponents of a product of Jacobians, by QR decomposition.
 
-Q_n R_n = J_n Q_{n-1},  Q_0 = 1                the basis of all directions, carried on
-λ_i = 1/N Σ_n ln |R_n|_ii                      exponents, in nats a step
-D = j + Σ_{i≤j} λ_i / |λ_{j+1}|                Kaplan–Yorke dimension; j the last with a sum ≥ 0
+Q_n R_n = J_n Q_{n-1},  Q_0 = I                an orthonormal basis of the state, step by step
+λ_i = 1/N Σ_n ln |R_n|_ii                      exponents, in nats per step
+D = j + Σ_{i≤j} λ_i / |λ_{j+1}|                Kaplan–Yorke dimension
 
-Benettin et al. 1980, "Lyapunov characteristic exponents for smooth dynamical systems", part 2; for
-recurrent networks Engelken, Wolf & Abbott 2023, "Lyapunov spectra of chaotic recurrent neural
-networks". The dimension: Kaplan & Yorke 1979.
+The index j is the last one with Σ_{i≤j} λ_i ≥ 0. The algorithm is from [benettin1980], part 2, and
+[engelken2023] uses it for recurrent networks. The Kaplan–Yorke dimension is from [kaplan1979].
 
-Several Jacobians are multiplied between two decompositions, as many as keep the growths of the
-basis within e^SPREAD of each other, so that nothing overflows and no direction drowns in rounding.
+The code multiplies several Jacobians between two QR decompositions. The number of Jacobians is
+chosen so that the growth factors of any two directions differ by at most e^SPREAD. This limit
+prevents overflow, and keeps every direction above the rounding error.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,86 +18,98 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-SPREAD = 12.0  # nats between the fastest and the slowest direction; float64 tells 30 apart
-LONGEST = 32  # steps between two decompositions
+# Nats between the fastest and the slowest growing direction; float64 resolves about 30 nats.
+SPREAD = 12.0
+LONGEST = 32  # Maximum number of steps between two decompositions.
 
 
 def spectrum(
     jacobians: Iterable[Float[Tensor, "state state"]], *, warm_up: int = 0
 ) -> Float[Tensor, " state"]:
-    """All exponents in nats a step, the largest first, from Jacobians in the order of time.
+    """All exponents in nats per step, largest first, from Jacobians in the order of time.
 
-    The first `warm_up` steps turn the basis and do not count. A direction that a later step
-    shrinks below what its precision tells from nothing has the exponent −∞: that step's Jacobian
-    is singular, or as good as. All are NaN where a Jacobian is not finite.
+    The first `warm_up` steps only align the basis and are left out of the mean. The exponent of a
+    direction is −∞ if a step shrinks the direction below the rounding error. The Jacobian of such a
+    step is numerically singular. All exponents are NaN if a Jacobian is not finite.
 
-    Raises ValueError where no step is left to count.
+    Raises ValueError if no step is left after the warm-up.
     """
     basis: Tensor | None = None
-    total, steps, every, pending = torch.zeros(()), 0, 1, list[Tensor]()
+    total, steps, interval, pending = torch.zeros(()), 0, 1, list[Tensor]()
     for steps, jacobian in enumerate(jacobians, start=1):
         pending.append(jacobian)
-        if len(pending) < every and steps != warm_up:
+        if len(pending) < interval and steps != warm_up:
             continue
-        basis, growth = advanced(basis, pending)
+        basis, growth = advance_basis(basis, pending)
         if steps > warm_up:
             total = total + growth
-        every = _next_interval(growth, len(pending))
+        interval = _next_interval(growth, len(pending))
         pending = []
     if steps <= warm_up:
-        raise ValueError(f"{steps} steps, of which {warm_up} warm up, leave none to count")
+        raise ValueError(
+            f"{steps} steps, {warm_up} of them for the warm-up, leave no step to count"
+        )
     if pending:
-        total = total + advanced(basis, pending)[1]
+        total = total + advance_basis(basis, pending)[1]
     return (total / (steps - warm_up)).sort(descending=True).values
 
 
-def advanced(
+def advance_basis(
     basis: Float[Tensor, "state state"] | None, jacobians: Sequence[Float[Tensor, "state state"]]
 ) -> tuple[Float[Tensor, "state state"], Float[Tensor, " state"]]:
-    """The basis after some steps (None: the unit basis before), and ln |R_ii| over all of them.
+    """The basis after several steps, and ln |R_ii| summed over these steps.
 
-    One decomposition, or one a step where the product of all left the range of its precision.
+    If `basis` is None, the steps start from the identity matrix. The function decomposes the
+    product of all Jacobians once. If the product of all Jacobians overflows or is numerically
+    singular, the function makes one decomposition per step instead.
     """
     q = torch.eye(len(jacobians[0]), dtype=jacobians[0].dtype) if basis is None else basis
     product = q
     for jacobian in jacobians:
         product = jacobian @ product
-    following, growth = orthonormalised(product)
+    next_basis, growth = orthonormalised(product)
     if len(jacobians) == 1 or growth.isfinite().all():
-        return following, growth
+        return next_basis, growth
     growth = torch.zeros_like(growth)
     for jacobian in jacobians:
-        q, grown = orthonormalised(jacobian @ q)
-        growth = growth + grown
+        q, step_growth = orthonormalised(jacobian @ q)
+        growth = growth + step_growth
     return q, growth
 
 
 def orthonormalised(
     basis: Float[Tensor, "state state"],
 ) -> tuple[Float[Tensor, "state state"], Float[Tensor, " state"]]:
-    """Q, and ln |R_ii|, −∞ where that is rounding beside the largest; NaN of what is not finite."""
+    """Q and ln |R_ii| of the QR decomposition of `basis`.
+
+    ln |R_ii| is −∞ if |R_ii| is below the rounding error of the largest one. Q and ln |R_ii| are
+    NaN if `basis` is not finite.
+    """
     if not basis.isfinite().all():
         return torch.full_like(basis, torch.nan), torch.full_like(basis[0], torch.nan)
     q, r = torch.linalg.qr(basis)
     sizes = r.diagonal().abs()
-    nothing = len(basis) * torch.finfo(basis.dtype).eps * sizes.max()
-    return q, torch.where(sizes > nothing, sizes, 0.0).log()
+    rounding = len(basis) * torch.finfo(basis.dtype).eps * sizes.max()
+    return q, torch.where(sizes > rounding, sizes, 0.0).log()
 
 
 def _next_interval(growth: Float[Tensor, " state"], steps: int) -> int:
-    """How many steps to multiply next, at most twice as many as these; one after a singular one.
+    """How many steps to multiply before the next decomposition, at most twice `steps`.
 
-    By the spread of the growths and by their size: either alone can leave the range of a number.
+    After a singular Jacobian, the next QR decomposition follows after 1 step. Both the spread and
+    the size of the growths limit the number of steps, because either can exceed the range of
+    float64.
     """
-    reach = max(float(growth.max() - growth.min()), float(growth.abs().max())) / steps
-    within = SPREAD / reach if reach > SPREAD / LONGEST else LONGEST
-    return max(1, min(2 * steps, int(within)))
+    growth_per_step = max(float(growth.max() - growth.min()), float(growth.abs().max())) / steps
+    limit = SPREAD / growth_per_step if growth_per_step > SPREAD / LONGEST else LONGEST
+    return max(1, min(2 * steps, int(limit)))
 
 
 def kaplan_yorke(exponents: Float[Tensor, " state"]) -> float:
-    """The dimension in which a volume neither grows nor shrinks, from exponents, largest first.
+    """Kaplan–Yorke dimension: the dimension in which a volume neither grows nor shrinks.
 
-    0 where every direction shrinks, the number of exponents where no volume does; NaN of NaN.
+    `exponents` are in descending order. The dimension is 0 if every direction shrinks, the number
+    of exponents if no volume shrinks, and NaN if any exponent is NaN.
     """
     if exponents.isnan().any():
         return float("nan")

@@ -1,18 +1,20 @@
-"""How much of the evidence the states still hold, by the steps since: skill of a linear read-out.
+"""State decoding: skill of a linear read-out of the evidence from the states, by distance.
 
-The target is the raw input at the earliest step of a sequence's evidence: its features, each by
-its variance, or its token, one-hot. What is read are the states of all layers side by side, at
-that step and so many steps after it, up to the answer. Each distance has a read-out of its own,
-fitted on some test sequences and judged on others: readout.py. A token that few of the sequences
-hold is hardly learned, so with a large vocabulary the skill is low from the start.
+The target is the raw input at the earliest evidence step of a sequence. If the input is a vector,
+R² weights each feature by its variance. If the input is a token, the target is its one-hot code.
 
-The control task, after Hewitt & Liang 2019, "Designing and interpreting probes with control
-tasks", asks the same read-out for the same inputs shuffled between the sequences. Theirs gives each
-distinct input another at random and keeps to it; that is as linear a function of a token as the
-token itself, so it would be found as well. What is left after shuffling is what the read-out gets
-by luck, fit and choice: selectivity is skill - control.
+The read-out uses the states of all layers, concatenated, at a given distance in steps after the
+evidence, up to the query. Each distance has a separate read-out, fitted on some test sequences and
+evaluated on others (readout.py). The read-out hardly learns a token that occurs in few sequences.
+Therefore a task with a large vocabulary has a low skill even at distance 0.
 
-A task that asks often is asked for the last of a sequence's queries.
+The control task is adapted from [hewitt2019]. The control read-out predicts the same inputs,
+shuffled between the sequences. The original control task of [hewitt2019] maps each distinct input
+to a fixed random input instead. A fixed map is a linear function of a one-hot token, so that a
+linear read-out would learn the map too. The skill on shuffled inputs shows what the read-out
+reaches by chance, by overfitting and by the choice of λ. The selectivity is skill - control.
+
+If a sequence has several queries, the probe uses only its last query.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,11 +32,16 @@ from lookback.probes.readout import HeldOutReadout
 from lookback.runtime.settings import require_positive
 from lookback.training.run import Run
 
-STEPS_AT_ONCE = 32_768  # sequences × time in one batch: bounds the memory of the states
+STEPS_AT_ONCE = 32_768  # Maximum of sequences × time in one batch, to limit memory.
 
 
 class StateDecoding:
-    """Skill and control by distance from the evidence, after training."""
+    """Skill of the read-out and of its control, by distance from the evidence, after training.
+
+    The probe measures `sequences` random test sequences. A distance is measured only if the query
+    of at least `minimum` sequences is that many steps or more after the evidence. `penalties` are
+    the candidates for the ridge penalty λ.
+    """
 
     def __init__(self, sequences: int, minimum: int, penalties: Sequence[float]):
         require_positive("probe", sequences=sequences, minimum=minimum)
@@ -43,34 +50,39 @@ class StateDecoding:
         self.penalties = list(penalties)
 
     def measure(self, run: Run, *, generator: torch.Generator) -> pd.DataFrame:
-        """One row per distance that at least `minimum` sequences reach.
+        """Skill of the read-out, with one row per distance that at least `minimum` sequences reach.
 
-        Columns: distance in steps after the evidence, skill (R² on held-out sequences; 0 is
-        the best constant, 1 is all), control (the same of shuffled inputs).
+        Columns:
+            distance: steps from the earliest evidence to the state.
+            skill: R² on held-out sequences (no unit; 0 is the best constant, 1 is perfect).
+            control: R² of the same read-out for shuffled inputs (no unit).
 
-        Raises NotApplicable where the task says no evidence, too few sequences have one, or all
-        have the same.
+        Raises NotApplicable if the task does not mark its evidence, if fewer than `minimum`
+        sequences have evidence, or if all sequences have the same target.
         """
         dataset = run.task().dataset("test")
         chosen = torch.randperm(len(dataset), generator=generator)[: self.sequences]
         places = Places.of(dataset, chosen)
         if len(places.rows) < self.minimum:
-            raise NotApplicable(f"only {len(places.rows)} test sequences have evidence to look for")
+            raise NotApplicable(
+                f"only {len(places.rows)} test sequences have evidence before the query, "
+                f"and the probe needs {self.minimum}"
+            )
         targets = places.inputs(dataset)
         if (targets == targets[0]).all():
-            raise NotApplicable("the input at the first evidence is the same in all sequences")
+            raise NotApplicable("the input at the first evidence step is the same in all sequences")
         shuffled = targets[torch.randperm(len(targets), generator=generator)]
         distances = places.distances(self.minimum)
         states = states_after(run.model, dataset, places, distances)
         rows = []
-        for place, distance in enumerate(distances):
-            reaches = places.reach >= distance
-            readout = HeldOutReadout(states[reaches, place])
+        for column, distance in enumerate(distances):
+            is_reached = places.reach >= distance
+            readout = HeldOutReadout(states[is_reached, column])
             rows.append(
                 {
                     "distance": distance,
-                    "skill": readout.skill(targets[reaches], self.penalties),
-                    "control": readout.skill(shuffled[reaches], self.penalties),
+                    "skill": readout.skill(targets[is_reached], self.penalties),
+                    "control": readout.skill(shuffled[is_reached], self.penalties),
                 }
             )
         return pd.DataFrame(rows)
@@ -78,32 +90,35 @@ class StateDecoding:
 
 @dataclass(frozen=True)
 class Places:
-    """Where the evidence of some sequences begins, and how far after it they are asked."""
+    """First evidence step of some sequences, and the number of steps from there to the query."""
 
-    rows: Int[Tensor, " sequence"]  # in the dataset
+    rows: Int[Tensor, " sequence"]  # index in the dataset
     first: Int[Tensor, " sequence"]  # the earliest step of evidence
-    reach: Int[Tensor, " sequence"]  # steps from there to the query
+    reach: Int[Tensor, " sequence"]  # steps from `first` to the query
 
     @classmethod
     def of(cls, dataset: SequenceDataset, rows: Int[Tensor, " sequence"]) -> "Places":
-        """Of those of `rows` whose evidence is not later than its query.
+        """Places of the sequences in `rows` whose first evidence step is not after the query.
 
-        Raises NotApplicable where the task says no evidence.
+        Raises NotApplicable if the task does not mark its evidence.
         """
-        found = []
+        columns = []
         for part in _parts(dataset, len(rows)):
-            batch = asked(dataset, rows[part])
+            batch = at_last_query(dataset, rows[part])
             if batch.evidence is None:
                 raise NotApplicable("the task does not say which steps decide an answer")
             evidence: Bool[Tensor, "batch time"] = batch.evidence[:, 0]
             first = evidence.int().argmax(dim=1)
             reach = torch.where(evidence.any(dim=1), batch.query[:, 0] - first, -1)
-            found.append(torch.stack([rows[part], first, reach]))
-        places = torch.cat(found, dim=1)
+            columns.append(torch.stack([rows[part], first, reach]))
+        places = torch.cat(columns, dim=1)
         return cls(*places[:, places[2] >= 0])
 
     def inputs(self, dataset: SequenceDataset) -> Float[Tensor, "sequence feature"]:
-        """The raw inputs where the evidence begins; a column for each token that occurs there."""
+        """Raw inputs at the first evidence step, with tokens one-hot encoded.
+
+        The one-hot code has a column only for tokens that occur at the first evidence step.
+        """
         inputs = dataset.inputs[self.rows, self.first]
         if inputs.is_floating_point():
             return inputs.double()
@@ -111,35 +126,43 @@ class Places:
         return (inputs.unsqueeze(1) == tokens).double()
 
     def distances(self, minimum: int) -> list[int]:
-        """0, 1 and about two an octave, all powers of two; the last that `minimum` reach."""
+        """The distances to measure: 0 and the rounded powers of √2, up to the largest distance.
+
+        At least `minimum` sequences reach the largest distance, which is always measured.
+        """
         last = int(self.reach.sort(descending=True).values[minimum - 1])
-        spaced = {round(2 ** (half / 2)) for half in range(2 * last.bit_length())}
-        return sorted({0, last} | {distance for distance in spaced if distance < last})
+        powers = {round(2 ** (half / 2)) for half in range(2 * last.bit_length())}
+        return sorted({0, last} | {distance for distance in powers if distance < last})
 
 
 @torch.no_grad()
 def states_after(
     network: Network, dataset: SequenceDataset, places: Places, distances: list[int]
 ) -> Float[Tensor, "sequence distance state"]:
-    """All states side by side, so many steps after the evidence; past the query, of the query."""
-    found = []
+    """States of all layers, concatenated, at each of `distances` steps after the evidence.
+
+    If a distance is past the query, the state at the query is returned instead.
+    """
+    states_of_parts = []
     later = torch.minimum(torch.tensor(distances), places.reach.unsqueeze(1))
     step = (places.first.unsqueeze(1) + later).unsqueeze(-1)
     for part in _parts(dataset, len(step)):
-        batch, at = asked(dataset, places.rows[part], evidence=False), step[part]
+        batch, at = at_last_query(dataset, places.rows[part], evidence=False), step[part]
         _, trace = network.trace(batch.inputs, batch.lengths, batch.query)
-        states = trace.states.values()
-        kept = [state.gather(1, at.expand(-1, -1, state.shape[-1])) for state in states]
-        found.append(torch.cat(kept, dim=-1))
-    return torch.cat(found)
+        layers = trace.states.values()
+        states = [layer.gather(1, at.expand(-1, -1, layer.shape[-1])) for layer in layers]
+        states_of_parts.append(torch.cat(states, dim=-1))
+    return torch.cat(states_of_parts)
 
 
-def asked(dataset: SequenceDataset, rows: Int[Tensor, " batch"], *, evidence: bool = True) -> Batch:
-    """Some sequences, at the last of their queries."""
+def at_last_query(
+    dataset: SequenceDataset, rows: Int[Tensor, " batch"], *, evidence: bool = True
+) -> Batch:
+    """The sequences in `rows` with only their last query (Q = 1)."""
     return dataset.batch(rows, evidence=evidence).asked_last()
 
 
 def _parts(dataset: SequenceDataset, count: int) -> Iterator[slice]:
-    """Slices of `count` sequences, each of about as many steps."""
+    """Slices of `count` sequences with about STEPS_AT_ONCE time steps each."""
     size = max(1, STEPS_AT_ONCE // dataset.inputs.shape[1])
     return (slice(start, start + size) for start in range(0, count, size))

@@ -1,174 +1,86 @@
-"""The memory card as it is shown: one row a cell, a column for each thing that some cell has."""
+"""The memory card in the report: one row per cell, one column per quantity that any cell has."""
 
-import math
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
 
 from lookback.report.inputs import ReportInputs
-from lookback.report.result_tables import NONE, Row, Table, number
+from lookback.report.numbers import NONE, number, percent, shown
+from lookback.report.result_tables import Row, Table
+from lookback.summarise.quantities.base import Quantity
+from lookback.summarise.quantities.table import QUANTITIES
 
-AGREE = 0.05  # of the exponent, between the spectrum forwards and the Jacobian backwards
-Cells = Mapping[Any, Any]
+AGREE = 0.05  # exponent and backward rate agree if they differ by at most this share
 
 
-def card_table(material: ReportInputs) -> Table:
-    """One row a cell, of what any cell has; in full, with the time that training took."""
-    card = material.memory["memory_card"]
-    spent = material.cost.groupby(["task", "model"], observed=True)["train_seconds"].mean()
-    frame = card.merge(spent.reset_index(), on=["task", "model"], how="left")
-    shown = [each for each in COLUMNS if frame[list(each.figures)].notna().any(axis=None)]
-    rows, before = [], None
+def card_table(inputs: ReportInputs) -> Table:
+    """The memory card as shown; its CSV also holds the training time."""
+    card = inputs.memory["memory_card"]
+    seconds = inputs.cost.groupby(["task", "model"], observed=True)["train_seconds"].mean()
+    frame = card.merge(seconds.reset_index(), on=["task", "model"], how="left")
+    columns = [it for it in QUANTITIES if it.is_shown and frame[it.name].notna().any()]
+    rows, task_above = [], None
     for row in frame.to_dict("records"):
-        task = row["task"] if row["task"] != before else ""
-        before = row["task"]
-        cells = [task, row["model"], *(column.show(row) for column in shown)]
-        is_weak = row["model"] in material.without_skill(row["task"])
+        task = row["task"] if row["task"] != task_above else ""
+        task_above = row["task"]
+        cells = [task, row["model"], *(value_of(quantity, row) for quantity in columns)]
+        is_weak = row["model"] in inputs.without_skill(row["task"])
         rows.append(Row([*cells, *_cost(row)], "weak" if is_weak else ""))
-    notes = " ".join(column.note for column in shown)
+    definitions = [f"{it.label[0].upper()}{it.label[1:]}: {it.definition}." for it in columns]
     return Table(
         name="memory_card",
         title="Memory card",
-        head=["task", "model", *(each.title for each in shown), "parameters", "seeds", "train s"],
+        head=["task", "model", *map(title_of, columns), "parameters", "seeds", "train s"],
         rows=rows,
         frame=frame,
         notes=[
-            f"Times are in steps. {notes}",
-            forwards_and_backwards(frame),
-            "Means over seeds: of the rates, from which a half-distance is taken; of the curves, "
-            "off which a distance is read; of the logarithm of a time constant. Grey: did not "
-            f"beat the trivial baseline. {material.sizes}",
+            " ".join(definitions),
+            agreement_sentence(frame),
+            "Half-distances, rates and exponents are computed from rates averaged over seeds; "
+            "decoding distance and context from curves averaged over seeds; the time constant is "
+            "the geometric mean over seeds; the horizon is computed from the answers of all seeds. "
+            f"Grey: the model did not beat the trivial baseline. {inputs.sizes}",
         ],
     )
 
 
-def forwards_and_backwards(card: pd.DataFrame) -> str:
-    """Where the first exponent and the rate of the Jacobian agree, and where not."""
+def title_of(quantity: Quantity) -> str:
+    """The title of a quantity's column, with its unit."""
+    return f"{quantity.label} ({quantity.unit})"
+
+
+def value_of(quantity: Quantity, row: Mapping[Any, Any]) -> str:
+    """The value in a row of the card, with «≥» if it is censored, and with its interval."""
+    is_censored = quantity.may_be_censored and bool(row[f"{quantity.name}_censored"])
+    text = shown(row[quantity.name], quantity.unit, is_censored=is_censored)
+    if not quantity.has_interval:
+        return text
+    low, high = (shown(row[f"{quantity.name}_{end}"], quantity.unit) for end in ("low", "high"))
+    return text if low == high else Markup("{}<small>{} to {}</small>").format(text, low, high)
+
+
+def agreement_sentence(card: pd.DataFrame) -> str:
+    """In which cells the first Lyapunov exponent and the backward rate agree."""
     known = card[card["rate_difference"].notna()]
     if known.empty:
         return ""
-    apart = known[known["rate_difference"] > AGREE].sort_values("rate_difference", ascending=False)
-    cells = zip(apart["task"], apart["model"], apart["rate_difference"], strict=True)
-    said = [f"{task} × {model} {share(difference)}" for task, model, difference in cells]
-    where = f"; not in {', '.join(said)}" if said else ""
-    count = f"{len(known) - len(apart)} of {len(known)} cells"
-    return f"Lyapunov exponent and backward rate agree within {share(AGREE)} in {count}{where}."
+    differing = known[known["rate_difference"] > AGREE]
+    differing = differing.sort_values("rate_difference", ascending=False)
+    columns = (differing[name] for name in ("task", "model", "rate_difference"))
+    exceptions = [
+        f"{task} × {model} {percent(it)}" for task, model, it in zip(*columns, strict=True)
+    ]
+    end = f"; they differ by more in {', '.join(exceptions)}" if exceptions else ""
+    count = f"{len(known) - len(differing)} of {len(known)} cells"
+    return f"Lyapunov exponent and backward rate agree within {percent(AGREE)} in {count}{end}."
 
 
-def _cost(row: Cells) -> tuple[str, str, str]:
+def _cost(row: Mapping[Any, Any]) -> tuple[str, str, str]:
     parameters, seconds = row["parameters"], row["train_seconds"]
     return (
         NONE if pd.isna(parameters) else f"{parameters:,}",
         f"{row['seeds']}",
-        NONE if pd.isna(seconds) else f"{seconds:.1f}",
+        NONE if pd.isna(seconds) else number(seconds, decimals=1),
     )
-
-
-def _horizon(row: Cells) -> str:
-    shown = lag(row["horizon"], is_censored=row["horizon_censored"])
-    low, high = steps(row["horizon_low"]), steps(row["horizon_high"])
-    return shown if low == high else Markup("{}<small>{} to {}</small>").format(shown, low, high)
-
-
-def _half_distance(row: Cells) -> str:
-    if pd.isna(row["half_distance_initial"]) and pd.isna(row["half_distance_trained"]):
-        return NONE
-    return f"{steps(row['half_distance_initial'])} → {steps(row['half_distance_trained'])}"
-
-
-def _exponent(row: Cells) -> str:
-    shown = number(row["lyapunov"])
-    if pd.isna(row["rate_difference"]):
-        return shown
-    apart = row["rate_difference"]
-    verdict = "agrees" if apart <= AGREE else f"{share(apart)} apart"
-    said = f"backward {number(row['jacobian_rate'])}: {verdict}"
-    return Markup("{}<small>{}</small>").format(shown, said)
-
-
-class Column(NamedTuple):
-    """A column of the card: its title, the figures it shows, how, and a note that explains it."""
-
-    title: str
-    figures: tuple[str, ...]
-    show: Callable[[Cells], str]
-    note: str
-
-
-COLUMNS = (
-    Column(
-        "horizon",
-        ("horizon",),
-        _horizon,
-        "Horizon: the largest lag up to which recall stays above one half, with its 95 % "
-        "bootstrap interval; «≥» where it lies past the longest lag tried.",
-    ),
-    Column(
-        "gradient halves after",
-        ("half_distance_initial", "half_distance_trained"),
-        _half_distance,
-        "Gradient: before training → after; ∞ where it does not fall.",
-    ),
-    Column(
-        "Lyapunov exponent",
-        ("lyapunov",),
-        _exponent,
-        "Lyapunov exponent: the first, in nats a step; backward: the rate of ‖∂s_T/∂s_t‖.",
-    ),
-    Column(
-        "capacity",
-        ("capacity",),
-        lambda row: number(row["capacity"]),
-        "Capacity: linear, summed over delays.",
-    ),
-    Column(
-        "decoded up to",
-        ("decoding",),
-        lambda row: steps(row["decoding"]),
-        "Decoded: as long as a linear read-out of the state finds half of what it finds at once.",
-    ),
-    Column(
-        "context",
-        ("context",),
-        lambda row: steps(row["context"]),
-        "Context: the last steps that give 95 % of the whole skill.",
-    ),
-    Column(
-        "time constant",
-        ("timescale",),
-        lambda row: steps(row["timescale"]),
-        "Time constant: of the gates, the 90th percentile over units.",
-    ),
-    Column(
-        "skill",
-        ("skill",),
-        lambda row: hundredths(row["skill"]),
-        "Skill: on the test split, 0 at the trivial baseline and 1 where all is right.",
-    ),
-)
-
-
-def steps(value: float) -> str:
-    """A time in steps, in whole ones from ten on; «∞» where it has no end."""
-    if pd.isna(value):
-        return NONE
-    if math.isinf(value):
-        return "∞"
-    return f"{value:,.0f}" if value >= 10 or value == round(value) else f"{value:.1f}"
-
-
-def hundredths(value: float) -> str:
-    """A correlation or a skill, in two decimals; no zero below zero."""
-    return NONE if pd.isna(value) else f"{round(value, 2) + 0.0:.2f}"
-
-
-def share(value: float) -> str:
-    """A relative error in percent."""
-    return NONE if pd.isna(value) else f"{100 * value:,.0f}\N{NO-BREAK SPACE}%"
-
-
-def lag(value: float, *, is_censored: bool) -> str:
-    """A horizon; «≥» where it lies past the longest lag tried."""
-    return f"≥ {steps(value)}" if is_censored else steps(value)

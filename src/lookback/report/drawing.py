@@ -1,8 +1,8 @@
-"""How every figure looks, one colour a model throughout, and how it becomes SVG.
+"""The style of all figures, one colour per model, and their conversion to SVG.
 
-Colours: Okabe & Ito 2008, "Color universal design", told apart by colour-blind readers; past
-eight models, the muted ones of Tol 2021. A frame's column `model` is categorical, over all models
-of the study: that fixes the colours.
+Colours: [okabe2008], which colour-blind readers can tell apart; from the ninth model on, the muted
+colours of [tol2021]. The column `model` of a frame is categorical with all models of the study, so
+a model has the same colour in every figure.
 """
 
 import io
@@ -21,8 +21,8 @@ PALETTE = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7A7A7A"),
     *("#882255", "#117733", "#999933", "#332288"),
 )
-WIDE = 16  # letters of a label of which three no longer stand side by side
-WIDTH = 4.4  # inches: a phone shows it nearly in full size
+WIDE = 16  # letters; with longer labels, the legend has two columns instead of three
+WIDTH = 4.4  # inches: fits on a phone at nearly full size
 STYLE = {
     "font.size": 9.0,
     "axes.titlesize": 10.0,
@@ -33,22 +33,22 @@ STYLE = {
     "grid.linewidth": 0.6,
     "legend.frameon": False,
     "lines.linewidth": 1.6,
-    "svg.fonttype": "none",  # text stays text: small, and can be searched
+    "svg.fonttype": "none",  # keeps text as text: the file is small and can be searched
 }
 NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Draw in the report's style, whatever the user's matplotlibrc says."""
+    """Use the report's style in the block, and ignore the user's matplotlibrc."""
     with matplotlib.style.context(["default", STYLE]):
         yield
 
 
 def models(frame: pd.DataFrame) -> list[str]:
-    """The models that the frame has rows of, in the study's order."""
-    there = set(frame["model"].dropna())
-    return [model for model in _all_models(frame) if model in there]
+    """The models with rows in the frame, in the study's order."""
+    with_rows = set(frame["model"].dropna())
+    return [model for model in _all_models(frame) if model in with_rows]
 
 
 def colours(frame: pd.DataFrame) -> dict[str, str]:
@@ -66,27 +66,27 @@ def new_figure(height: float, width: float = WIDTH) -> Figure:
 
 
 def legend_below(figure: Figure, axes: Axes) -> None:
-    """The legend under the figure, where it hides no line."""
+    """Draw the legend below the figure, where it does not hide a line."""
     handles, labels = axes.get_legend_handles_labels()
     columns = 3 if max(map(len, labels)) <= WIDE else 2
     figure.legend(handles, labels, loc="outside lower center", ncols=columns)
 
 
 def to_svg(figure: Figure, name: str) -> str:
-    """The figure as an SVG file, the same bytes at every call; its ids start with `name`."""
+    """The figure as SVG text, byte-equal at every call; all its ids start with `name`."""
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", metadata=NO_METADATA)
-    # Equal images would have equal ids, which nothing refers to.
+    # Equal images would get equal ids. No element refers to an image, so the ids are removed.
     svg = re.sub(r'(<image\b[^>]*?) id="[^"]*"', r"\1", buffer.getvalue())
     return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
 
 
 def inline(svg: str, label: str) -> Markup:
-    """An SVG file as an element of a page: without prolog, own style and fixed size."""
+    """SVG text as an element of an HTML page: without prolog, style and fixed size."""
     element = svg[svg.index("<svg") :]
     element = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", element, flags=re.DOTALL)
     head, rest = element.split(">", 1)
     head = re.sub(r' (width|height)="[^"]*"', "", head)
     label = Markup(' role="img" aria-label="{}">').format(label)
-    return Markup(head) + label + Markup(rest)  # drawn by us; matplotlib escapes
+    return Markup(head) + label + Markup(rest)  # safe: drawn here, and matplotlib escapes text

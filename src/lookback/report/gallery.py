@@ -1,4 +1,4 @@
-"""The explanation gallery: the same few test sequences, seen by every model and explainer."""
+"""The gallery of explanations: the same few test sequences for every model and explainer."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,48 +9,45 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lookback.report.inputs import ReportInputs
-from lookback.report.result_tables import number
+from lookback.report.numbers import number
 from lookback.storage.provenance import plans_of
 from lookback.storage.tables import read_npz
 
-SEQUENCES = 3  # of each task: the first of the test split
+SEQUENCES = 3  # per task: the first ones of the test split
 
 
-def sequences(material: ReportInputs, task: str) -> Iterator[pd.DataFrame]:
-    """The frame that figures/explanations.py draws, of each sequence; of the study's first seed."""
-    archives = dict(_archives(material, task))
+def sequences(inputs: ReportInputs, task: str) -> Iterator[pd.DataFrame]:
+    """One frame per sequence for figures/explanations.py, for the study's first seed."""
+    archives = dict(_archives(inputs, task))
     if not archives:
         return
-    some, seed = next(iter(archives.values())), material.study["seeds"][0]
-    models = pd.CategoricalDtype(list(material.study["models"]), ordered=True)
-    for index in range(min(SEQUENCES, len(some["inputs"]))):
-        frames = [_long(some, some["inputs"][index], index)]
+    first, seed = next(iter(archives.values())), inputs.study["seeds"][0]
+    models = pd.CategoricalDtype(list(inputs.study["models"]), ordered=True)
+    for index in range(min(SEQUENCES, len(first["inputs"]))):
+        frames = [_long(first, first["inputs"][index], index)]
         for (model, explainer), archive in archives.items():
             if index < len(archive["inputs"]):
                 place = list(archive["seeds"]).index(seed)
-                own = _long(archive, archive["values"][place, index], index)
-                answer = _said(archive["prediction"][place, index])
-                frames.append(own.assign(model=model, explainer=explainer, answer=answer))
-        title = f"{task}, test sequence {index}, target {_said(some['target'][index])}"
-        together = pd.concat(frames, ignore_index=True)
-        yield together.assign(title=title).astype({"model": models})
+                rows = _long(archive, archive["values"][place, index], index)
+                answer = _answer_text(archive["prediction"][place, index])
+                frames.append(rows.assign(model=model, explainer=explainer, answer=answer))
+        title = f"{task}, test sequence {index}, target {_answer_text(first['target'][index])}"
+        yield pd.concat(frames, ignore_index=True).assign(title=title).astype({"model": models})
 
 
-def _archives(
-    material: ReportInputs, task: str
-) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
-    """The attributions that count, by model and explainer, in the study's order."""
-    for model in material.study["models"]:
-        expected = material.document["cells"][f"{task}/{model}"]["explain"]
-        for explainer in material.study["explainers"]:
-            path = material.paths.cell(task, model).attributions(explainer)
+def _archives(inputs: ReportInputs, task: str) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
+    """The valid attributions by model and explainer, in the study's order."""
+    for model in inputs.study["models"]:
+        expected = inputs.document["cells"][f"{task}/{model}"]["explain"]
+        for explainer in inputs.study["explainers"]:
+            path = inputs.paths.cell(task, model).attributions(explainer)
             archive = _current(path, expected[explainer])
-            if archive and material.study["seeds"][0] in archive["seeds"]:
+            if archive and inputs.study["seeds"][0] in archive["seeds"]:
                 yield (model, explainer), archive
 
 
 def _current(path: Path, plans: dict[str, str]) -> dict[str, Any] | None:
-    """The arrays of an archive that is there, of these plans, and applies."""
+    """The arrays of a valid archive; None if it is missing, outdated or not applicable."""
     if not path.exists() or plans_of(path) != plans:
         return None
     archive = read_npz(path)
@@ -58,7 +55,7 @@ def _current(path: Path, plans: dict[str, str]) -> dict[str, Any] | None:
 
 
 def _long(archive: dict[str, Any], values: NDArray[Any], index: int) -> pd.DataFrame:
-    """Values (T, F) of a sequence as rows, within its length, with its evidence where known."""
+    """Values (T, F) of a sequence as rows, within its length, with its evidence if known."""
     length = int(archive["lengths"][index])
     steps, features = np.indices(values[:length].shape)
     known = archive.get("evidence")
@@ -76,6 +73,6 @@ def _long(archive: dict[str, Any], values: NDArray[Any], index: int) -> pd.DataF
     )
 
 
-def _said(value: Any) -> str:
-    """A class by its number, a value in three digits."""
+def _answer_text(value: Any) -> str:
+    """A class as its number, a value with three significant digits."""
     return str(value) if np.issubdtype(np.asarray(value).dtype, np.integer) else number(value)

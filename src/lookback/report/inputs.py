@@ -1,4 +1,4 @@
-"""What the report is made from: the plan of the study and the tables of its summary."""
+"""The inputs of the report: the plan of the study and the tables of its summary."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from lookback.storage.atomic import read_json
 from lookback.storage.paths import StudyPaths
 from lookback.storage.tables import read_parquet
 
-MEMORY = ("memory_card", "theory", "failing_lag")  # tables of studies with such probes
-AT_BASELINE = 0.05  # a mean within this share of the baseline's value has not beaten it
+MEMORY = ("memory_card", "theory", "failing_lag")  # tables that exist if the study has such probes
+AT_BASELINE = 0.05  # a mean must differ from the baseline by more than this share of the baseline
 
 
 @dataclass(frozen=True)
@@ -35,33 +35,35 @@ class ReportInputs:
 
     @property
     def study(self) -> Mapping[str, Any]:
-        """What the plan says of the study."""
+        """The study as described in the plan."""
         study: Mapping[str, Any] = self.document["study"]
         return study
 
     @property
     def sizes(self) -> str:
-        """Whether the models have as many parameters, in a sentence: it stands in every table."""
+        """A sentence for every table: whether the models have equal numbers of parameters."""
         match = self.study["matched"]
         if not match:
-            return "Not matched: the models differ in parameters."
+            return (
+                "The models differ in their number of parameters (the study does not match them)."
+            )
         return (
-            f"Matched: each model's hidden size is the one whose network comes nearest to "
+            f"The models are matched: each has the hidden size that gives it nearly "
             f"{match['params']:,} parameters, within {match['tolerance']:.1%}."
         )
 
-    def reached(self, task: str) -> pd.DataFrame:
-        """The rows of `results` of a task that hold a number."""
+    def trained(self, task: str) -> pd.DataFrame:
+        """The rows of `results` of a task that have a mean."""
         return self.results[(self.results["task"] == task) & self.results["mean"].notna()]
 
     def without_skill(self, task: str) -> list[str]:
         """The models that did not beat the trivial baseline of a task."""
-        own = self.reached(task)
-        return [str(row.model) for row in own.itertuples() if not beats_baseline(row)]
+        rows = self.trained(task).itertuples()
+        return [str(row.model) for row in rows if not beats_baseline(row)]
 
 
 def beats_baseline(row: Any) -> bool:
-    """Whether a row of `results` lies clear of the baseline: by 5 %, and with its interval."""
+    """Whether a row of `results` beats the baseline: by 5 %, and with its whole interval."""
     sign = 1 if row.better == "higher" else -1
     clear = sign * (row.mean - row.baseline) > AT_BASELINE * abs(row.baseline)
     inside = row.low <= row.baseline <= row.high
@@ -69,7 +71,7 @@ def beats_baseline(row: Any) -> bool:
 
 
 def read(plan: Path, summary: Path) -> ReportInputs:
-    """The material of the report of `plan`, from the folder `summary`."""
+    """The inputs of the report of `plan`, read from the folder `summary`."""
     document = read_json(plan)
     study = document["study"]
     tasks = pd.CategoricalDtype(list(study["tasks"]), ordered=True)

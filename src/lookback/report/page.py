@@ -1,4 +1,4 @@
-"""The page as it grows: every table and figure in it is also a file beside it, in full."""
+"""The page under construction: each of its tables and figures is also written as a file."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,19 +10,19 @@ from lookback.report.drawing import inline, to_svg
 from lookback.report.result_tables import Table
 from lookback.storage.atomic import atomic_write, write_text
 
-INLINE = 1_500_000  # characters of figures in the page; further ones are linked: it stays small
+INLINE = 1_500_000  # characters of figures inside the page; further figures are linked
 
 
 @dataclass
 class Page:
-    """Where the report is written, and what stands in it so far."""
+    """The folder of the report, and what was written to it so far."""
 
     folder: Path
     written: set[Path] = field(default_factory=set)
     inlined: int = 0
 
     def table(self, table: Table) -> Table:
-        """Write the table as CSV; gives it back to be shown."""
+        """Write the table as a CSV file; returns the table."""
         path = self.folder / "tables" / f"{table.name}.csv"
         with atomic_write(path) as temporary:
             table.frame.to_csv(temporary, index=False)
@@ -30,7 +30,7 @@ class Page:
         return table
 
     def figure(self, name: str, label: str, figure: Figure) -> Markup:
-        """Write the figure as SVG; gives what stands for it in the page."""
+        """Write the figure as an SVG file; returns the element for the page."""
         path = self.folder / "figures" / f"{name}.svg"
         svg = to_svg(figure, name)
         write_text(path, svg)
@@ -42,7 +42,7 @@ class Page:
         return inline(svg, label)
 
     def forget_others(self) -> None:
-        """Remove what an earlier report had and this one has not."""
+        """Delete the files of an earlier report that this report did not write."""
         for folder in ("tables", "figures"):
             for path in (self.folder / folder).glob("*"):
                 if path not in self.written:

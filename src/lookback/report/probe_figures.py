@@ -1,8 +1,9 @@
-"""How a probe is shown: by the figure module of its name, or else by a table of means."""
+"""How a probe is shown: by the figure module with its name, or else by a table of means."""
 
 import importlib
 import importlib.util
 import inspect
+import re
 from collections.abc import Iterator
 from types import ModuleType
 
@@ -10,16 +11,22 @@ import pandas as pd
 
 from lookback.report.inputs import ReportInputs
 
+CITATION = re.compile(r"\[([a-z]+)(\d{4}[a-z]?)\]")
+
 
 def figure_module(name: str) -> ModuleType | None:
-    """The module that draws the probe `name`; None where there is none."""
+    """The module that draws the probe `name`; None if there is none."""
     path = f"lookback.report.figures.{name}"
     return importlib.import_module(path) if importlib.util.find_spec(path) else None
 
 
 def caption(module: ModuleType) -> str:
-    """What a figure shows: the module's first lines."""
-    return " ".join(inspect.cleandoc(module.__doc__ or "").split())
+    """The caption of a figure: the module's CAPTION, or else its docstring.
+
+    Citations are made readable: «[elman1990]» becomes «[Elman 1990]».
+    """
+    text = getattr(module, "CAPTION", None) or inspect.cleandoc(module.__doc__ or "")
+    return CITATION.sub(lambda key: f"[{key[1].capitalize()} {key[2]}]", " ".join(text.split()))
 
 
 def of_task(frame: pd.DataFrame, task: str) -> pd.DataFrame:
@@ -27,9 +34,9 @@ def of_task(frame: pd.DataFrame, task: str) -> pd.DataFrame:
     return frame[frame["task"] == task]
 
 
-def findings(material: ReportInputs, task: str) -> Iterator[str]:
-    """What the probes found on a task, one sentence each, of those that say it."""
-    for name, frame in material.probes.items():
+def findings(inputs: ReportInputs, task: str) -> Iterator[str]:
+    """The findings of the probes on a task: one per probe that has a function `finding`."""
+    for name, frame in inputs.probes.items():
         finding = getattr(figure_module(name), "finding", None)
-        if finding and len(own := of_task(frame, task)):
-            yield finding(own)
+        if finding and len(rows := of_task(frame, task)):
+            yield finding(rows)

@@ -1,4 +1,4 @@
-"""How to make the same numbers again: command, code, libraries, plans."""
+"""How to reproduce the numbers of the report: command, code, libraries, plans."""
 
 import json
 import shlex
@@ -16,7 +16,7 @@ from lookback.storage.commit import commit_of_this_code
 
 @dataclass(frozen=True)
 class Provenance:
-    """What stands under «How to reproduce»."""
+    """The content of the section «How to reproduce»."""
 
     command: str
     report_code: str
@@ -27,37 +27,37 @@ class Provenance:
     plans: Table
 
 
-def provenance(material: ReportInputs) -> Provenance:
-    """All that the material says of where it comes from."""
-    cost, libraries = material.cost, material.document["libraries"]
+def provenance(inputs: ReportInputs) -> Provenance:
+    """The command, code, devices, versions and plans of the study."""
+    cost, libraries = inputs.cost, inputs.document["libraries"]
     trained = cost[["commit", "dirty"]].drop_duplicates().itertuples()
     trained_with = [
         f"trained with {_listed(json.loads(each))}" for each in cost["versions"].unique()
     ]
     return Provenance(
-        command=command(material.study),
-        report_code=said_commit(**commit_of_this_code()),
-        trained_code=sorted({said_commit(row.commit, row.dirty) for row in trained}),
+        command=command(inputs.study),
+        report_code=commit_text(**commit_of_this_code()),
+        trained_code=sorted({commit_text(row.commit, row.dirty) for row in trained}),
         devices=[
             f"{row.device}, compute threads: {row.threads}"
             for row in cost[["device", "threads"]].drop_duplicates().itertuples()
         ],
         versions=[*trained_with, f"reported with {_listed(libraries)}"],
-        config=yaml.safe_dump(dict(material.study), sort_keys=False, allow_unicode=True),
-        plans=plans_table(material.document["cells"]),
+        config=yaml.safe_dump(dict(inputs.study), sort_keys=False, allow_unicode=True),
+        plans=plans_table(inputs.document["cells"]),
     )
 
 
 def command(study: Mapping[str, Any]) -> str:
-    """The command that makes the study."""
+    """The command that runs the study."""
     settings = [f"study={study['name']}"]
     if study["overrides"]:
         settings.append(f"overrides={json.dumps(study['overrides'])}")
     return f"snakemake --cores N --config {shlex.join(settings)}"
 
 
-def said_commit(commit: Any, dirty: Any) -> str:
-    """A commit in words; either may be unknown."""
+def commit_text(commit: Any, dirty: Any) -> str:
+    """A commit as text; both arguments may be unknown (None or NaN)."""
     if pd.isna(commit):
         return "code of no known commit"
     changed = not pd.isna(dirty) and dirty
@@ -69,12 +69,12 @@ def _listed(versions: Mapping[str, str]) -> str:
 
 
 def plans_table(cells: Mapping[str, Any]) -> Table:
-    """The plan that each result of the study must name."""
+    """The plans that each result of the study must name."""
     rows = []
     for cell, expected in cells.items():
         rows += [(cell, stage, "", digest) for stage, digest in expected["train"].items()]
         for stage in ("probe", "explain"):
-            rows += [(cell, stage, name, it[stage]) for name, it in expected[stage].items()]
+            rows += [(cell, stage, name, plans[stage]) for name, plans in expected[stage].items()]
     frame = pd.DataFrame(rows, columns=["cell", "stage", "name", "plan"])
     shown = [Row([str(value) for value in row]) for row in rows]
     return Table("plans", "Plans", ["cell", "stage", "name", "plan"], shown, frame)

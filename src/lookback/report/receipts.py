@@ -1,7 +1,7 @@
-"""Where the study's runs are in MLflow: read from the receipts that tracking left.
+"""The study's runs in MLflow, read from the receipts that stage `track` wrote.
 
-The report that rule `draw` makes is older than tracking, which takes its figures; the one that rule
-`report` makes names the runs.
+Rule `draw` makes a first report, whose figures `track` uploads. Rule `report` makes the report
+again, with the links to the runs.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from lookback.storage.paths import plan_file
 
 @dataclass(frozen=True)
 class Receipt:
-    """What a tracking server holds of the study."""
+    """The runs of the study in one tracking store."""
 
     uri: str
     experiment: str
@@ -25,28 +25,28 @@ class Receipt:
 
     @property
     def title(self) -> str:
-        """The name of its column."""
+        """The title of the column of runs."""
         return f"MLflow run in {self.uri}"
 
     def run(self, task: Any, model: Any) -> str:
-        """The run of a cell; empty where the server holds none."""
+        """The run of a cell; empty if the store has none."""
         return self.runs.get(f"{task}/{model}", "")
 
     def link(self, run: str) -> str:
-        """A run as it is shown: its first digits, linked where the server has pages."""
+        """The first digits of a run id, with a link if the store is a server with pages."""
         if not run or not self.uri.startswith("http"):
             return run[:8]
         address = f"{self.uri.rstrip('/')}/#/experiments/{self.experiment}/runs/{run}"
         return Markup('<a href="{}">{}</a>').format(address, run[:8])
 
 
-def receipts(material: ReportInputs) -> list[Receipt]:
-    """The receipts of today: their plan expects the very cells that the report's plan expects."""
-    found = []
-    for path in sorted(material.paths.receipts.glob("*.json")):
-        said = read_json(path)
-        plan = plan_file("track", said["plans"]["track"], material.plans)
-        if plan.exists() and read_json(plan)["cells"] == material.document["cells"]:
-            runs = {cell: run["parent"] for cell, run in said["runs"].items()}
-            found.append(Receipt(said["uri"], str(said["experiment_id"]), runs))
-    return found
+def receipts(inputs: ReportInputs) -> list[Receipt]:
+    """The current receipts: their plan expects the same cells as the report's plan."""
+    current = []
+    for path in sorted(inputs.paths.receipts.glob("*.json")):
+        receipt = read_json(path)
+        plan = plan_file("track", receipt["plans"]["track"], inputs.plans)
+        if plan.exists() and read_json(plan)["cells"] == inputs.document["cells"]:
+            runs = {cell: run["parent"] for cell, run in receipt["runs"].items()}
+            current.append(Receipt(receipt["uri"], str(receipt["experiment_id"]), runs))
+    return current

@@ -1,7 +1,7 @@
-"""Stage `report`: one page that opens offline, its tables as CSV and its figures as SVG.
+"""Stage `report`: one HTML page that needs no network, with its tables as CSV and figures as SVG.
 
-Everything is made from the plan, the summary, the attributions and tracking's receipts; the same
-files give the same bytes.
+The report is made from the plan, the summary, the attributions and the receipts of tracking. Equal
+files give a byte-equal report.
 """
 
 from collections.abc import Sequence
@@ -31,10 +31,11 @@ from lookback.report.result_tables import (
 from lookback.report.theory_section import findings, lag_table, theory_table
 from lookback.report.verdicts import answers
 from lookback.storage.atomic import write_text
+from lookback.summarise.theory import RANKED
 
 
 class Section(NamedTuple):
-    """What stands together under one heading: figures, tables, and how to read them."""
+    """A section of the page: figures, tables, their caption, and sentences."""
 
     title: str
     caption: str
@@ -45,34 +46,32 @@ class Section(NamedTuple):
 
 def main(plan: Path, summary: Path, out: Path) -> None:
     """Write the report of the study of `plan` to `out`, with tables/ and figures/ beside it."""
-    material, page = read(plan, summary), Page(out.parent)
-    tracked = receipts(material)
-    missing, does_not_apply = missing_tables(material)
+    inputs, page = read(plan, summary), Page(out.parent)
+    tracked = receipts(inputs)
+    missing, does_not_apply = missing_tables(inputs)
     with drawing.style():
         text = template().render(
-            study=material.study,
-            answers=list(answers(material)),
-            results=[
-                result_section(material, page, task, tracked) for task in material.study["tasks"]
-            ],
-            card=card_section(material, page),
-            theory=theory_section(material, page),
-            curves=curve_section(material, page),
-            probes=[probe_section(material, page, probe) for probe in material.probes],
-            explanations=gallery_section(material, page),
-            scores=[page.table(table) for table in score_tables(material)],
+            study=inputs.study,
+            answers=list(answers(inputs)),
+            results=[result_section(inputs, page, task, tracked) for task in inputs.study["tasks"]],
+            card=card_section(inputs, page),
+            theory=theory_section(inputs, page),
+            curves=curve_section(inputs, page),
+            probes=[probe_section(inputs, page, probe) for probe in inputs.probes],
+            explanations=gallery_section(inputs, page),
+            scores=[page.table(table) for table in score_tables(inputs)],
             missing=page.table(missing),
             does_not_apply=page.table(does_not_apply),
-            provenance=(made := provenance(material)),
+            provenance=(made := provenance(inputs)),
             plans=page.table(made.plans),
-            digest=material.digest,
+            digest=inputs.digest,
         )
     write_text(out, text)
     page.forget_others()
 
 
 def template() -> Template:
-    """The page's template; its style stands beside it."""
+    """The template of the page."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -84,86 +83,86 @@ def template() -> Template:
 
 
 def result_section(
-    material: ReportInputs, page: Page, task: str, tracked: Sequence[Receipt]
+    inputs: ReportInputs, page: Page, task: str, tracked: Sequence[Receipt]
 ) -> Section:
-    """What was reached on a task: a table, and the same as a figure with every seed."""
-    tested = material.runs[material.runs["metric"].str.startswith("test/")]
+    """The results on a task: a table, and a figure with every seed."""
+    tested = inputs.runs[inputs.runs["metric"].str.startswith("test/")]
     seeds = tested.assign(metric=tested["metric"].str.removeprefix("test/"))
-    frame = material.reached(task).merge(seeds, on=["task", "model", "metric"])
+    frame = inputs.trained(task).merge(seeds, on=["task", "model", "metric"])
     figures = []
     if len(frame):
         figures.append(page.figure(f"results_{task}", f"Results on {task}", results.draw(frame)))
-    tables = [page.table(results_table(material, task, tracked))]
-    if (material.tuning["task"] == task).any():
-        tables.append(page.table(tuning_table(material, task)))
+    tables = [page.table(results_table(inputs, task, tracked))]
+    if (inputs.tuning["task"] == task).any():
+        tables.append(page.table(tuning_table(inputs, task)))
     return Section(task, caption(results), figures, tables)
 
 
-def card_section(material: ReportInputs, page: Page) -> Section | None:
-    """The memory card; none where no probe of the study asks for it."""
-    if "memory_card" not in material.memory:
+def card_section(inputs: ReportInputs, page: Page) -> Section | None:
+    """The memory card; None if no probe of the study is on the card."""
+    if "memory_card" not in inputs.memory:
         return None
-    return Section("Memory card", "", tables=[page.table(card_table(material))])
+    return Section("Memory card", "", tables=[page.table(card_table(inputs))])
 
 
-def theory_section(material: ReportInputs, page: Page) -> Section | None:
-    """What the card says of the theory; none where the study measures no horizon."""
-    if "theory" not in material.memory:
+def theory_section(inputs: ReportInputs, page: Page) -> Section | None:
+    """The test of theory; None if the study measures no horizon."""
+    if "theory" not in inputs.memory:
         return None
-    title = "Do the theory's numbers predict the behaviour?"
-    card, lags = material.memory["memory_card"], material.memory["failing_lag"]
+    title = "Does theory predict the memory horizon?"
+    card, lags = inputs.memory["memory_card"], inputs.memory["failing_lag"]
     figures, captions = [], []
-    if len(lags) and card[list(memory_card.FIGURES)].notna().any(axis=None):
-        label = "Theoretical figures against the horizon"
+    if len(lags) and card[RANKED].notna().any(axis=None):
+        label = "Theoretical quantities against the horizon"
         figures.append(page.figure("memory_card", label, memory_card.draw(card)))
         captions.append(caption(memory_card))
     if lags["predicted"].notna().any():
-        label = "The failing lag, predicted and found"
+        label = "The horizon, predicted and measured"
         figures.append(page.figure("failing_lag", label, failing_lag.draw(lags)))
         captions.append(caption(failing_lag))
-    theory = material.memory["theory"]
+    theory = inputs.memory["theory"]
     tables = [page.table(theory_table(theory)), page.table(lag_table(lags))]
     return Section(title, " ".join(captions), figures, tables, list(findings(theory, lags)))
 
 
-def curve_section(material: ReportInputs, page: Page) -> Section:
-    """The learning curves of each task on validation; where that is none, the training loss."""
-    history = material.history.merge(material.results[["task", "model", "metric", "baseline"]])
+def curve_section(inputs: ReportInputs, page: Page) -> Section:
+    """The learning curves of each task on validation, or of the training loss if there are none."""
+    history = inputs.history.merge(inputs.results[["task", "model", "metric", "baseline"]])
     on_validation = history[history["split"] == "validation"]
-    loss = material.history[material.history["metric"] == "loss"]
+    loss = inputs.history[inputs.history["metric"] == "loss"]
     figures = []
-    for task in material.history["task"].unique():
-        own = on_validation[on_validation["task"] == task]
-        if own["step"].nunique() < 2:  # a point is no curve
+    for task in inputs.history["task"].unique():
+        rows = on_validation[on_validation["task"] == task]
+        if rows["step"].nunique() < 2:  # a single point is not a curve
             training = loss[(loss["task"] == task) & (loss["split"] == "train")]
-            own = max(own, training, key=lambda frame: frame["step"].nunique())
+            rows = max(rows, training, key=lambda frame: frame["step"].nunique())
         label = f"Learning curves on {task}"
-        figures.append(page.figure(f"curves_{task}", label, curves.draw(own)))
+        figures.append(page.figure(f"curves_{task}", label, curves.draw(rows)))
     return Section("Learning curves", caption(curves), figures)
 
 
-def probe_section(material: ReportInputs, page: Page, probe: str) -> Section:
-    """What a probe measured: its own figure for each task, or a table of means."""
-    frame, module = material.probes[probe], figure_module(probe)
+def probe_section(inputs: ReportInputs, page: Page, probe: str) -> Section:
+    """The measurements of a probe: its figure for each task, or a table of means."""
+    frame, module = inputs.probes[probe], figure_module(probe)
     title = f"Probe: {probe.replace('_', ' ')}"
     if frame.empty:
-        return Section(title, "Nothing to show.")
+        return Section(title, "There is nothing to show.")
     if module is None:
-        return Section(title, "", tables=[page.table(means_table(probe, frame, material.sizes))])
+        return Section(title, "", tables=[page.table(means_table(probe, frame, inputs.sizes))])
     figures = [
-        page.figure(f"{probe}_{task}", f"{title} on {task}", module.draw(own))
-        for task, own in frame.groupby("task", observed=True)
+        page.figure(f"{probe}_{task}", f"{title} on {task}", module.draw(rows))
+        for task, rows in frame.groupby("task", observed=True)
     ]
     return Section(title, caption(module), figures)
 
 
-def gallery_section(material: ReportInputs, page: Page) -> Section:
-    """The explanations of a few test sequences of each task."""
+def gallery_section(inputs: ReportInputs, page: Page) -> Section:
+    """Explanations of a few test sequences of each task."""
     figures = [
         page.figure(
             f"explanations_{task}_{place}", frame["title"].iloc[0], explanations.draw(frame)
         )
-        for task in material.study["tasks"]
-        for place, frame in enumerate(sequences(material, task))
+        for task in inputs.study["tasks"]
+        for place, frame in enumerate(sequences(inputs, task))
     ]
     return Section("What the models looked at", caption(explanations), figures)

@@ -1,4 +1,4 @@
-"""The tables of the report: as they are shown, in few digits, and as CSV, in all of them."""
+"""The tables of the report. The page shows few digits; the CSV files hold all digits."""
 
 import json
 import math
@@ -10,24 +10,25 @@ import pandas as pd
 from markupsafe import Markup
 
 from lookback.report.inputs import ReportInputs
+from lookback.report.numbers import NONE, interval, number
 from lookback.report.receipts import Receipt
 
-NONE = "–"
 COMPUTE = {
     "flops": "{:g} floating-point operations",
-    "seconds": "{:g} seconds of steps as measured once, so it is outside the claim of equal reruns",
+    "seconds": "{:g} seconds of steps. The time of a step was measured once, so a rerun on another "
+    "machine has another number of steps",
 }
 SCORES = {
-    "evidence_auc": "Does the attribution find the evidence? Area under the ROC curve.",
+    "evidence_auc": "Does the attribution find the evidence? Area under the ROC curve, 0 to 1.",
     "deletion": "Does the answer change without the steps that the attribution ranks highest?",
 }
 
 
 @dataclass(frozen=True)
 class Row:
-    """The cells of one line, and its kind: "best", "weak", "missing", "reference" or "".
+    """The cells of one row, and its kind: "best", "weak", "missing", "reference" or "".
 
-    Where there are fewer cells than columns, the last reaches to the end.
+    If there are fewer cells than columns, the last cell spans the rest of the row.
     """
 
     cells: list[str]
@@ -36,7 +37,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table as shown; `frame` is the same in full."""
+    """A table as shown; `frame` holds the same rows with all columns and digits."""
 
     name: str
     title: str
@@ -46,31 +47,20 @@ class Table:
     notes: list[str] = field(default_factory=list)
 
 
-def number(value: float, metric: str = "") -> str:
-    """A metric in sensible digits: four decimals of an accuracy, else three digits."""
-    if pd.isna(value):
-        return NONE
-    return f"{value:.4f}" if metric == "accuracy" else f"{value:#.3g}".rstrip(".")
-
-
-def interval(low: float, high: float, metric: str = "") -> str:
-    """An interval in sensible digits; a dash where it is not known."""
-    return NONE if pd.isna(low) else f"{number(low, metric)} to {number(high, metric)}"
-
-
-def results_table(material: ReportInputs, task: str, receipts: Sequence[Receipt]) -> Table:
-    """What every model reached on a task, beside what `references` has."""
-    own = material.results[material.results["task"] == task]
-    spent = material.cost[material.cost["task"] == task].groupby("model", observed=True)
-    frame = own.assign(row="model", train_seconds=own["model"].map(spent["train_seconds"].mean()))
+def results_table(inputs: ReportInputs, task: str, receipts: Sequence[Receipt]) -> Table:
+    """The test score of every model on a task, with the rows of `references` below."""
+    of_task = inputs.results[inputs.results["task"] == task]
+    cost = inputs.cost[inputs.cost["task"] == task].groupby("model", observed=True)
+    seconds = of_task["model"].map(cost["train_seconds"].mean())
+    frame = of_task.assign(row="model", train_seconds=seconds)
     for receipt in receipts:
-        frame[receipt.title] = [receipt.run(task, model) for model in own["model"]]
-    frame = pd.concat([frame, references(material, task, own)], ignore_index=True)
+        frame[receipt.title] = [receipt.run(task, model) for model in of_task["model"]]
+    frame = pd.concat([frame, references(inputs, task, of_task)], ignore_index=True)
     titles = [
         "model",
-        f"{own['metric'].max() or 'metric'} (test)",
+        f"{of_task['metric'].max() or 'metric'} (test)",
         "95 % interval",
-        *(["interquartile mean"] if _has_middle(material) else []),
+        *(["interquartile mean"] if _has_iqm(inputs) else []),
         "seeds",
         "parameters",
         "hidden size",
@@ -80,15 +70,15 @@ def results_table(material: ReportInputs, task: str, receipts: Sequence[Receipt]
         name=f"results_{task}",
         title=task,
         head=[*titles, *("MLflow run" for _ in receipts)],
-        rows=[_result(row, material, receipts) for row in frame.to_dict("records")],
+        rows=[_result(row, inputs, receipts) for row in frame.to_dict("records")],
         frame=frame,
-        notes=[*lost_seeds(material, task), *_notes(material, receipts), *lengths(material, task)],
+        notes=[*lost_seeds(inputs, task), *_notes(inputs, receipts), *lengths(inputs, task)],
     )
 
 
-def references(material: ReportInputs, task: str, own: pd.DataFrame) -> pd.DataFrame:
-    """What stands beside the models: trivial baseline, chance, optimum, published figures."""
-    first, metric = own.iloc[0], own["metric"].max()
+def references(inputs: ReportInputs, task: str, of_task: pd.DataFrame) -> pd.DataFrame:
+    """The reference rows of a task: trivial baseline, chance, optimum, published figures."""
+    first, metric = of_task.iloc[0], of_task["metric"].max()
     name = first["baseline_name"] or "unknown: the task is missing"
     if first["baseline_name"] and pd.isna(first["chance"]):
         name += "; a value has no chance level"
@@ -98,41 +88,41 @@ def references(material: ReportInputs, task: str, own: pd.DataFrame) -> pd.DataF
     if pd.notna(first["optimum"]):
         rows.append(("theoretical optimum", metric, first["optimum"], "every answer right"))
     rows += [
-        (f"{said['model']}, published", said["metric"], said["value"], _source(said))
-        for said in material.study["published"]
-        if said["task"] == task
+        (f"{figure['model']}, published", figure["metric"], figure["value"], _source(figure))
+        for figure in inputs.study["published"]
+        if figure["task"] == task
     ]
     frame = pd.DataFrame(rows, columns=["model", "metric", "mean", "source"])
     return frame.assign(row="reference", task=task)
 
 
-def _source(said: Mapping[str, Any]) -> str:
-    """Where a published figure is from, with its unit where that is not the task's own."""
-    unit = f"{said['metric']}, {said['unit']}: " if "unit" in said else ""
-    return f"{unit}{said['source']}"
+def _source(figure: Mapping[str, Any]) -> str:
+    """The source of a published figure, with its unit if it differs from the task's unit."""
+    unit = f"{figure['metric']}, {figure['unit']}: " if "unit" in figure else ""
+    return f"{unit}{figure['source']}"
 
 
-def over_seeds(there: float, material: ReportInputs) -> str:
-    """Over how many seeds a mean goes: «3», or «2 of 3» where the study asks for more."""
-    asked = len(material.study["seeds"])
-    return f"{there:.0f}" if there == asked else f"{there:.0f} of {asked}"
+def seed_count(trained: float, inputs: ReportInputs) -> str:
+    """The number of seeds in a mean: «3», or «2 of 3» if seeds of the study are missing."""
+    wanted = len(inputs.study["seeds"])
+    return f"{trained:.0f}" if trained == wanted else f"{trained:.0f} of {wanted}"
 
 
-def lost_seeds(material: ReportInputs, task: str) -> Iterator[str]:
-    """For each model of a task with lost seeds: which its mean leaves out, and why."""
-    missing = material.missing[material.missing["task"] == task]
+def lost_seeds(inputs: ReportInputs, task: str) -> Iterator[str]:
+    """For each model with lost seeds on a task: which seeds its mean leaves out, and why."""
+    missing = inputs.missing[inputs.missing["task"] == task]
     lost = missing[missing["what"].str.startswith("train seed ")]
-    there = material.results[material.results["task"] == task].set_index("model")["seeds"]
-    for model, own in lost.groupby("model", observed=True):
+    trained = inputs.results[inputs.results["task"] == task].set_index("model")["seeds"]
+    for model, rows in lost.groupby("model", observed=True):
         seeds = "; ".join(
             f"{what.removeprefix('train ')} {reason}"
-            for what, reason in zip(own["what"], own["reason"], strict=True)
+            for what, reason in zip(rows["what"], rows["reason"], strict=True)
         )
-        yield f"{model}: {over_seeds(there[model], material)} seeds; {seeds}."
+        yield f"{model}: {seed_count(trained[model], inputs)} seeds; {seeds}."
 
 
-def _result(row: dict[Any, Any], material: ReportInputs, receipts: Sequence[Receipt]) -> Row:
-    """One line of a results table."""
+def _result(row: dict[Any, Any], inputs: ReportInputs, receipts: Sequence[Receipt]) -> Row:
+    """One row of a results table."""
     mean = number(row["mean"], row["metric"])
     if row["row"] == "reference":
         return Row([row["model"], mean, row["source"]], "reference")
@@ -142,8 +132,8 @@ def _result(row: dict[Any, Any], material: ReportInputs, receipts: Sequence[Rece
         f"{row['model']} ★" if row["best"] else row["model"],
         mean,
         interval(row["low"], row["high"], row["metric"]),
-        *([_middle(row)] if _has_middle(material) else []),
-        over_seeds(row["seeds"], material),
+        *([_iqm(row)] if _has_iqm(inputs) else []),
+        seed_count(row["seeds"], inputs),
         f"{row['parameters']:,}",
         NONE if pd.isna(row["hidden_size"]) else f"{row['hidden_size']:.0f}",
         NONE if pd.isna(row["train_seconds"]) else f"{row['train_seconds']:.1f}",
@@ -152,61 +142,64 @@ def _result(row: dict[Any, Any], material: ReportInputs, receipts: Sequence[Rece
     return Row([*cells, *links], "best" if row["best"] else "")
 
 
-def _has_middle(material: ReportInputs) -> bool:
-    """Whether an interquartile mean leaves any seed out: of fewer than four it is the mean."""
-    return len(material.study["seeds"]) >= 4
+def _has_iqm(inputs: ReportInputs) -> bool:
+    """Whether the interquartile mean leaves out any seed; with fewer than four it is the mean."""
+    return len(inputs.study["seeds"]) >= 4
 
 
-def _middle(row: Mapping[Any, Any]) -> str:
+def _iqm(row: Mapping[Any, Any]) -> str:
     bounds = interval(row["iqm_low"], row["iqm_high"], row["metric"])
     return Markup("{}<small>{}</small>").format(number(row["iqm"], row["metric"]), bounds)
 
 
-def _notes(material: ReportInputs, receipts: Sequence[Receipt]) -> list[str]:
-    said, seeds = material.sizes, len(material.study["seeds"])
+def _notes(inputs: ReportInputs, receipts: Sequence[Receipt]) -> list[str]:
+    note, seeds = inputs.sizes, len(inputs.study["seeds"])
     if seeds == 1:
-        said += " One seed: no interval, and so no winner."
+        note += " One seed has no interval, so no model can be called best."
     else:
-        said += " ★: the interval overlaps no other model's. Intervals: bootstrap over seeds,"
-        said += " and over test sequences within them."
-        said += many_comparisons(len(material.study["models"]), len(material.study["tasks"]))
+        note += " ★: the interval does not overlap the interval of any other model. Intervals:"
+        note += " bootstrap over seeds, and over test sequences within each seed."
+        note += many_comparisons(len(inputs.study["models"]), len(inputs.study["tasks"]))
     if seeds in (2, 3):
-        said += f" Of {seeds} seeds they are rough."
-    if _has_middle(material):
-        said += " Interquartile mean: a quarter of the seeds, rounded down, left out at each end."
-    return [said, *(f"MLflow runs in {receipt.uri}." for receipt in receipts)]
+        note += f" Intervals of {seeds} seeds are rough."
+    if _has_iqm(inputs):
+        note += " Interquartile mean: without a quarter of the seeds, rounded down, at each end."
+    return [note, *(f"MLflow runs in {receipt.uri}." for receipt in receipts)]
 
 
 def many_comparisons(models: int, tasks: int) -> str:
-    """How many pairs of models the stars of a study stand on; nothing where it is one pair."""
+    """A note on how many pairs of models are compared; empty for a single pair."""
     pairs = math.comb(models, 2)
     if pairs * tasks < 2:
         return ""
-    every = f", {pairs * tasks} in the study" if tasks > 1 else ""
-    return f" {pairs} pairs of models are compared here{every}; ★ is not corrected for so many."
+    in_study = f", {pairs * tasks} in the study" if tasks > 1 else ""
+    return (
+        f" {pairs} pairs of models are compared here{in_study}; ★ is not corrected for the number "
+        "of comparisons."
+    )
 
 
-def lengths(material: ReportInputs, task: str) -> Iterator[str]:
-    """What a budget of operations or seconds came to in steps; nothing where steps are equal."""
-    runs = material.runs
+def lengths(inputs: ReportInputs, task: str) -> Iterator[str]:
+    """The number of steps that a budget of operations or seconds gave each model."""
+    runs = inputs.runs
     steps = runs[(runs["task"] == task) & (runs["metric"] == "steps")].groupby("model")["value"]
     budgets: dict[str, list[str]] = {}
     for model, count in steps.max().items():
-        budget = material.study["trained"][f"{task}/{model}"]["trainer"]["budget"] or {}
+        budget = inputs.study["trained"][f"{task}/{model}"]["trainer"]["budget"] or {}
         for kind in budget.keys() & COMPUTE.keys():
-            said = COMPUTE[kind].format(budget[kind])
-            budgets.setdefault(said, []).append(f"{model} {count:,.0f}")
-    for said, models in budgets.items():
-        yield f"Each run has {said}; in steps: {', '.join(models)}."
+            amount = COMPUTE[kind].format(budget[kind])
+            budgets.setdefault(amount, []).append(f"{model} {count:,.0f}")
+    for amount, models in budgets.items():
+        yield f"Each run has {amount}; in steps: {', '.join(models)}."
 
 
-def tuning_table(material: ReportInputs, task: str) -> Table:
-    """What tuning chose for each model of a task; every trial stands in the CSV."""
-    own = material.tuning[material.tuning["task"] == task]
-    keys = list(dict.fromkeys(key for it in own["values"] for key in json.loads(it)))
-    metric = own["metric"].max()
+def tuning_table(inputs: ReportInputs, task: str) -> Table:
+    """The values that tuning chose for each model of a task; the CSV holds every trial."""
+    all_trials = inputs.tuning[inputs.tuning["task"] == task]
+    keys = list(dict.fromkeys(key for text in all_trials["values"] for key in json.loads(text)))
+    metric = all_trials["metric"].max()
     rows = []
-    for model, trials in own.groupby("model", observed=True):
+    for model, trials in all_trials.groupby("model", observed=True):
         best = trials[trials["chosen"]].iloc[0]
         values = json.loads(best["values"])
         lost = int((trials["reason"] != "").sum())
@@ -218,18 +211,18 @@ def tuning_table(material: ReportInputs, task: str) -> Table:
         title=f"Tuned on {task}",
         head=["tuned model", "trials", *keys, f"{metric} (validation)"],
         rows=rows,
-        frame=own,
-        notes=["Chosen by the validation split alone, by one seed that is not among the study's."],
+        frame=all_trials,
+        notes=["Chosen on the validation split, with one seed that the study does not use."],
     )
 
 
-def score_tables(material: ReportInputs) -> Iterator[Table]:
-    """For each task and score: explainers by model, each beside a random attribution."""
-    scored = material.scores[material.scores["score"] != ""]
+def score_tables(inputs: ReportInputs) -> Iterator[Table]:
+    """For each task and score: explainers by model, with the score of a random attribution."""
+    scored = inputs.scores[inputs.scores["score"] != ""]
     for keys, part in scored.groupby(["task", "score"], observed=True):
         task, score = map(str, keys)
         explainers = list(part["explainer"].unique())
-        unskilled = material.without_skill(task)
+        unskilled = inputs.without_skill(task)
         records = part.to_dict("records")
         cells = {(row["model"], row["explainer"]): _score(row) for row in records}
         rows = []
@@ -239,14 +232,14 @@ def score_tables(material: ReportInputs) -> Iterator[Table]:
             rows.append(
                 Row([model if learned else f"{model} †", *shown], "" if learned else "weak")
             )
-        notes = ["† did not beat the trivial baseline: it has learned nothing to be explained."]
+        notes = ["† The model did not beat the trivial baseline: it learned nothing to explain."]
         yield Table(
             name=f"scores_{score}_{task}",
             title=f"{task}: {score}",
             head=["model", *(explainer.replace("_", " ") for explainer in explainers)],
             rows=rows,
             frame=part,
-            notes=[SCORES.get(score, ""), *(notes if unskilled else []), material.sizes],
+            notes=[SCORES.get(score, ""), *(notes if unskilled else []), inputs.sizes],
         )
 
 
@@ -258,12 +251,12 @@ def _score(row: Mapping[Any, Any]) -> str:
 
 
 def above_chance(row: Mapping[Any, Any]) -> bool:
-    """Whether a score, with its whole interval if it has one, is above a random attribution's."""
+    """Whether a score (its whole interval, if known) is above that of a random attribution."""
     return bool((row["mean"] if pd.isna(row["low"]) else row["low"]) > row["chance"])
 
 
 def means_table(probe: str, frame: pd.DataFrame, sizes: str) -> Table:
-    """A probe without a figure of its own: the mean of each of its numbers, by task and model."""
+    """The table of a probe without a figure: the mean of each number, by task and model."""
     numbers = [str(name) for name in frame.select_dtypes("number") if name != "seed"]
     means = frame.groupby(["task", "model"], observed=True)[numbers].mean().reset_index()
     rows = [
@@ -280,9 +273,9 @@ def means_table(probe: str, frame: pd.DataFrame, sizes: str) -> Table:
     )
 
 
-def missing_tables(material: ReportInputs) -> tuple[Table, Table]:
-    """The holes of the study, and what does not apply; a reason stands once for all its cells."""
-    missing = material.missing
+def missing_tables(inputs: ReportInputs) -> tuple[Table, Table]:
+    """What is missing, and what does not apply; cells with the same reason share a row."""
+    missing = inputs.missing
     applies = ~missing["reason"].str.startswith("does not apply")
     return (
         _grouped("missing", "What is missing", missing[applies]),
@@ -299,10 +292,11 @@ def _grouped(name: str, title: str, frame: pd.DataFrame) -> Table:
 
 
 def _where(frame: pd.DataFrame) -> str:
-    """The cells of a frame, and in a word a task of which every model is there."""
-    every = len(frame["model"].cat.categories)
-    said = []
-    for task, own in frame.groupby("task", observed=True):
-        models = list(own["model"].unique())
-        said.append(f"{task} × {'every model' if len(models) == every else ', '.join(models)}")
-    return "; ".join(said)
+    """The cells of a frame as text: «adding × every model; digits_rows × rnn, gru»."""
+    model_count = len(frame["model"].cat.categories)
+    parts = []
+    for task, rows in frame.groupby("task", observed=True):
+        models = list(rows["model"].unique())
+        is_all = len(models) == model_count
+        parts.append(f"{task} × {'every model' if is_all else ', '.join(models)}")
+    return "; ".join(parts)

@@ -1,136 +1,139 @@
-"""What the memory card says of the theory: tables, and sentences computed from them.
+"""The test of theory in the report: two tables, and sentences computed from them."""
 
-The bar: on tasks left out, a rank correlation of at least 0.9 between the predicted and the found
-failing lag, and a median error of at most 20 %.
-"""
-
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pandas as pd
 
-from lookback.report.card_table import Cells, hundredths, lag, share, steps
-from lookback.report.result_tables import NONE, Row, Table
+from lookback.report.numbers import NONE, hundredths, percent, shown, steps
+from lookback.report.result_tables import Row, Table
+from lookback.summarise.quantities.base import STEPS
+from lookback.summarise.quantities.table import BY_NAME
+from lookback.summarise.theory import BAR_CORRELATION, BAR_ERROR, PREDICTED
 
-CORRELATION = 0.9
-ERROR = 0.2
-CERTAIN = 0.05  # a p under this is called more than chance
-FIGURES = {
-    "half_distance_trained": "half-distance of the gradient, trained",
-    "half_distance_initial": "half-distance of the gradient, before training",
-    "lyapunov": "first Lyapunov exponent",
-    "capacity": "linear memory capacity",
-    "timescale": "time constant of the gates",
-    "decoding": "decoding distance (half behavioural)",
-    "predicted": "all but decoding, on the tasks left out",
-}
+CERTAIN = 0.05  # a p-value below this counts as evidence against chance
+
+
+def label_of(quantity: str) -> str:
+    """The label of a row of the summary's table `theory`."""
+    if quantity == PREDICTED:
+        return "predicted from theory, on the tasks left out"
+    return BY_NAME[quantity].label
 
 
 def theory_table(frame: pd.DataFrame) -> Table:
-    """How well each theoretical figure ranks the cells' horizons; the summary's `theory`."""
+    """The rank correlation of each quantity with the horizon, from the summary's table `theory`."""
     rows = []
     for row in frame.to_dict("records"):
-        p, holm = (NONE if pd.isna(row[each]) else f"{row[each]:.2g}" for each in ("p", "holm"))
-        cells = [FIGURES[row["figure"]], hundredths(row["spearman"]), bounds(row), p, holm]
-        kind = "reference" if row["figure"] == "predicted" else ""
+        p, holm = (NONE if pd.isna(row[name]) else f"{row[name]:.2g}" for name in ("p", "holm"))
+        cells = [label_of(row["quantity"]), hundredths(row["spearman"]), bounds(row), p, holm]
+        kind = "reference" if row["quantity"] == PREDICTED else ""
         rows.append(Row([*cells, f"{row['cells']}", f"{row['censored']}"], kind))
     return Table(
         name="theory",
         title="Rank correlation with the horizon",
-        head=["figure", "Spearman", "95 % interval", "p", "p (Holm)", "cells", "censored"],
+        head=["quantity", "Spearman", "95 % interval", "p", "p (Holm)", "cells", "censored"],
         rows=rows,
         frame=frame,
         notes=[
-            "Interval: percentile bootstrap over cells. Cells of one task share its data and cells "
-            "of one model its design, so for new ones it is too narrow. p: permutation of the "
-            "cells; Holm: corrected for the number of figures. Cells: those that have the figure. "
-            "Censored: the horizon lies past the longest lag tried and counts as that lag, so such "
-            "cells tie. Half behavioural: decoding is read off the state with the task's own "
-            "answers; the prediction leaves it out.",
+            "Interval: percentile bootstrap over cells. It is too narrow for new tasks and new "
+            "models, because cells of one task share its data and cells of one model its design. "
+            "p: permutation of the cells. Holm: p corrected for the number of quantities. Cells: "
+            "the number of cells with this quantity and a horizon. Censored: cells whose horizon "
+            "is beyond the longest lag measured; they count with that lag. The decoding distance "
+            "is half behavioural: the read-out is fitted to the task's own answers, so the "
+            "prediction does not use it.",
         ],
     )
 
 
-def bounds(row: Cells) -> str:
+def bounds(row: Mapping[Any, Any]) -> str:
     """The interval of a correlation."""
     return NONE if pd.isna(row["low"]) else f"{hundredths(row['low'])} to {hundredths(row['high'])}"
 
 
 def lag_table(frame: pd.DataFrame) -> Table:
-    """The failing lag of each cell, found and predicted; the summary's `failing_lag`."""
+    """The horizon of each cell, measured and predicted, from the summary's table `failing_lag`."""
     rows = []
     for row in frame.to_dict("records"):
-        predicted = [steps(row["predicted"]), share(row["error"])]
-        without = [steps(row["constant"]), share(row["constant_error"])]
-        found = lag(row["horizon"], is_censored=row["censored"])
-        rows.append(Row([row["task"], row["model"], found, *predicted, *without]))
+        measured = shown(row["horizon"], STEPS, is_censored=row["censored"])
+        predicted = [steps(row["predicted"]), percent(row["error"])]
+        constant = [steps(row["constant"]), percent(row["constant_error"])]
+        rows.append(Row([row["task"], row["model"], measured, *predicted, *constant]))
     return Table(
         name="failing_lag",
-        title="Failing lag",
-        head=["task", "model", "found", "predicted", "error", "without figures", "its error"],
+        title="Horizon, measured and predicted",
+        head=["task", "model", "measured", "predicted", "error", "geometric mean", "its error"],
         rows=rows,
         frame=frame,
-        notes=["Without figures: the geometric mean of the other tasks' cells."],
+        notes=["Geometric mean: over the cells of the other tasks, without any theory."],
     )
 
 
 def findings(theory: pd.DataFrame, lags: pd.DataFrame) -> Iterator[str]:
-    """Which figure ranks best, whether the bar is met, and where it is missed most.
+    """Which quantity ranks best, whether the prediction meets its bar, and where it fails.
 
     From the summary's tables `theory` and `failing_lag`.
     """
-    rows = theory.set_index("figure")
-    yield best_figure(rows.drop(index="predicted"))
-    correlation = float(rows["spearman"]["predicted"])
+    rows = theory.set_index("quantity")
+    yield best_quantity(rows.drop(index=PREDICTED))
+    correlation = float(rows["spearman"][PREDICTED])
     if pd.isna(correlation):
-        yield f"The failing lag is not judged: {too_little(lags)}."
+        yield f"The prediction of the horizon is not judged: {why_not_judged(lags)}."
         return
-    yield together(correlation, lags[lags["error"].notna()])
+    yield prediction_sentence(correlation, lags[lags["error"].notna()])
     for kind in ("task", "model"):
-        yield worst(lags, kind)
+        yield errors_by(lags, kind)
 
 
-def together(correlation: float, lags: pd.DataFrame) -> str:
-    """How well the figures together predict the failing lag of the tasks left out."""
-    error, blind = lags["error"].median(), lags["constant_error"].median()
-    found = lags.loc[~lags["censored"], "error"]
-    is_met = correlation >= CORRELATION and error <= ERROR
+def prediction_sentence(correlation: float, lags: pd.DataFrame) -> str:
+    """How well theory predicts the horizon on the tasks left out, and whether the bar is met."""
+    error, constant_error = lags["error"].median(), lags["constant_error"].median()
+    uncensored = lags.loc[~lags["censored"], "error"]
+    is_met = correlation >= BAR_CORRELATION and error <= BAR_ERROR
+    within = (lags["error"] <= BAR_ERROR).sum()
     return (
-        "Predicted from the theoretical figures alone for the tasks left out, the failing lag has "
-        f"a rank correlation of {hundredths(correlation)} with the one found and a median error of "
-        f"{share(error)} (without any figure {share(blind)}; of the {len(found)} cells that are "
-        f"not censored {share(found.median())}). {(lags['error'] <= ERROR).sum()} of {len(lags)} "
-        f"cells lie within {share(ERROR)}. The bar, at least {CORRELATION} and at most "
-        f"{share(ERROR)}, is {'' if is_met else 'not '}met."
+        "Predicted from theory for the tasks left out, the horizon has a rank correlation of "
+        f"{hundredths(correlation)} with the measured one and a median error of {percent(error)}. "
+        f"The geometric mean of the other tasks has an error of {percent(constant_error)}. On the "
+        f"{len(uncensored)} cells that are not censored, the error is "
+        f"{percent(uncensored.median())}. {within} of {len(lags)} cells are within "
+        f"{percent(BAR_ERROR)}. The bar, a correlation of at least {BAR_CORRELATION} and an error "
+        f"of at most {percent(BAR_ERROR)}, is {'' if is_met else 'not '}met."
     )
 
 
-def best_figure(alone: pd.DataFrame) -> str:
-    """The figure that ranks the horizon best, and whether chance could do as well."""
-    if alone["spearman"].isna().all():
-        return "No figure can be ranked against the horizon: too few cells, or all remember as far."
-    name = alone["spearman"].idxmax()
-    row = alone.to_dict("index")[name]
+def best_quantity(rows: pd.DataFrame) -> str:
+    """The quantity with the strongest correlation, and whether chance could explain it."""
+    if rows["spearman"].isna().all():
+        return (
+            "No quantity can be ranked against the horizon: there are too few cells, or all have "
+            "the same horizon."
+        )
+    name = rows["spearman"].idxmax()
+    row = rows.to_dict("index")[name]
     is_sure = row["holm"] < CERTAIN and row["spearman"] > 0
     return (
-        f"Over {row['cells']} cells ({row['censored']} of them censored) the horizon goes best "
-        f"with the {FIGURES[str(name)]}: Spearman {hundredths(row['spearman'])} (95 % interval "
-        f"{bounds(row)}), {'more' if is_sure else 'no more'} than chance would give "
-        f"(p = {row['holm']:.2g} after Holm's correction over {len(alone)} figures)."
+        f"Over {row['cells']} cells ({row['censored']} of them censored), "
+        f"the {label_of(str(name))} correlates most strongly with the horizon: "
+        f"Spearman {hundredths(row['spearman'])} (95 % interval {bounds(row)}), "
+        f"{'more' if is_sure else 'no more'} than chance would give "
+        f"(p = {row['holm']:.2g} after Holm's correction over {len(rows)} quantities)."
     )
 
 
-def too_little(lags: pd.DataFrame) -> str:
-    """Why the prediction says nothing."""
+def why_not_judged(lags: pd.DataFrame) -> str:
+    """Why the prediction cannot be judged, as a clause."""
     if lags["task"].nunique() < 2:
-        return "that takes cells with a horizon on two tasks at least"
+        return "cells with a horizon are needed on at least two tasks"
     if lags["predicted"].isna().all():
-        return f"{len(lags)} cells with a horizon are too few, or have no theoretical figure"
-    return "too few cells are predicted, or all remember as far"
+        return f"{len(lags)} cells with a horizon are too few, or none has a theoretical quantity"
+    return "too few cells are predicted, or all have the same horizon"
 
 
-def worst(lags: pd.DataFrame, kind: str) -> str:
+def errors_by(lags: pd.DataFrame, kind: str) -> str:
     """The median error of each task or model, the largest first."""
     errors = lags.groupby(kind, observed=True)["error"].median().dropna()
     ordered = errors.sort_values(ascending=False, kind="stable")
-    said = ", ".join(f"{name} {share(error)}" for name, error in ordered.items())
-    return f"Median error by {kind}, the largest first: {said}."
+    listed = ", ".join(f"{name} {percent(error)}" for name, error in ordered.items())
+    return f"Median error by {kind}, the largest first: {listed}."

@@ -1,4 +1,4 @@
-"""What the study found, in sentences computed from its tables: no more than they allow."""
+"""The findings of the study as sentences, computed from its tables."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,95 +7,97 @@ from typing import Any
 import pandas as pd
 
 from lookback.report.inputs import ReportInputs
+from lookback.report.numbers import interval, number
 from lookback.report.probe_figures import findings
-from lookback.report.result_tables import above_chance, interval, lost_seeds, number, over_seeds
+from lookback.report.result_tables import above_chance, lost_seeds, seed_count
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What was found on one task: a verdict in a few words, what stands behind it, and the rest."""
+    """The findings on one task: a verdict in a few words, its reasons, and the other findings."""
 
     task: str
     verdict: str
     sentences: list[str]
-    more: list[str]  # what the probes after the study's first one found
+    more: list[str]  # the findings of all probes except the study's first one
 
 
-def answers(material: ReportInputs) -> Iterator[Answer]:
-    """One answer a task, in the study's order."""
-    for task in material.study["tasks"]:
-        there, unskilled = material.reached(task), material.without_skill(task)
-        verdict, reason = compare(there, material)
-        if unskilled and len(unskilled) == len(there):
+def answers(inputs: ReportInputs) -> Iterator[Answer]:
+    """One answer per task, in the study's order."""
+    for task in inputs.study["tasks"]:
+        trained, unskilled = inputs.trained(task), inputs.without_skill(task)
+        verdict, reason = compare(trained, inputs)
+        if unskilled and len(unskilled) == len(trained):
             verdict = "not learned"
-        every = len(material.study["models"])
-        if absent := every - len(there):
-            verdict += f" ({absent} of {every} models missing)"
-        first, *more = [*findings(material, task)] or [""]
+        model_count = len(inputs.study["models"])
+        if absent := model_count - len(trained):
+            verdict += f" ({absent} of {model_count} models missing)"
+        first, *more = [*findings(inputs, task)] or [""]
         sentences = [
             reason,
-            *lost_seeds(material, task),
-            *at_baseline(there, unskilled),
+            *lost_seeds(inputs, task),
+            *at_baseline(trained, unskilled),
             first,
-            *best_explainers(material, task),
+            *best_explainers(inputs, task),
         ]
         yield Answer(task, verdict, [sentence for sentence in sentences if sentence], more)
 
 
-def compare(there: pd.DataFrame, material: ReportInputs) -> tuple[str, str]:
-    """Which model is best on a task, if the intervals allow to say so."""
-    if there.empty:
-        return "no result", "Nothing was trained that counts."
-    metric, is_higher = there["metric"].iloc[0], there["better"].iloc[0] == "higher"
-    leader = there.sort_values("mean", ascending=not is_higher).iloc[0]
+def compare(trained: pd.DataFrame, inputs: ReportInputs) -> tuple[str, str]:
+    """Which model is best on a task, and why; «no clear winner» if the intervals overlap."""
+    if trained.empty:
+        return "no result", "No model has a valid result."
+    metric, is_higher = trained["metric"].iloc[0], trained["better"].iloc[0] == "higher"
+    leader = trained.sort_values("mean", ascending=not is_higher).iloc[0]
     reached = f"{leader['model']} reaches {metric} {number(leader['mean'], metric)}"
-    if len(there) == 1:
-        return "nothing to compare", f"{reached}; no other model is there."
+    if len(trained) == 1:
+        return "nothing to compare", f"{reached}; there is no other model."
     if pd.isna(leader["low"]):
-        return "no clear winner", f"{reached}, the best mean, but of one seed: no interval."
-    if leader["seeds"] < len(material.study["seeds"]):
-        over = f"{over_seeds(leader['seeds'], material)} seeds"
-        return "no clear winner", f"{reached}, the best mean, but over {over} alone."
+        return "no clear winner", f"{reached}, the best mean, but one seed has no interval."
+    if leader["seeds"] < len(inputs.study["seeds"]):
+        count = seed_count(leader["seeds"], inputs)
+        return "no clear winner", f"{reached}, the best mean, but only {count} seeds were trained."
     bounds = interval(leader["low"], leader["high"], metric)
     reached += f" (95 % interval {bounds}, {leader['seeds']} seeds)"
     if leader["best"]:
-        return f"{leader['model']} is best", f"{reached}; no other model's interval overlaps."
-    rivals = there[there["model"] != leader["model"]]
-    apart = rivals["high"] < leader["low"] if is_higher else rivals["low"] > leader["high"]
-    close = ", ".join(rivals.loc[~apart, "model"])
-    return "no clear winner", f"{reached}, the best mean, but not clear of {close}."
+        return f"{leader['model']} is best", f"{reached}; no other interval overlaps it."
+    rivals = trained[trained["model"] != leader["model"]]
+    is_clear = rivals["high"] < leader["low"] if is_higher else rivals["low"] > leader["high"]
+    close = ", ".join(rivals.loc[~is_clear, "model"])
+    return "no clear winner", f"{reached}, the best mean; its interval overlaps that of {close}."
 
 
-def at_baseline(there: pd.DataFrame, unskilled: list[str]) -> Iterator[str]:
-    """Which models learned nothing that a constant answer does not know."""
+def at_baseline(trained: pd.DataFrame, unskilled: list[str]) -> Iterator[str]:
+    """Which models did not beat the trivial baseline."""
     if unskilled:
-        first = there.iloc[0]
+        first = trained.iloc[0]
         value = number(first["baseline"], first["metric"])
-        who = "every model" if len(unskilled) == len(there) else ", ".join(unskilled)
-        yield f"At the trivial baseline ({first['baseline_name']}: {value}) stayed {who}."
+        models = "any model" if len(unskilled) == len(trained) else ", ".join(unskilled)
+        baseline = f"the trivial baseline ({first['baseline_name']}: {value})"
+        yield f"The score is not better than {baseline} for {models}."
 
 
-def best_explainers(material: ReportInputs, task: str) -> Iterator[str]:
-    """For each score and each model that learned, the explainer farthest above chance."""
-    scored = material.scores[(material.scores["task"] == task) & material.scores["mean"].notna()]
-    learned = scored[~scored["model"].isin(material.without_skill(task))]
+def best_explainers(inputs: ReportInputs, task: str) -> Iterator[str]:
+    """For each score and each model that learned: the explainer farthest above chance."""
+    scored = inputs.scores[(inputs.scores["task"] == task) & inputs.scores["mean"].notna()]
+    learned = scored[~scored["model"].isin(inputs.without_skill(task))]
     if len(scored) and learned.empty:
-        yield "No model learned the task, so no explanation of one says anything."
+        yield "No model learned the task, so there is nothing to explain."
     for score, part in learned.groupby("score", sort=False):
         gain = (part["mean"] - part["chance"]).groupby(part["model"], observed=True)
         best = part.loc[gain.idxmax()].to_dict("records")
         low, high = (number(pick(row["chance"] for row in best)) for pick in (min, max))
-        chance = low if low == high else f"{low} to {high}"
-        yield f"Explainer farthest above chance ({chance}) by {score}: {_named(best)}."
+        chance = low if low == high else f"{low} to {high}, by model"
+        yield f"Best explainer by {score} (chance: {chance}): {_best_by_explainer(best)}."
 
 
-def _named(best: list[dict[Any, Any]]) -> str:
-    """«occlusion for gru (0.94), lstm (0.91); none for rnn», from the best row of each model."""
+def _best_by_explainer(best: list[dict[Any, Any]]) -> str:
+    """«occlusion for gru (0.94); none above chance for rnn», from the best row of each model."""
     models: dict[str, list[str]] = {}
     for row in best:
         if above_chance(row):
-            said = f"{row['model']} ({number(row['mean'])})"
-            models.setdefault(row["explainer"], []).append(said)
+            entry = f"{row['model']} ({number(row['mean'])})"
+            models.setdefault(row["explainer"], []).append(entry)
         else:
-            models.setdefault("none", []).append(row["model"])
+            models.setdefault("none above chance", []).append(row["model"])
     return "; ".join(f"{explainer} for {', '.join(names)}" for explainer, names in models.items())

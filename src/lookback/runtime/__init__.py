@@ -1,1 +1,1 @@
-"""Devices, CPU time, and objects from their configs. Imports no torch."""
+"""Locks of GPUs, CPU time, and objects built from configs. The package imports no torch."""

@@ -1,6 +1,7 @@
-"""What a process costs: CPU seconds of work (training, evaluating, measuring) and of all the rest.
+"""CPU seconds of a process, split into work (training, evaluating, measuring) and overhead.
 
-Each job appends one line to the file that the environment names; the Snakefile adds them up.
+Each job appends one line to the file named in the environment variable LOOKBACK_USAGE. The
+Snakefile adds up the lines.
 """
 
 import json
@@ -16,7 +17,7 @@ _cpu_of_others = 0.0
 
 @contextmanager
 def work() -> Iterator[None]:
-    """CPU time spent in this block is work; all other is overhead."""
+    """Count the CPU time of the `with` block as work. All other CPU time is overhead."""
     global _work
     start = time.process_time()
     try:
@@ -26,22 +27,25 @@ def work() -> Iterator[None]:
 
 
 def spent() -> tuple[float, float]:
-    """CPU seconds of this process, and those of them that were work."""
+    """The total CPU seconds of this process so far, and the part spent in `work` blocks."""
     return time.process_time(), _work
 
 
 def add(cpu: float, work: float) -> None:
-    """Count in what a process cost that this one started and that records nothing itself."""
+    """Add the CPU seconds of a child process that does not call `record` itself."""
     global _cpu_of_others, _work
     _cpu_of_others += cpu
     _work += work
 
 
 def record(stage: str, *, forked: bool) -> None:
-    """Write what this process has cost. `forked`: no parent of ours counts it as its child."""
+    """Append the CPU seconds of this process to the file named in LOOKBACK_USAGE, if there is one.
+
+    `forked` means that no parent process counts the CPU time of this process as a child's time.
+    """
     if path := os.environ.get(LEDGER):
         cpu = time.process_time() + _cpu_of_others
         entry = {"stage": stage, "cpu": cpu, "work": _work, "forked": forked}
-        # Bookkeeping fails no job: the ledger goes with its main process, and disks get full.
+        # A write error must not fail the job. The main process may have deleted the file already.
         with suppress(OSError), open(path, "a", encoding="utf-8") as ledger:  # noqa: PTH123
             ledger.write(json.dumps(entry) + "\n")

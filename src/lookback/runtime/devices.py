@@ -1,6 +1,7 @@
-"""One local GPU, one job: a lock file a device, freed by the kernel when its holder dies.
+"""Locks that give each local GPU to one job at a time.
 
-Snakemake's `gpu` resource only counts; jobs that start together would all pick the first device.
+Each GPU has a lock file. The operating system frees the lock when the process that holds it dies.
+Snakemake's `gpu` resource only counts GPUs, so without locks all jobs would pick the first GPU.
 """
 
 import os
@@ -15,21 +16,24 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 LOCKS = Path(tempfile.gettempdir()) / "lookback-devices"
-NONE = ("", "-1", "NoDevFiles")  # how CUDA and Slurm say that no device is visible
-JOB = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID")  # how schedulers name a job
-POLL = 0.5  # seconds between two looks at devices that are all taken
+NONE = ("", "-1", "NoDevFiles")  # values in CUDA_VISIBLE_DEVICES that mean «no GPU»
+JOB = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID")  # variables in which schedulers store a job's id
+POLL = 0.5  # seconds between two attempts to lock a GPU
 
 
 def local_gpus() -> list[str]:
-    """The GPUs that this process may use: indices or UUIDs, empty without any. Imports no torch."""
+    """The GPUs that this process may use, as indices or UUIDs. Empty if there are none.
+
+    The function does not import torch.
+    """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
-        return _driven()
+        return _driver_gpus()
     return [name for name in map(str.strip, visible.split(",")) if name not in NONE]
 
 
-def _driven() -> list[str]:
-    """The UUIDs of the GPUs that the driver shows this process, by index; empty without any."""
+def _driver_gpus() -> list[str]:
+    """The UUIDs of the driver's GPUs, in the order of their indices. Empty without a driver."""
     if shutil.which("nvidia-smi") is None:
         return []
     query = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
@@ -38,35 +42,38 @@ def _driven() -> list[str]:
 
 
 def _lock_names(gpus: Sequence[str]) -> dict[str, str]:
-    """Each GPU's name on the machine, where a scheduler's jobs may all call theirs 0.
+    """For each GPU, a name that is unique on the machine: its UUID, or else job id and index.
 
-    Where no driver can be asked, the devices of a job are its own: it knows them by its number.
+    An index alone is not unique, because each job of a scheduler may call its own GPU 0. The job id
+    is used if the driver does not report the GPU.
     """
-    shown = _driven()
+    uuids = _driver_gpus()
     job = next((f"{os.environ[name]}-" for name in JOB if name in os.environ), "")
-    return {gpu: _uuid(gpu, shown) or f"{job}{gpu}" for gpu in gpus}
+    return {gpu: _uuid(gpu, uuids) or f"{job}{gpu}" for gpu in gpus}
 
 
-def _uuid(gpu: str, shown: Sequence[str]) -> str | None:
+def _uuid(gpu: str, uuids: Sequence[str]) -> str | None:
     if gpu.isdecimal():
-        return shown[int(gpu)] if int(gpu) < len(shown) else None
-    return next((uuid for uuid in shown if uuid.startswith(gpu)), None)  # CUDA takes a beginning
+        return uuids[int(gpu)] if int(gpu) < len(uuids) else None
+    # CUDA accepts the first characters of a UUID as a name.
+    return next((uuid for uuid in uuids if uuid.startswith(gpu)), None)
 
 
 @contextmanager
 def leased(devices: str, gpus: Sequence[str] | None = None) -> Iterator[str]:
-    """Hold a device while the block runs, and name it for torch: "cuda:0" or "cpu".
+    """Lock a device during the `with` block and yield its name in torch, "cuda:0" or "cpu".
 
-    `devices` is the trainer's setting: "auto" takes a GPU where there is one, "cpu" never does.
-    Waits while all GPUs are taken. CUDA must not have been initialised in this process before.
+    The trainer's setting `devices` is "auto" (take a GPU if there is one) or "cpu" (take none).
+    The function waits while all GPUs are locked. CUDA must not be initialised in this process
+    before the call, because the function sets CUDA_VISIBLE_DEVICES.
     """
     gpus = local_gpus() if gpus is None else gpus
     if devices == "cpu" or not gpus:
         yield "cpu"
         return
     before = os.environ.get("CUDA_VISIBLE_DEVICES")
-    with ExitStack() as held:
-        os.environ["CUDA_VISIBLE_DEVICES"] = _first_free(gpus, held)
+    with ExitStack() as locks:
+        os.environ["CUDA_VISIBLE_DEVICES"] = _lock_first_free(gpus, locks)
         try:
             yield "cuda:0"
         finally:
@@ -76,15 +83,15 @@ def leased(devices: str, gpus: Sequence[str] | None = None) -> Iterator[str]:
                 os.environ["CUDA_VISIBLE_DEVICES"] = before
 
 
-def _first_free(gpus: Sequence[str], held: ExitStack) -> str:
+def _lock_first_free(gpus: Sequence[str], locks: ExitStack) -> str:
     if not LOCKS.exists():
         LOCKS.mkdir(parents=True, exist_ok=True)
-        LOCKS.chmod(0o777)  # for all users of the machine, whatever the umask
+        LOCKS.chmod(0o777)  # all users may lock a GPU, for any umask
     names = _lock_names(gpus)
     while True:
         for gpu in gpus:
             try:
-                held.enter_context(FileLock(LOCKS / f"{names[gpu]}.lock", timeout=0, mode=0o666))
+                locks.enter_context(FileLock(LOCKS / f"{names[gpu]}.lock", timeout=0, mode=0o666))
             except Timeout:
                 continue
             return gpu

@@ -15,10 +15,10 @@ PACKAGE = __name__.partition(".")[0]
 def instantiate(config: Mapping[str, Any], **arguments: Any) -> Any:
     """Call the config's `_target_` with the config's other keys and with `arguments`.
 
-    Raises UserError if the target refuses its settings. That is: a UserError of our own classes,
-    which Hydra would hide; a ValueError of any class; a TypeError of a class of another library.
-    Planning has checked the keys of our own classes, so a TypeError of theirs is a bug and is not
-    converted.
+    Raises UserError if the target cannot be imported or refuses its settings. A target refuses its
+    settings by a UserError (which Hydra would hide), by a ValueError, or, if the class belongs to
+    another library, by a TypeError. A TypeError of our own class is a bug and is not converted,
+    because planning has already checked the settings of our classes.
     """
     try:
         return hydra.utils.instantiate(config, **arguments)
@@ -41,7 +41,10 @@ def _refusal(problem: str, cause: Exception) -> UserError:
 
 
 def _place(message: str) -> tuple[str, str]:
-    """The class that Hydra's message names, and the config key of it; empty at the top level."""
+    """The class and the config key that Hydra's message names.
+
+    The key is empty if the class is at the top level of the config.
+    """
     target = re.search(r"target '([^']+)'", message)
     key = re.search(r"^full_key: (.+)$", message, re.MULTILINE)
     return target[1] if target else "a class", key[1] if key else ""

@@ -1,1 +1,1 @@
-"""Everything about the folder results/: paths, writing, provenance, finished seeds, locks."""
+"""The folder results/: paths, atomic writes, provenance, the store of finished seeds, locks."""

@@ -1,4 +1,4 @@
-"""Files written whole: under a temporary name, then renamed. Light: imports nothing heavy."""
+"""Write files atomically: under a temporary name, then rename. Imports no heavy package."""
 
 import hashlib
 import json
@@ -11,9 +11,11 @@ from typing import Any
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary path beside `path`, renamed to it when the block ends well, removed when not.
+    """Yield a temporary path in the folder of `path`; rename it to `path` after the block.
 
-    The content is on the disk before the name is: a power cut leaves no empty file (0.3 ms).
+    If the block raises an exception, the temporary file is removed and `path` stays unchanged. The
+    content is synced to the disk before the renaming, so a power cut leaves no empty file. The sync
+    takes 0.3 ms.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -25,25 +27,25 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, path)
     except OSError as error:
         if error.filename is None or Path(error.filename) == temporary:
-            error.filename = str(path)  # so that a full disk names what it did not take
+            error.filename = str(path)  # the message for a full disk names this file
         raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write `text` as UTF-8, whole or not at all."""
+    """Write `text` as UTF-8, atomically."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Write `value` as sorted, indented JSON, whole or not at all."""
+    """Write `value` as indented JSON with sorted keys, atomically. NaN and infinity are refused."""
     write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """The value that a JSON file holds."""
+    """The value in a JSON file."""
     return json.loads(Path(path).read_text(encoding="utf-8"))
 
 

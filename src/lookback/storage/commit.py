@@ -1,4 +1,4 @@
-"""Which code this process runs: the snapshot that the plan made, and the commit it came from."""
+"""The git commit of the code that this process runs."""
 
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,10 @@ from lookback.storage.atomic import read_json
 
 
 def commit_of_this_code() -> dict[str, Any]:
-    """{"commit": sha or None, "dirty": bool or None}; None where the code is no snapshot."""
+    """{"commit": sha, "dirty": whether files differed from that commit}.
+
+    Both values are None if the project has no git repository, or if this process does not run a
+    copy of the code in results/.code/.
+    """
     note = Path(next(iter(lookback.__path__))).parent / "commit.json"
     return dict(read_json(note)) if note.exists() else {"commit": None, "dirty": None}

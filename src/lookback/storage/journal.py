@@ -1,7 +1,7 @@
-"""What a training says while it runs: journal.jsonl, one JSON a line, only ever appended to.
+"""The journal of a training run: journal.jsonl, one JSON object per line, append only.
 
-It costs microseconds, works on a network file system, and can neither lock nor be down. MLflow, the
-terminal and history.parquet are all made from it.
+MLflow, the terminal and history.parquet all read the journal. Appending a line takes microseconds,
+works on a network file system, needs no lock, and depends on no server.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any
 
 
 def read(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines written so far; one that a kill cut short is left out."""
+    """The entries written so far. An incomplete last line, left by a kill, is skipped."""
     if not path.exists():
         return
     with path.open(encoding="utf-8") as lines:
@@ -27,12 +27,16 @@ class Journal:
 
     def __init__(self, path: Path):
         self.path = path
-        self.step = 0  # of the last line
+        self.step = 0  # training step of the last line
         self._file = path.open("a", encoding="utf-8")
 
     @classmethod
     def resumed(cls, path: Path, step: int) -> "Journal":
-        """Open a journal again, cut back to what was so at `step`: the rest comes anew."""
+        """Open a journal to continue training after `step`.
+
+        Lines after `step`, and «end» and «failed» events, are deleted: training writes them again.
+        If `step` is 0, all lines are deleted.
+        """
         kept = [
             line
             for line in read(path)
@@ -44,11 +48,11 @@ class Journal:
         return cls(path)
 
     def event(self, name: str, step: int, **facts: Any) -> None:
-        """Say that something happened: start, end, failed."""
+        """Append an event: start, end or failed."""
         self._write({"time": time.time(), "event": name, "step": step, **facts})
 
     def values(self, split: str, step: int, values: dict[str, float]) -> None:
-        """Log the values of a split at a step."""
+        """Append the values of a split (train, validation, test) at a training step."""
         self._write({"time": time.time(), "step": step, "split": split, "values": values})
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""results/ held by one process: a lock that the kernel frees when its holder dies."""
+"""The lock of results/: one process at a time. The kernel frees a dead process's lock."""
 
 import fcntl
 import time
@@ -8,13 +8,13 @@ from typing import TextIO
 from lookback.errors import UserError
 from lookback.storage.paths import LOCK
 
-GLANCE = 0.1  # seconds, more than a look of `is_held` lasts
+RETRY_AFTER = 0.1  # seconds between two tries; `is_held` holds the lock for less
 
 
 def hold() -> TextIO:
-    """Hold results/ as long as the file given back is open.
+    """Lock results/ until the returned file is closed.
 
-    Raises UserError where another run holds it, or where the file system knows no locks.
+    Raises UserError if another run holds the lock, or if the file system does not support flock.
     """
     LOCK.parent.mkdir(parents=True, exist_ok=True)
     lock = LOCK.open("a")
@@ -26,23 +26,23 @@ def hold() -> TextIO:
     except OSError as error:
         lock.close()
         raise UserError(
-            f"results/ cannot be locked: {error.strerror}. Its file system must know flock "
+            f"results/ cannot be locked: {error.strerror}. Its file system must support flock "
             "(on Lustre: mount it with -o flock)."
         ) from error
     return lock
 
 
 def _take(lock: TextIO) -> None:
-    """Lock a file; a second time where the first met no more than a look of `is_held`."""
+    """Lock a file. Try twice, because `is_held` in another process locks the file for a moment."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        time.sleep(GLANCE)
+        time.sleep(RETRY_AFTER)
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def is_held(path: Path = LOCK) -> bool:
-    """Whether a process holds the lock at `path`, which is not there before it was first held."""
+    """Whether a process holds the lock file `path`. False if the file does not exist."""
     try:
         with path.open() as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -1,6 +1,6 @@
-"""Where each file of `results/` lies; its name stands here and in workflow/rules/ only.
+"""The path of every file in results/. Only this module and workflow/rules/ contain file names.
 
-Paths are relative: a study runs in the folder of its project.
+Paths are relative to the project's folder, because a study runs there.
 
     results/data/<dataset>/manifest.json …           downloads, shared by all studies
     results/<study>/<task>/task.json                 TaskPaths
@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-PROJECT = Path(__file__).parents[3]  # holds conf/, src/ and workflow/; of a code copy: not defined
+# The folder with conf/, src/ and workflow/. Jobs must not use it: they import a copy of the code.
+PROJECT = Path(__file__).parents[3]
 
 RESULTS = Path("results")
 DATA = RESULTS / "data"
@@ -38,7 +39,7 @@ def dataset_folder(dataset: str) -> Path:
 
 
 def manifest_file(dataset: str) -> Path:
-    """The list of a dataset's verified files; it stands for them in the DAG."""
+    """The list of a dataset's verified files. The DAG uses this file instead of the data files."""
     return dataset_folder(dataset) / MANIFEST
 
 
@@ -55,12 +56,12 @@ class StudyPaths:
 
     @property
     def index_note(self) -> Path:
-        """Names the index with which the study was last started."""
+        """The note that holds the path of the index with which the study was last started."""
         return self.folder / ".index"
 
     @property
     def summary(self) -> Path:
-        """The folder of the tables over cells."""
+        """The folder of the tables over all cells."""
         return self.folder / "summary"
 
     @property
@@ -70,11 +71,11 @@ class StudyPaths:
 
     @property
     def receipts(self) -> Path:
-        """The folder of tracking's receipts."""
+        """The folder of the receipts that tracking writes."""
         return self.folder / "tracked"
 
     def receipt(self, name: str) -> Path:
-        """The receipt of one tracking store."""
+        """The receipt of one tracking store: what was written to the store."""
         return self.receipts / f"{name}.json"
 
     def task(self, task: str) -> "TaskPaths":
@@ -94,7 +95,7 @@ class TaskPaths:
 
     @property
     def facts(self) -> Path:
-        """What stage `prepare` writes: shapes, scaling, baseline, digests of the data."""
+        """The output of stage `prepare`: shapes, scaling, trivial baseline, digests of the data."""
         return self.folder / "task.json"
 
     @property
@@ -116,12 +117,12 @@ class CellPaths:
 
     @property
     def config(self) -> Path:
-        """The config as trained."""
+        """The settings with which the cell was trained."""
         return self.folder / "config.yaml"
 
     @property
     def tuning(self) -> Path:
-        """What stage `tune` tried and chose."""
+        """The trials of stage `tune`, and the values that it chose."""
         return self.folder / "tune.json"
 
     @property
@@ -136,17 +137,17 @@ class CellPaths:
 
     @property
     def predictions(self) -> Path:
-        """The answers to the test split."""
+        """The predictions on the test split."""
         return self.folder / "predictions.parquet"
 
     @property
     def cost(self) -> Path:
-        """Times, memory and device of each seed."""
+        """The times, memory and device of each seed."""
         return self.folder / "cost.json"
 
     @property
     def checkpoints(self) -> Path:
-        """The folder of the trained weights."""
+        """The folder of the trained weights of all seeds."""
         return self.folder / "checkpoints"
 
     def checkpoint(self, seed: int) -> Path:
@@ -154,35 +155,35 @@ class CellPaths:
         return self.checkpoints / f"seed={seed}.ckpt"
 
     def probe(self, name: str) -> Path:
-        """What a probe measured."""
+        """The measurements of a probe."""
         return self.folder / "probe" / f"{name}.parquet"
 
     def attributions(self, name: str) -> Path:
-        """What an explainer attributed."""
+        """The attributions of an explainer."""
         return self.folder / "explain" / f"{name}.npz"
 
     def scores(self, name: str) -> Path:
-        """The scores of an explainer."""
+        """The scores of an explainer: whether its attributions can be believed."""
         return self.attributions(name).with_suffix(".scores.parquet")
 
     def log(self, job: str) -> Path:
-        """The log of a job: `train`, `probe-gradient_flow`."""
+        """The log of a job, e.g. of `train` or `probe-gradient_flow`."""
         return self.folder / "log" / f"{job}.log"
 
     def wanted_note(self, stage: str) -> Path:
-        """Names the plan with which a stage of the cell was last started."""
+        """The note that holds the digest of the plan with which a stage was last started."""
         return self.folder / f".wanted.{stage}"
 
 
 @dataclass(frozen=True)
 class SeedPaths:
-    """The folder that training a seed, or a trial, leaves in the run store."""
+    """The folder of one trained seed, or of one tuning trial, in the run store."""
 
     folder: Path
 
     @property
     def journal(self) -> Path:
-        """What training reported, line by line."""
+        """The journal that training writes, one JSON object per line."""
         return self.folder / "journal.jsonl"
 
     @property
@@ -192,32 +193,32 @@ class SeedPaths:
 
     @property
     def weights(self) -> Path:
-        """The weights kept: the best on validation, or the last."""
+        """The weights that are kept: the best on the validation split, or the last."""
         return self.folder / "best.ckpt"
 
     @property
     def result(self) -> Path:
-        """Scores and number of parameters."""
+        """The scores of the seed and its number of parameters."""
         return self.folder / "result.json"
 
     @property
     def predictions(self) -> Path:
-        """The answers to the test split."""
+        """The predictions on the test split."""
         return self.folder / "predictions.parquet"
 
     @property
     def cost(self) -> Path:
-        """Times, memory and device."""
+        """The times, memory and device of the seed."""
         return self.folder / "cost.json"
 
     @property
     def done(self) -> Path:
-        """The mark of a finished seed."""
+        """The file that marks a finished seed."""
         return self.folder / "done.json"
 
     @property
     def failed(self) -> Path:
-        """The mark of a seed that diverged. Delete it to train the seed again."""
+        """The file that marks a seed that diverged. Delete the file to train the seed again."""
         return self.folder / "failed.json"
 
 
@@ -227,20 +228,23 @@ def lock_file(folder: Path) -> Path:
 
 
 def measured_steps_file(runs: Path) -> Path:
-    """How many steps a budget of seconds came to; in the folder of a cell's seeds."""
+    """The file that holds the number of training steps that a budget of seconds allows.
+
+    `runs` is the folder of all seeds of a cell.
+    """
     return runs / "steps.json"
 
 
 def index_notes() -> Iterator[Path]:
-    """The index note of every study that was started here."""
+    """The index note of every study in results/ that was started."""
     return RESULTS.glob("*/.index")
 
 
 def cells_on_disk() -> Iterator[CellPaths]:
-    """Every folder that may be a cell of a study."""
+    """Every folder at the depth of a cell, whether or not it is a cell."""
     return (CellPaths(folder) for folder in RESULTS.glob("*/*/*/"))
 
 
 def tasks_on_disk() -> Iterator[TaskPaths]:
-    """Every folder that may be a task of a study."""
+    """Every folder at the depth of a task, whether or not it is a task."""
     return (TaskPaths(folder) for folder in RESULTS.glob("*/*/"))

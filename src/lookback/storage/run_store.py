@@ -1,8 +1,8 @@
 """The store of finished seeds, `results/.runs/<key>/seed=<n>/`.
 
-Snakemake deletes the declared outputs of a job before it runs the job again. It does not know this
-store, so a seed that is finished is not trained a second time. Imports neither torch nor numpy: the
-terminal and the tracker read the store while a study runs.
+Snakemake deletes the declared outputs of a job before it runs the job again. The store is not a
+declared output, so a finished seed is not trained a second time. This module imports neither torch
+nor numpy, because the terminal and the tracker read the store while a study runs.
 """
 
 import copy
@@ -23,8 +23,10 @@ TUNING_SEED = 10_000  # the seed of every tuning trial; a study that tunes canno
 def train_settings(plan: Path, tuning: Path | None) -> dict[str, Any] | None:
     """The settings of a train plan, with the values that tuning chose.
 
-    None if the plan needs a `tuning` result of another tune plan than the one there. The digest of
-    the tune plan is removed from the settings: equal values give equal seeds, whoever chose them.
+    `tuning` is the path of the cell's tune.json. Returns None if the train plan needs the result of
+    a tune plan, and tune.json is missing or is the result of another tune plan. The digest of the
+    tune plan is removed from the settings, so the seeds stay valid if another plan chooses the same
+    values.
     """
     settings: dict[str, Any] = read_json(plan)
     tuned_by = settings.pop("tuned_by", None)
@@ -48,18 +50,18 @@ def with_values(settings: Mapping[str, Any], values: Mapping[str, Any]) -> dict[
 
 
 def runs_folder(plan: Path, task: Path, tuning: Path | None = None) -> Path | None:
-    """The folder of all seeds of a train plan on the task of `task` (task.json).
+    """The folder of all seeds of a train plan; `task` is the path of task.json.
 
     None while task.json, or the tuning result that the plan needs, is missing. The folder's name
-    depends on the content of these files and not on the plans that made them: if new code prepares
-    the same data, the seeds stay valid.
+    depends on the content of task.json and tune.json, and not on the plans that made them: if new
+    code prepares the same data, the seeds stay valid.
     """
     settings = train_settings(plan, tuning) if task.exists() else None
     return None if settings is None else _folder(settings, task)
 
 
 def trials_folder(plan: Path, task: Path) -> Path:
-    """The folder of all trials of a tune plan. It is the same whichever values the plan tries."""
+    """The folder of all trials of a tune plan; its name does not depend on the values to try."""
     settings = read_json(plan)
     return _folder({name: value for name, value in settings.items() if name != "tune"}, task)
 
@@ -70,6 +72,7 @@ def trial_folder(trials: Path, values: Mapping[str, Any], budget: Mapping[str, A
 
 
 def _folder(settings: Mapping[str, Any], task: Path) -> Path:
+    """The folder named by the digest of the settings and of task.json without its plans."""
     facts = {name: value for name, value in read_json(task).items() if name != "plans"}
     return RUNS / digest(json.dumps([settings, facts], sort_keys=True))
 
@@ -98,14 +101,17 @@ def set_wanted(cell: Path, plan: str, stage: str = "train") -> None:
 
 
 def is_wanted(cell: Path, plan: str, stage: str = "train") -> bool:
-    """Whether no other plan was started for this stage since. Call it while `cell` is locked."""
+    """Whether `plan` is still the last plan started for this stage. Lock `cell` before the call."""
     note = CellPaths(cell).wanted_note(stage)
     return not note.exists() or note.read_text(encoding="utf-8").strip() == plan
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Lock the folder of a seed or of a cell; waits for a trainer that outlived its Snakemake."""
+    """Lock the folder of a seed or of a cell for the duration of the block.
+
+    Waits for the process that holds the lock, e.g. a training job that outlived its Snakemake.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with lock_file(folder).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

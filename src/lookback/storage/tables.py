@@ -1,8 +1,8 @@
-"""Tables and arrays on disk, each naming the plans it came by.
+"""Read and write tables (.parquet) and arrays (.npz) that store the plans that made them.
 
-`plans` maps a stage to the digest of its plan, the result's own and those upstream of it:
-{"train": "3f…", "prepare": "9a…"}. Only a result whose plans are today's counts (summarise/);
-`lineage` reads them back.
+`plans` maps a stage to the digest of its plan, for the result's own stage and all earlier stages:
+{"train": "3f…", "prepare": "9a…"}. `storage.provenance.plans_of` reads the plans back. The summary
+uses a result only if its plans are the current ones.
 """
 
 import json
@@ -22,7 +22,7 @@ _KEY = b"lookback.plans"
 
 
 def write_parquet(path: str | os.PathLike[str], frame: pd.DataFrame, plans: Plans) -> None:
-    """Write a frame without its index, whole or not at all."""
+    """Write a frame without its index, atomically."""
     table = pa.Table.from_pandas(frame, preserve_index=False)
     table = table.replace_schema_metadata(
         {**(table.schema.metadata or {}), _KEY: json.dumps(dict(plans), sort_keys=True).encode()}
@@ -32,13 +32,13 @@ def write_parquet(path: str | os.PathLike[str], frame: pd.DataFrame, plans: Plan
 
 
 def read_parquet(path: str | os.PathLike[str]) -> pd.DataFrame:
-    """The frame that `write_parquet` wrote."""
+    """Read a frame that `write_parquet` wrote."""
     frame: pd.DataFrame = pq.read_table(path, use_threads=False).to_pandas()
     return frame
 
 
 def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any], plans: Plans) -> None:
-    """Write named arrays, whole or not at all."""
+    """Write named arrays, atomically."""
     with atomic_write(path) as temporary:
         np.savez_compressed(
             temporary, **arrays, plans=np.array(json.dumps(dict(plans), sort_keys=True))
@@ -46,6 +46,6 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any], plans: Pl
 
 
 def read_npz(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The arrays that `write_npz` wrote, without the plans."""
+    """Read the arrays that `write_npz` wrote, without the plans."""
     with np.load(path, allow_pickle=False) as archive:
         return {name: archive[name] for name in archive.files if name != "plans"}

@@ -1,17 +1,17 @@
-"""How sure a mean over seeds and test sequences is: the hierarchical bootstrap.
+"""The hierarchical bootstrap: a 95 % interval for a mean over seeds and test sequences.
 
 1. Draw as many seeds as there are, with replacement.
-2. In each drawn seed, draw as many sequences as it has, with replacement; all answers to a
-   sequence come with it.
-3. The interval holds the middle 95 % of what the statistic makes of 2,000 such draws.
+2. For each drawn seed, draw as many sequences as the seed has, with replacement. All answers to a
+   drawn sequence are taken.
+3. The interval holds the middle 95 % of the statistic over RESAMPLES such draws.
 
-Davison & Hinkley 1997, "Bootstrap methods and their application", section 3.8. The seed is the
-outer unit: two sequences of one seed share its weights, and taking each sequence for a run of its
-own gives intervals near zero. A percentile interval of few seeds is somewhat too short: of five, it
-holds the truth in about 9 of 10 cases.
+[davison1997], section 3.8. The seed is the outer unit, because all sequences of a seed are answered
+by the same weights; a bootstrap over single sequences gives intervals near zero. A percentile
+interval of few seeds is too short: with five seeds, the interval holds the truth in about 9 of 10
+cases.
 
-A draw is made of sums: a sequence's answers are added up once, and a draw is a product of these
-sums with how often each sequence was drawn.
+The code adds up the answers of each sequence once. A resample is then the product of these sums
+with the number of times that each sequence was drawn.
 """
 
 import math
@@ -27,25 +27,24 @@ Numbers = NDArray[np.float64]
 
 RESAMPLES = 2000
 LEVELS = (2.5, 97.5)  # per cent: the ends of the interval
-AT_ONCE = 4_000_000  # drawn sequences: bounds the memory
+AT_ONCE = 4_000_000  # drawn sequences held in memory at a time
 
 
 def interquartile_mean(values: ArrayLike, axis: int = -1) -> Numbers:
     """The mean of the middle half: a quarter of the values, rounded down, is cut at each end.
 
-    Agarwal et al. 2021, "Deep reinforcement learning at the edge of the statistical precipice",
-    section 4.3, as their rliable computes it.
+    [agarwal2021], section 4.3, computed as in their package rliable.
     """
     ordered = np.sort(np.moveaxis(np.asarray(values, dtype=np.float64), axis, -1), axis=-1)
     count = ordered.shape[-1]
-    found: Numbers = ordered[..., count // 4 : count - count // 4].mean(axis=-1)
-    return found
+    means: Numbers = ordered[..., count // 4 : count - count // 4].mean(axis=-1)
+    return means
 
 
 def mean(values: Numbers) -> Numbers:
     """The mean over the last axis."""
-    found: Numbers = values.mean(axis=-1)
-    return found
+    means: Numbers = values.mean(axis=-1)
+    return means
 
 
 def hierarchical(
@@ -54,22 +53,25 @@ def hierarchical(
     sequences: ArrayLike,
     *statistics: Callable[[Numbers], Numbers],
 ) -> list[Interval]:
-    """Each of `statistics` over the seeds' means and its 95 % interval, the same at every call.
+    """Each of `statistics` over the means of the seeds, with its 95 % interval.
 
-    One value an answer, with its seed and its sequence. A statistic takes the means (…, seed):
-    `mean`, `interquartile_mean`. Bounds are NaN where there is one seed: the sequences say nothing
-    of the spread over seeds. All is NaN where a value is not finite, or there is none.
+    The arrays have one entry per answer. A statistic takes means of shape (…, seed): `mean`,
+    `interquartile_mean`. The result is the same at every call. Bounds are NaN if there is one seed,
+    since the sequences say nothing about the spread over seeds. All is NaN if there is no value or
+    a value that is not finite.
     """
     sample = np.asarray(values, dtype=np.float64)
     if sample.size == 0 or not np.isfinite(sample).all():
         return [Interval(math.nan, math.nan, math.nan)] * len(statistics)
-    there, drawn = resampled(sample, seeds, sequences, np.zeros(sample.size, dtype=np.int64))
-    means, draws = there.sums[:, 0] / there.counts[:, 0], drawn.sums[..., 0] / drawn.counts[..., 0]
-    found = []
+    one_group = np.zeros(sample.size, dtype=np.int64)
+    totals, resamples = resampled(sample, seeds, sequences, one_group)
+    means = totals.sums[:, 0] / totals.counts[:, 0]
+    draws = resamples.sums[..., 0] / resamples.counts[..., 0]
+    intervals = []
     for statistic in statistics:
         bounds = percentiles(statistic(draws)) if len(means) > 1 else (math.nan, math.nan)
-        found.append(Interval(float(statistic(means)), *bounds))
-    return found
+        intervals.append(Interval(float(statistic(means)), *bounds))
+    return intervals
 
 
 def percentiles(draws: Numbers) -> tuple[float, float]:
@@ -79,7 +81,7 @@ def percentiles(draws: Numbers) -> tuple[float, float]:
 
 
 class Totals(NamedTuple):
-    """Sums of values and numbers of answers, each (…, seed, group)."""
+    """Sums of values and numbers of answers, each of shape (…, seed, group)."""
 
     sums: Numbers
     counts: Numbers
@@ -88,9 +90,9 @@ class Totals(NamedTuple):
 def resampled(
     values: ArrayLike, seeds: ArrayLike, sequences: ArrayLike, groups: ArrayLike
 ) -> tuple[Totals, Totals]:
-    """What is there (seed, group), and its resamples (resample, seed, group).
+    """The totals of the data (seed, group), and of their resamples (resample, seed, group).
 
-    One value an answer, with its seed, sequence and group (0, 1, …: a bin of lags, say).
+    The arrays have one entry per answer. Groups are numbered 0, 1, …; a group is a bin of lags.
     """
     tables = list(_by_sequence(*map(np.asarray, (values, seeds, sequences, groups))))
     generator = np.random.default_rng(0)
@@ -116,15 +118,15 @@ def _by_sequence(
     """A table (sequence, 2 × group) for each seed: the sums, then the numbers of answers."""
     size = int(groups.max()) + 1
     for seed in np.unique(seeds):
-        own = seeds == seed
-        names, row = np.unique(sequences[own], return_inverse=True)
-        cell, length = row * size + groups[own], len(names) * size
-        parts = [np.bincount(cell, values[own], length), np.bincount(cell, minlength=length)]
+        of_seed = seeds == seed
+        names, row = np.unique(sequences[of_seed], return_inverse=True)
+        entry, length = row * size + groups[of_seed], len(names) * size
+        parts = [np.bincount(entry, values[of_seed], length), np.bincount(entry, minlength=length)]
         yield np.concatenate([part.reshape(-1, size) for part in parts], axis=1).astype(float)
 
 
 def _sequences_drawn(table: Numbers, draws: int, generator: np.random.Generator) -> Numbers:
-    """Totals (draw, 2 × group) of as many sequences as the table has, with replacement."""
+    """Totals (draw, 2 × group) of as many sequences as the table has, drawn with replacement."""
     count = len(table)
     parts = []
     for start in range(0, draws, size := max(1, AT_ONCE // count)):

@@ -1,4 +1,4 @@
-"""A cell of a study as its results lie on disk: what counts, and what is missing and why."""
+"""The results of a cell on disk: which are valid, which are missing, and why."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ Row = dict[str, Any]
 
 
 class Hole(NamedTuple):
-    """Something that the study expects and that does not count, and why."""
+    """A result that the study expects and that is missing or outdated, with the reason."""
 
     what: str
     reason: str
@@ -26,7 +26,7 @@ class Hole(NamedTuple):
 
 @dataclass(frozen=True)
 class CellResults:
-    """One task and one model of the study, and the plans that its results must name."""
+    """One task and one model of the study; `expected` holds the plans its results must name."""
 
     task: str
     model: str
@@ -36,12 +36,12 @@ class CellResults:
 
     @property
     def name(self) -> Row:
-        """The columns that every table starts with."""
+        """The first columns of every table."""
         return {"task": self.task, "model": self.model}
 
     @cached_property
     def untrained(self) -> str:
-        """Why the cell has no trained runs; empty where it has."""
+        """Why the cell has no trained runs; empty if it has."""
         tuned = self.expected.get("tune")
         if tuned and self.lack(self.paths.tuning, tuned, "tune"):
             return "its tuning is missing"
@@ -51,50 +51,53 @@ class CellResults:
 
     @cached_property
     def failed(self) -> dict[int, str]:
-        """The seeds that diverged, each with its last word; none where the cell was not trained."""
+        """The seeds that diverged, each with the reason; empty if the cell was not trained."""
         metrics = self.paths.metrics
-        said = read_json(metrics).get("failed", {}) if metrics.exists() else {}
-        return {int(seed): reason for seed, reason in said.items()}
+        reasons = read_json(metrics).get("failed", {}) if metrics.exists() else {}
+        return {int(seed): reason for seed, reason in reasons.items()}
 
     def lack(self, path: Path, plans: Mapping[str, str], job: str) -> str:
-        """Why the cell's file `path`, made by `job`, does not count; empty if it does."""
+        """Why the cell's file `path`, made by `job`, is not valid; empty if it is."""
         return lack(path, plans, self.paths.log(job))
 
-    def own(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The rows of the study's seeds, under the cell's name."""
-        asked = frame[frame["seed"].isin(self.seeds)]
-        rest = [column for column in asked if column not in self.name]
-        return asked.assign(**self.name)[[*self.name, *rest]]
+    def rows_of_study(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The rows of the study's seeds, with the columns task and model in front."""
+        rows = frame[frame["seed"].isin(self.seeds)]
+        other_columns = [column for column in rows if column not in self.name]
+        return rows.assign(**self.name)[[*self.name, *other_columns]]
 
     def answers(self, metric: str) -> pd.DataFrame:
-        """One row an answer to the test split: seed, sequence, and what it adds to the metric."""
-        frame = self.own(read_parquet(self.paths.predictions))
+        """One row per answer to the test split: seed, sequence, and its value of the metric."""
+        frame = self.rows_of_study(read_parquet(self.paths.predictions))
         target, given = frame.filter(like="target"), frame.filter(like="prediction")
-        apart = target.to_numpy(np.float64) - given.to_numpy(np.float64)
-        value = (apart == 0) if metric == "accuracy" else apart**2
+        difference = target.to_numpy(np.float64) - given.to_numpy(np.float64)
+        value = (difference == 0) if metric == "accuracy" else difference**2
         return frame[["seed", "sequence"]].assign(value=value.mean(axis=1))
 
     def measured(self, stage: str, name: str, path: Path) -> tuple[pd.DataFrame | None, list[Hole]]:
-        """What probe or explainer `name` left at `path`, and what is missing of it."""
+        """The table of probe or explainer `name` at `path`, and what is missing of it.
+
+        The table is None if nothing was measured.
+        """
         plans = self.expected[stage].get(name)
         if plans is None:
             return None, []
         what = f"{stage} {name}"
         if reason := self.lack(path, plans, f"{stage}-{name}"):
             return None, [Hole(what, "its model is missing" if self.untrained else reason)]
-        frame = self.own(read_parquet(path))
+        frame = self.rows_of_study(read_parquet(path))
         holes = [
             Hole(what, f"seed {seed} {why.partition(':')[0]}")
             for seed, why in self.absent(frame["seed"]).items()
         ]
         if "reason" in frame:
-            said = frame["reason"].dropna().unique()
-            holes += [Hole(what, f"does not apply: {reason}") for reason in said]
+            reasons = frame["reason"].dropna().unique()
+            holes += [Hole(what, f"does not apply: {reason}") for reason in reasons]
             frame = frame[frame["reason"].isna()].drop(columns="reason")
         return (None if frame.empty else frame), holes
 
     def absent(self, seeds: Iterable[int]) -> dict[int, str]:
-        """The seeds that the study asks for and that are not among `seeds`, and why."""
+        """The seeds of the study that are not among `seeds`, each with the reason."""
         return {
             seed: f"diverged: {self.failed[seed]}" if seed in self.failed else NOT_THERE
             for seed in sorted(self.seeds - set(seeds))

@@ -1,8 +1,8 @@
-"""How sure a mean over seeds is: the percentile bootstrap, and who may be called the winner.
+"""The 95 % interval of a mean over seeds by the percentile bootstrap, and the choice of a winner.
 
-Efron & Tibshirani 1993, "An introduction to the bootstrap", ch. 13. The seeds are drawn anew with
-replacement; the interval holds the middle 95 % of the means. With three seeds 1 resample in 27 is
-three times the smallest, more than 2.5 %: the interval is then the range of the seeds.
+[efron1993], ch. 13. The seeds are drawn again with replacement; the interval holds the middle 95 %
+of the means. With three seeds, 1 resample in 27 consists of the smallest value only. That is more
+than 2.5 %, so the interval is the range of the seeds.
 """
 
 import math
@@ -16,7 +16,7 @@ Better = Literal["higher", "lower"]
 
 
 class Interval(NamedTuple):
-    """A mean, and where the middle 95 % of its resamples lie; NaN bounds where nothing is known."""
+    """A mean and the bounds of its 95 % interval; the bounds are NaN if they are unknown."""
 
     mean: float
     low: float
@@ -24,9 +24,9 @@ class Interval(NamedTuple):
 
 
 def interval(values: Sequence[float]) -> Interval:
-    """The mean of one value a seed and its 95 % interval, the same at every call.
+    """The mean of one value per seed with its 95 % interval; the same at every call.
 
-    One seed says nothing of the spread, and a seed without a finite value makes the mean unknown.
+    The bounds are NaN for one seed. The mean is NaN, too, if a seed has no finite value.
     """
     sample = np.asarray(values, dtype=np.float64)
     if sample.size == 0 or not np.isfinite(sample).all():
@@ -34,20 +34,21 @@ def interval(values: Sequence[float]) -> Interval:
     mean = float(sample.mean())
     if sample.size == 1:
         return Interval(mean, math.nan, math.nan)
-    found = stats.bootstrap(
+    bounds = stats.bootstrap(
         (sample,), np.mean, method="percentile", n_resamples=9999, rng=np.random.default_rng(0)
     ).confidence_interval
-    return Interval(mean, float(found.low), float(found.high))
+    return Interval(mean, float(bounds.low), float(bounds.high))
 
 
 def winner(intervals: Mapping[str, Interval], better: Better) -> str | None:
-    """The one whose whole interval lies on the better side of every other's; None where none does.
+    """The name whose whole interval is better than the interval of every other; None if none is.
 
-    A rival whose spread is unknown (one seed) forbids a winner, and so does the lack of a rival.
+    There is no winner without a rival, or if the interval of a rival is unknown (one seed).
     """
     sign = 1.0 if better == "higher" else -1.0
-    worst = {name: min(sign * each.low, sign * each.high) for name, each in intervals.items()}
-    best = {name: max(sign * each.low, sign * each.high) for name, each in intervals.items()}
+    ends = {name: (sign * it.low, sign * it.high) for name, it in intervals.items()}
+    worst = {name: min(pair) for name, pair in ends.items()}
+    best = {name: max(pair) for name, pair in ends.items()}
     for name in intervals:
         rivals = [best[other] for other in intervals if other != name]
         if rivals and all(worst[name] > rival for rival in rivals):

@@ -1,8 +1,9 @@
-"""How fast a norm falls with distance, in one number: ln ‖·‖ ≈ a + r d, r in nats a step.
+"""The rate at which a norm falls with distance: the slope r of ln ‖·‖ ≈ a + r d, in nats per step.
 
-By least squares over distances from a quarter of the farthest on: near the answer a norm need not
-fall exponentially, since many directions with rates of their own add up, and the slowest is left.
-It is the backward reading of the first Lyapunov exponent, ln σ_1(∂s_T/∂s_{T-d}) / d for large d.
+The slope is fitted by least squares to the distances from a quarter of the farthest distance on.
+Near the answer a norm need not fall exponentially: many directions with different rates add up, and
+only the slowest one is left far away. For the Jacobian, ln σ_1(∂s_T/∂s_{T-d}) / d for large d is
+the first Lyapunov exponent, measured backwards in time.
 """
 
 import math
@@ -11,14 +12,14 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-START = 0.25  # of the farthest distance: where the fit begins
+START = 0.25  # the share of the farthest distance at which the fit begins
 
 
 def rate(distances: ArrayLike, log_norms: ArrayLike) -> float:
-    """The slope of natural logarithms over distances in steps; negative where the norm falls.
+    """The slope of natural logarithms over distances in steps; negative if the norm falls.
 
-    Distances without a finite logarithm are left out; NaN where fewer than two are left.
-    Raises ValueError where there are not as many logarithms as distances.
+    Distances without a finite logarithm are left out. NaN if fewer than two distances are left.
+    Raises ValueError if there are not as many logarithms as distances.
     """
     d, logs = np.asarray(distances, dtype=float), np.asarray(log_norms, dtype=float)
     if d.shape != logs.shape:
@@ -30,24 +31,24 @@ def rate(distances: ArrayLike, log_norms: ArrayLike) -> float:
 
 
 def slope(x: Float[np.ndarray, " point"], y: Float[np.ndarray, " point"]) -> float:
-    """Of the least-squares line; NaN where all points have one place."""
+    """The slope of the least-squares line; NaN if all x are equal."""
     x = x - x.mean() if len(x) else x
     return float(x @ y / (x @ x)) if (x != 0).any() else math.nan
 
 
 def half_distance(rate: float) -> float:
-    """The steps in which a norm of this rate halves: ∞ where it does not fall, NaN of NaN."""
+    """The steps in which a norm with this rate halves; ∞ if the norm does not fall."""
     if math.isnan(rate):
         return math.nan
     return math.log(2) / -rate if rate < 0 else math.inf
 
 
 def agreement(rate: float, exponent: float) -> float:
-    """|r - λ_1| / |λ_1|: how far backward and forward are apart; NaN where either is none.
+    """|r - λ_1| / |λ_1|: the relative difference of the backward rate and the exponent.
 
-    Of an exponent of 0 it is ∞, unless the rate is 0 too.
+    NaN if one of them is NaN. For an exponent of 0 the difference is ∞, or 0 if the rate is 0, too.
     """
-    apart = abs(rate - exponent)
-    if apart == 0:
+    difference = abs(rate - exponent)
+    if difference == 0:
         return 0.0
-    return apart / abs(exponent) if exponent else apart * math.inf
+    return difference / abs(exponent) if exponent else difference * math.inf

@@ -1,7 +1,7 @@
-"""Tables over cells: what was reached, how sure it is, what it cost and what is missing.
+"""Stage `summarise`: tables over cells with results, intervals, costs, and what is missing.
 
-Reads what is there; a result of an older plan counts as missing. All tables but `cost` are the
-same bytes for the same results.
+The stage reads the results that exist. A result of an older plan counts as missing. Equal results
+give byte-equal tables, except for `cost`, which holds times.
 """
 
 import json
@@ -17,9 +17,10 @@ from lookback.storage.atomic import read_json
 from lookback.storage.paths import StudyPaths
 from lookback.storage.tables import read_parquet, write_parquet
 from lookback.summarise.bootstrap import hierarchical, interquartile_mean, mean
-from lookback.summarise.card import FIGURES, memory_card
+from lookback.summarise.card import memory_card
 from lookback.summarise.cells import CellResults, Hole, Row, cells_of
 from lookback.summarise.intervals import Better, Interval, interval, winner
+from lookback.summarise.quantities.table import PROBES
 from lookback.summarise.theory import failing_lags, theory
 from lookback.summarise.validity import lack
 
@@ -50,7 +51,7 @@ MISSING: Columns = CELL | {"what": "str", "reason": "str"}
 
 
 def main(plan: Path, out: Path) -> None:
-    """Write the summary of the study of `plan` to the folder `out`, beside the study's tasks."""
+    """Write the tables of the study of `plan` to `out`, a folder beside the study's tasks."""
     document = read_json(plan)
     cells = list(cells_of(document, StudyPaths(out.parent)))
     missing: list[Row] = []
@@ -74,27 +75,27 @@ def main(plan: Path, out: Path) -> None:
 
 
 def table(rows: list[Row], columns: Columns) -> pd.DataFrame:
-    """Rows as a frame with these columns and types, also where there is none."""
+    """The rows as a frame with these columns and types, also if there are no rows."""
     return pd.DataFrame(rows, columns=list(columns)).astype(columns)
 
 
 def results(cells: list[CellResults], missing: list[Row]) -> pd.DataFrame:
-    """One row a cell, also for those without a result; what is not there goes to `missing`."""
+    """One row per cell, also for cells without a result. Adds what is missing to `missing`."""
     rows = []
     for cell in cells:
         row, holes = result(cell)
         rows.append(row)
         missing += [cell.name | hole._asdict() for hole in holes]
     for task in dict.fromkeys(cell.task for cell in cells):
-        there = [row for row in rows if row["task"] == task and row["seeds"]]
-        mark_best(there, len(cells[0].seeds))
+        trained = [row for row in rows if row["task"] == task and row["seeds"]]
+        mark_best(trained, len(cells[0].seeds))
     return table(rows, RESULTS)
 
 
 def mark_best(rows: list[Row], seeds: int) -> None:
-    """Set `best` in the row of the model that the intervals allow to be called so, if one is.
+    """Set `best` in the row of the model whose interval is better than all others, if there is one.
 
-    Not one of which some of the `seeds` are lost: those left are the lucky ones.
+    A model that lost some of its `seeds` cannot be best: only its lucky seeds are left.
     """
     spread = {row["model"]: Interval(row["mean"], row["low"], row["high"]) for row in rows}
     best = winner(spread, rows[0]["better"]) if rows else None
@@ -103,7 +104,7 @@ def mark_best(rows: list[Row], seeds: int) -> None:
 
 
 def result(cell: CellResults) -> tuple[Row, list[Hole]]:
-    """The cell's row of `results`, and what of its training is missing."""
+    """The cell's row of `results`, and what is missing of its training."""
     facts, holes = task_facts(cell)
     unknown = dict.fromkeys(("mean", "low", "high", "iqm", "iqm_low", "iqm_high"), math.nan)
     unknown |= {"seeds": 0}
@@ -122,16 +123,16 @@ def result(cell: CellResults) -> tuple[Row, list[Hole]]:
 
 
 def means(values: list[float], answers: pd.DataFrame) -> Row:
-    """Mean and interquartile mean of one value a seed; how sure, by `answers`: bootstrap.py."""
+    """Mean and interquartile mean of one value per seed; intervals by bootstrap of `answers`."""
     value, seed, sequence = (answers[name] for name in ("value", "seed", "sequence"))
-    whole, middle = hierarchical(value, seed, sequence, mean, interquartile_mean)
-    row = {"mean": float(np.mean(values)), "low": whole.low, "high": whole.high}
-    middling = float(interquartile_mean(values))
-    return row | {"iqm": middling, "iqm_low": middle.low, "iqm_high": middle.high}
+    of_mean, of_iqm = hierarchical(value, seed, sequence, mean, interquartile_mean)
+    row = {"mean": float(np.mean(values)), "low": of_mean.low, "high": of_mean.high}
+    iqm = float(interquartile_mean(values))
+    return row | {"iqm": iqm, "iqm_low": of_iqm.low, "iqm_high": of_iqm.high}
 
 
 def task_facts(cell: CellResults) -> tuple[Row, list[Hole]]:
-    """What the task itself says: its metric, and what the least and the best answer reach."""
+    """What task.json says of the metric, the trivial baseline, chance, and the best answer."""
     expected = cell.expected["train"]
     upstream = {stage: expected[stage] for stage in ("download", "prepare") if stage in expected}
     task = cell.paths.task
@@ -151,18 +152,18 @@ def task_facts(cell: CellResults) -> tuple[Row, list[Hole]]:
 
 
 def better_of(metric: str) -> Better:
-    """Which way a metric is better."""
+    """Whether a higher or a lower value of the metric is better."""
     return "higher" if metric == "accuracy" else "lower"
 
 
 def by_seed(cell: CellResults, path: Path) -> dict[int, Any]:
-    """What a file of the cell says of each seed that the study asks for, in the seeds' order."""
-    said = {int(seed): value for seed, value in read_json(path)["seeds"].items()}
-    return {seed: said[seed] for seed in sorted(said) if seed in cell.seeds}
+    """The entry of each seed of the study in a file of the cell, ordered by seed."""
+    entries = {int(seed): value for seed, value in read_json(path)["seeds"].items()}
+    return {seed: entries[seed] for seed in sorted(entries) if seed in cell.seeds}
 
 
 def runs(cells: list[CellResults]) -> pd.DataFrame:
-    """Every number of every run: one row a seed and metric."""
+    """All metrics of all runs: one row per seed and metric."""
     rows = [
         cell.name | {"seed": seed, "metric": metric, "value": value}
         for cell in cells
@@ -176,12 +177,12 @@ def runs(cells: list[CellResults]) -> pd.DataFrame:
 def history(cells: list[CellResults]) -> pd.DataFrame:
     """The learning curves of all runs."""
     trained = (cell for cell in cells if not cell.untrained)
-    frames = (cell.own(read_parquet(cell.paths.history)) for cell in trained)
-    return together(frames, HISTORY)
+    frames = (cell.rows_of_study(read_parquet(cell.paths.history)) for cell in trained)
+    return concatenated(frames, HISTORY)
 
 
 def cost(cells: list[CellResults]) -> pd.DataFrame:
-    """What each run took, on what and by which code: times differ from one run to the next."""
+    """Time, device, code and library versions of each run."""
     rows = [
         cell.name | spent | {"seed": seed, "versions": json.dumps(spent["versions"])}
         for cell in cells
@@ -192,7 +193,7 @@ def cost(cells: list[CellResults]) -> pd.DataFrame:
 
 
 def tuning(cells: list[CellResults], missing: list[Row]) -> pd.DataFrame:
-    """Every trial of every tuned cell, its values as JSON; what is not there goes to `missing`."""
+    """All trials of all tuned cells, values as JSON. Adds what is missing to `missing`."""
     rows: list[Row] = []
     for cell in cells:
         if "tune" not in cell.expected:
@@ -200,29 +201,29 @@ def tuning(cells: list[CellResults], missing: list[Row]) -> pd.DataFrame:
         if reason := cell.lack(cell.paths.tuning, cell.expected["tune"], "tune"):
             missing.append(cell.name | Hole("tune", reason)._asdict())
             continue
-        said = read_json(cell.paths.tuning)
-        for number, trial in enumerate(said["trials"]):
+        tuned = read_json(cell.paths.tuning)
+        for number, trial in enumerate(tuned["trials"]):
             shown = {name: trial[name] for name in ("score", "parameters", "steps")}
             shown |= {"values": json.dumps(trial["values"]), "reason": trial["failed"]}
-            row = {"trial": number, "metric": said["metric"], "chosen": number == said["best"]}
+            row = {"trial": number, "metric": tuned["metric"], "chosen": number == tuned["best"]}
             rows.append(cell.name | row | shown)
     return table(rows, TUNING)
 
 
 def measurements(cells: list[CellResults], probe: str, missing: list[Row]) -> pd.DataFrame:
-    """What a probe measured in every cell; what it did not goes to `missing`."""
+    """The measurements of a probe in all cells. Adds what is missing to `missing`."""
     frames = []
     for cell in cells:
         frame, holes = cell.measured("probe", probe, cell.paths.probe(probe))
         missing += [cell.name | hole._asdict() for hole in holes]
         if frame is not None:
             frames.append(frame)
-    return together(frames, CELL | {"seed": "int64"})
+    return concatenated(frames, CELL | {"seed": "int64"})
 
 
 def memory(results: pd.DataFrame, probes: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """The memory card and what follows from it; nothing where no probe of the study asks for it."""
-    if not FIGURES.keys() & probes.keys():
+    """The memory card and the test of theory; empty if no probe of the study is on the card."""
+    if not PROBES & probes.keys():
         return {}
     card = memory_card(results, probes)
     if "recall_by_lag" not in probes:
@@ -231,14 +232,14 @@ def memory(results: pd.DataFrame, probes: Mapping[str, pd.DataFrame]) -> dict[st
     return {"memory_card": card, "theory": theory(card, lags), "failing_lag": lags}
 
 
-def together(frames: Iterable[pd.DataFrame], columns: Columns) -> pd.DataFrame:
-    """Frames one below the other; the bare columns where there is none."""
-    found = list(frames)
-    return pd.concat(found, ignore_index=True) if found else table([], columns)
+def concatenated(frames: Iterable[pd.DataFrame], columns: Columns) -> pd.DataFrame:
+    """The frames concatenated; an empty table with these columns if there are none."""
+    parts = list(frames)
+    return pd.concat(parts, ignore_index=True) if parts else table([], columns)
 
 
 def scores(cells: list[CellResults], explainers: Iterable[str], missing: list[Row]) -> pd.DataFrame:
-    """One row a cell, explainer and score, with its interval; or one with the reason why not."""
+    """One row per cell, explainer and score, with its interval; or one row with the reason."""
     rows: list[Row] = []
     for cell in cells:
         for explainer in explainers:
@@ -254,8 +255,8 @@ def scores(cells: list[CellResults], explainers: Iterable[str], missing: list[Ro
 
 
 def spreads(frame: pd.DataFrame) -> Iterator[Row]:
-    """For each score of an explainer, its mean over seeds with the interval, and the chance."""
+    """For each score of an explainer: its mean over seeds, its interval, and its chance level."""
     for score, part in frame.groupby("score", sort=False):
-        found = interval(part["value"].to_list())._asdict()
+        spread = interval(part["value"].to_list())._asdict()
         chance = part["chance"].mean()
-        yield {"score": score, **found, "chance": chance, "seeds": len(part), "reason": ""}
+        yield {"score": score, **spread, "chance": chance, "seeds": len(part), "reason": ""}

@@ -1,14 +1,16 @@
-"""Do the theory's numbers predict the behaviour? From the memory card: each alone, and together.
+"""Test of theory: do theoretical quantities on the memory card predict the memory horizon?
 
-Ranks: Spearman's ρ over cells between a figure and the horizon (the failing lag: where recall is
-one half), its 95 % percentile bootstrap interval over cells, and the two-sided p of a permutation
-test, exact where the cells are few, with Holm's correction over the figures (Holm 1979). A cell
-whose horizon lies past the longest lag tried is censored: it counts as that lag, so such cells tie.
+Ranks: Spearman's ρ over cells between a quantity and the horizon, with its 95 % percentile
+bootstrap interval over cells, and the two-sided p of a permutation test (exact for few cells) with
+Holm's correction over the quantities [holm1979]. A censored horizon counts as the longest lag
+measured.
 
-Prediction: ridge regression of ln(1 + horizon) on ln(1 + figure), standardised, the penalty chosen
-by leave-one-out; fitted on all tasks but one, judged on that one. A missing figure is the training
-cells' median, with an indicator; an exponent enters as its time −1/λ; a time without end is as long
-as the longest of the training cells. `decoding` stays out: it is read with the task's own answers.
+Prediction: ridge regression of ln(1 + horizon) on ln(1 + quantity), standardised, with the penalty
+chosen by leave-one-out cross-validation. The regression is fitted on all tasks except one and
+judged on that task. A missing quantity is replaced by the median of the training cells, and an
+indicator is added. An exponent λ enters as the time −1/λ. An infinite time is replaced by the
+longest finite time of the training cells. `decoding` is not used, because it is read with the
+task's own answers.
 """
 
 import math
@@ -22,17 +24,22 @@ from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-PREDICTORS = ["half_distance_trained", "half_distance_initial", "lyapunov", "capacity", "timescale"]
-FIGURES = [*PREDICTORS, "decoding"]
-PREDICTED = "predicted"  # the row of `theory` on what is predicted for the tasks left out
+from lookback.summarise.quantities.table import QUANTITIES
 
-THEORY = {"figure": "str"} | dict.fromkeys(("spearman", "low", "high", "p", "holm"), "float64")
+PREDICTORS = [quantity.name for quantity in QUANTITIES if quantity.role == "theory"]
+RANKED = [*PREDICTORS, *(it.name for it in QUANTITIES if it.role == "half behavioural")]
+PREDICTED = "predicted"  # the row of `theory` for the prediction on tasks left out
+# The bar for the prediction on tasks left out: rank correlation, and median relative error.
+BAR_CORRELATION = 0.9
+BAR_ERROR = 0.2
+
+THEORY = {"quantity": "str"} | dict.fromkeys(("spearman", "low", "high", "p", "holm"), "float64")
 THEORY |= {"cells": "int64", "censored": "int64"}
 FAILING = {"task": "str", "model": "str"}
 FAILING |= dict.fromkeys(("horizon", "predicted", "error", "constant", "constant_error"), "float64")
 FAILING |= {"censored": "bool"}
 
-FEWEST = 4  # cells, under which nothing is said
+FEWEST = 4  # cells; with fewer, nothing is computed
 RESAMPLES = 9999
 PENALTIES = np.logspace(-4, 3, 15)
 
@@ -40,30 +47,31 @@ Values = NDArray[np.float64]
 
 
 def theory(card: pd.DataFrame, lags: pd.DataFrame) -> pd.DataFrame:
-    """One row a figure that any cell has, and one on what `failing_lags` predicted.
+    """One row per quantity that any cell has, and one row for the prediction of `failing_lags`.
 
-    Columns: figure, spearman, low, high, p, holm, cells, censored (of those cells). NaN where fewer
-    than FEWEST cells have both, or where one of the two never differs.
+    Columns: quantity, spearman, low, high, p, holm, cells (number with this quantity and a
+    horizon), censored (number of those cells). NaN if there are fewer than FEWEST such cells, or if
+    the quantity or the horizon is the same in all of them.
     """
     known = card[card["horizon"].notna()]
-    there = [figure for figure in FIGURES if known[figure].notna().any()]
-    rows = [{"figure": figure} | ranked(known, figure, "horizon_censored") for figure in there]
+    measured = [name for name in RANKED if known[name].notna().any()]
+    rows = [{"quantity": name} | ranked(known, name, "horizon_censored") for name in measured]
     table = pd.DataFrame(rows, columns=list(THEORY))
     table["holm"] = holm(table["p"].to_numpy(dtype=float))
-    # No p: what is predicted for a cell depends on the others, which a permutation would ignore.
-    every = {"figure": PREDICTED} | ranked(lags, PREDICTED, "censored") | {"p": math.nan}
+    # No p: the prediction for a cell depends on the other cells, which a permutation ignores.
+    every = {"quantity": PREDICTED} | ranked(lags, PREDICTED, "censored") | {"p": math.nan}
     return pd.DataFrame([*table.to_dict("records"), every], columns=list(THEORY)).astype(THEORY)
 
 
-def ranked(cells: pd.DataFrame, figure: str, censored: str) -> dict[str, float]:
-    """How well a figure ranks the horizon, over the cells that have it."""
-    own = cells[cells[figure].notna()]
-    count = {"cells": len(own), "censored": int(own[censored].sum())}
-    x, y = own[figure].to_numpy(dtype=float), own["horizon"].to_numpy(dtype=float)
-    if len(own) < FEWEST or np.ptp(stats.rankdata(x)) == 0 or np.ptp(stats.rankdata(y)) == 0:
+def ranked(cells: pd.DataFrame, quantity: str, censored: str) -> dict[str, float]:
+    """The rank correlation of a quantity with the horizon over the cells that have both."""
+    cells = cells[cells[quantity].notna()]
+    count = {"cells": len(cells), "censored": int(cells[censored].sum())}
+    x, y = cells[quantity].to_numpy(dtype=float), cells["horizon"].to_numpy(dtype=float)
+    if len(cells) < FEWEST or np.ptp(stats.rankdata(x)) == 0 or np.ptp(stats.rankdata(y)) == 0:
         return dict.fromkeys(("spearman", "low", "high", "p"), math.nan) | count
-    draws = np.random.default_rng(0).integers(len(own), size=(RESAMPLES, len(own)))
-    # A resample of cells that are all alike has no correlation, and is left out.
+    draws = np.random.default_rng(0).integers(len(cells), size=(RESAMPLES, len(cells)))
+    # A resample of equal cells has no correlation and is left out.
     low, high = np.nanpercentile(spearman(x[draws], y[draws]), [2.5, 97.5])
     test = stats.permutation_test(
         (x,),
@@ -78,7 +86,7 @@ def ranked(cells: pd.DataFrame, figure: str, censored: str) -> dict[str, float]:
 
 
 def spearman(x: Values, y: Values, axis: int = -1) -> Values:
-    """Pearson's correlation of the ranks, ties sharing theirs; NaN where one never differs."""
+    """Pearson's correlation of the ranks, with mean ranks for ties; NaN if x or y is constant."""
     ranks = [stats.rankdata(values, axis=axis) for values in (x, y)]
     a, b = (rank - rank.mean(axis=axis, keepdims=True) for rank in ranks)
     size = np.sqrt((a**2).sum(axis=axis) * (b**2).sum(axis=axis))
@@ -87,9 +95,10 @@ def spearman(x: Values, y: Values, axis: int = -1) -> Values:
 
 
 def holm(p: Values) -> Values:
-    """Holm's correction: the i-th smallest of m is multiplied by m − i + 1, and never falls.
+    """Holm's correction: the i-th smallest of m values is multiplied by m − i + 1.
 
-    What is NaN was not tested and does not count.
+    The corrected values are made to increase in this order. A NaN was not tested and is not
+    counted.
     """
     corrected = np.full_like(p, math.nan)
     order = np.argsort(p)[: np.count_nonzero(~np.isnan(p))]  # NaN is sorted to the end
@@ -99,31 +108,31 @@ def holm(p: Values) -> Values:
 
 
 def failing_lags(card: pd.DataFrame) -> pd.DataFrame:
-    """The horizon of each cell that has one, and what the other tasks' cells predict for it.
+    """The horizon of each cell that has one, and its prediction from the cells of the other tasks.
 
-    Columns: task, model, horizon, predicted, error (relative), constant (the prediction without
-    any figure: the geometric mean of the other tasks), constant_error, censored. NaN where fewer
-    than FEWEST cells of other tasks are there to learn from, or none has a figure.
+    Columns: task, model, horizon, predicted, error (relative), constant (the prediction without any
+    quantity: the geometric mean over the other tasks), constant_error, censored. NaN if the other
+    tasks have fewer than FEWEST cells, or no cell with a quantity.
     """
     cells = card[card["horizon"].notna()].rename(columns={"horizon_censored": "censored"})
     cells = cells.assign(predicted=math.nan, constant=math.nan)
-    figures, target = features(cells), np.log1p(cells["horizon"])
+    inputs, target = features(cells), np.log1p(cells["horizon"])
     for task in cells["task"].unique():
-        out = cells["task"] == task
-        train = np.isfinite(figures[~out]).any()
-        if (~out).sum() < FEWEST or not train.any():
+        left_out = cells["task"] == task
+        is_known = np.isfinite(inputs[~left_out]).any()
+        if (~left_out).sum() < FEWEST or not is_known.any():
             continue
-        used = figures.loc[:, train]
-        fitted = predict(used[~out], target[~out], used[out])
-        cells.loc[out, "predicted"] = np.expm1(fitted.clip(min=0))
-        cells.loc[out, "constant"] = math.expm1(target[~out].mean())
+        known = inputs.loc[:, is_known]
+        log_horizon = predict(known[~left_out], target[~left_out], known[left_out])
+        cells.loc[left_out, "predicted"] = np.expm1(log_horizon.clip(min=0))
+        cells.loc[left_out, "constant"] = math.expm1(target[~left_out].mean())
     cells["error"] = relative_error(cells["predicted"], cells)
     cells["constant_error"] = relative_error(cells["constant"], cells)
     return cells[list(FAILING)].reset_index(drop=True).astype(FAILING)
 
 
 def features(cells: pd.DataFrame) -> pd.DataFrame:
-    """ln(1 + figure), a column each; infinite where a time has no end."""
+    """ln(1 + quantity), one column per predictor; ∞ for an infinite time."""
     decays = cells["lyapunov"] < 0
     time = (-1 / cells["lyapunov"].where(decays)).mask(cells["lyapunov"] >= 0, math.inf)
     times = cells[PREDICTORS].assign(lyapunov=time)
@@ -131,26 +140,26 @@ def features(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def predict(train: pd.DataFrame, target: pd.Series, test: pd.DataFrame) -> Values:
-    """What ridge regression on the training cells gives for the others."""
+    """The prediction of ridge regression, fitted on the training cells, for the test cells."""
     longest = train.replace(math.inf, math.nan).max()
     model = make_pipeline(
         SimpleImputer(strategy="median", add_indicator=True),
         StandardScaler(),
         RidgeCV(alphas=PENALTIES),
     )
-    model.fit(ended(train, longest), target)
-    return np.asarray(model.predict(ended(test, longest)))
+    model.fit(made_finite(train, longest), target)
+    return np.asarray(model.predict(made_finite(test, longest)))
 
 
-def ended(figures: pd.DataFrame, longest: pd.Series) -> pd.DataFrame:
-    """The figures with those that have no end as long as the longest that has one."""
-    return figures.mask(figures == math.inf, longest, axis=1)
+def made_finite(inputs: pd.DataFrame, longest: pd.Series) -> pd.DataFrame:
+    """The inputs, with each infinite value replaced by the longest finite value of its column."""
+    return inputs.mask(inputs == math.inf, longest, axis=1)
 
 
 def relative_error(predicted: pd.Series, cells: pd.DataFrame) -> pd.Series:
-    """|predicted − horizon| / horizon, a horizon of 0 counted as one step.
+    """|predicted − horizon| / horizon; a horizon of 0 counts as one step.
 
-    A censored cell that is predicted past the longest lag tried is right.
+    The error is 0 for a censored cell that is predicted past the longest lag measured.
     """
     error = (predicted - cells["horizon"]).abs() / cells["horizon"].clip(lower=1)
     return error.mask(cells["censored"] & (predicted >= cells["horizon"]), 0.0)

@@ -1,7 +1,7 @@
-"""Whether a result is there and of today's plans; and if not, why.
+"""Whether a result on disk is valid: it exists and names exactly the plans that the study expects.
 
-After a failed retraining the measurements of the old model still lie beside the hole it left, so
-a result counts only if the plans that it names are exactly those that the study expects.
+After a failed retraining, the measurements of the old model are still on disk. Their plans tell
+that they are outdated.
 """
 
 from collections.abc import Mapping
@@ -14,21 +14,21 @@ OLDER = "of an older plan"
 
 
 def lack(path: Path, plans: Mapping[str, str], log: Path) -> str:
-    """Why the result at `path` does not count: one clause, empty where it does.
+    """Why the result at `path` is not valid, as one clause; empty if it is valid.
 
-    For a result that is not there, the last word of the log of the job that should have made it.
+    For a missing result, the clause quotes the last message in the log of the job that makes it.
     """
     if not path.exists():
-        said = last_word(log)
-        return f"{NOT_THERE}; its log ends: {said}" if said else NOT_THERE
-    found = plans_of(path)
-    if not found:
+        message = last_message(log)
+        return f"{NOT_THERE}; its log ends: {message}" if message else NOT_THERE
+    named_plans = plans_of(path)
+    if not named_plans:
         return "not whole: it names no plan"
-    return "" if found == dict(plans) else OLDER
+    return "" if named_plans == dict(plans) else OLDER
 
 
-def last_word(log: Path) -> str:
-    """The last «lookback: …» of a log and the indented lines after it; else its last line."""
+def last_message(log: Path) -> str:
+    """The last «lookback: …» in a log, with the indented lines after it; or else the last line."""
     if not log.exists():
         return ""
     lines = [
@@ -38,9 +38,9 @@ def last_word(log: Path) -> str:
     starts = [place for place, line in enumerate(lines) if line.startswith("lookback: ")]
     if not starts:
         return lines[-1].strip() if lines else ""
-    said = [lines[starts[-1]]]
+    message = [lines[starts[-1]]]
     for line in lines[starts[-1] + 1 :]:
         if not line.startswith(" "):
             break
-        said.append(line.strip())
-    return " ".join(said)
+        message.append(line.strip())
+    return " ".join(message)

@@ -1,6 +1,7 @@
-"""A trained seed as MLflow keeps it: the folder that `mlflow.pyfunc.load_model` reads.
+"""Saves the trained network of one seed as an MLflow model (pyfunc flavour).
 
-`predictor` is what answers there. Imported by `tracking` alone, as `tracking_store` is.
+`mlflow.pyfunc.load_model` loads the saved folder through the module `lookback.predictor`.
+`track` imports this module after it has disabled MLflow's telemetry.
 """
 
 import shutil
@@ -17,20 +18,24 @@ from mlflow.types import Schema, TensorSpec
 from lookback.storage.atomic import read_json
 from lookback.tracking.records import Record
 
-# Named here, since MLflow would else load every model in a process of its own to find them out.
+# Without an explicit list, MLflow loads each model in a subprocess to infer its requirements.
 REQUIREMENTS = ("mlflow", "torch", "numpy", "hydra-core", "jaxtyping", "pyyaml")
 
 
 def save_model(folder: Path, record: Record, run_id: str) -> Model:
-    """Make the folder that `mlflow.pyfunc.load_model` reads: lookback.predictor and its files."""
+    """Write the seed of `record` to `folder` as an MLflow model of the MLflow run `run_id`.
+
+    The folder holds config.yaml, task.json, weights.ckpt, the signature (shapes and dtypes), an
+    input example of zeros, and the package requirements with versions. Returns MLflow's metadata.
+    """
     facts = read_json(record.model["task.json"])
     dtype = np.dtype(np.int64 if facts["tokens"] else np.float32)
     width = () if facts["tokens"] else (facts["features"],)
-    answers = TensorSpec(np.dtype(np.float32), (-1, facts["outputs"]))
-    made = datetime.fromtimestamp((record.end or 0) / 1000, UTC)
-    model = Model("model", run_id, made.replace(tzinfo=None), model_uuid=run_id)
-    with tempfile.TemporaryDirectory() as name:
-        data = Path(name) / "network"
+    outputs = TensorSpec(np.dtype(np.float32), (-1, facts["outputs"]))
+    created = datetime.fromtimestamp((record.end or 0) / 1000, UTC)
+    model = Model("model", run_id, created.replace(tzinfo=None), model_uuid=run_id)
+    with tempfile.TemporaryDirectory() as temporary:
+        data = Path(temporary) / "network"
         data.mkdir()
         for file, path in record.model.items():
             shutil.copyfile(path, data / file)
@@ -40,7 +45,7 @@ def save_model(folder: Path, record: Record, run_id: str) -> Model:
             data_path=str(data),
             mlflow_model=model,
             signature=ModelSignature(
-                Schema([TensorSpec(dtype, (-1, -1, *width))]), Schema([answers])
+                Schema([TensorSpec(dtype, (-1, -1, *width))]), Schema([outputs])
             ),
             input_example=np.zeros((1, facts["length"], *width), dtype),
             pip_requirements=[

@@ -1,4 +1,4 @@
-"""Which project this is: on one MLflow server, two may each have a study `quick`."""
+"""A random identifier that separates projects with equal study names on one MLflow server."""
 
 import uuid
 
@@ -11,7 +11,7 @@ FILE = TRACKING / "project"
 
 
 def identity() -> str:
-    """A random name of this results/, made when it is first asked for."""
+    """The random identifier of this `results/`; the first call creates and stores it."""
     FILE.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(FILE.with_suffix(".lock")):
         if not FILE.exists():

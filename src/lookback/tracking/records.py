@@ -1,7 +1,7 @@
-"""What MLflow is told of a study, read from its files: one record a cell, one a seed.
+"""Reads the records that tracking sends to MLflow from a study's files: one per cell and seed.
 
-Times are milliseconds since 1970, as MLflow counts them. A point of a learning curve has the time
-that the journal gives it, so that it is the same point however often it is read. Imports neither
+Times are Unix times in milliseconds, as in MLflow. A point of a learning curve has the time that
+the journal stores, so that reading a journal twice gives equal points. This module imports neither
 MLflow nor torch.
 """
 
@@ -21,14 +21,15 @@ from lookback.storage.atomic import digest, read_json
 from lookback.storage.paths import SeedPaths, StudyPaths, plan_file
 from lookback.storage.tables import read_parquet
 from lookback.summarise.cells import CellResults, cells_of
+from lookback.summarise.quantities.table import QUANTITIES
 from lookback.tracking.project import identity
 
 
 @dataclass(frozen=True)
 class Point:
-    """One value of a metric."""
+    """One value of a metric at one training step."""
 
-    name: str  # split/metric: «train/loss», «test/accuracy»
+    name: str  # split/metric, e.g. «train/loss» or «test/accuracy»
     step: int
     value: float
     time: int
@@ -36,62 +37,63 @@ class Point:
 
 @dataclass(frozen=True)
 class Record:
-    """One run of MLflow: a cell, or one of its seeds."""
+    """The content of one MLflow run, which stands for a cell or for one seed of a cell."""
 
-    tags: Mapping[str, str]  # project, study, cell, plan and, of a seed, seed: what it is known by
+    tags: Mapping[str, str]  # project, study, task, model, cell, plan, code; a seed also has seed
     start: int | None = None
     end: int | None = None
-    missing: str = ""  # what the study expects and is not there
-    notes: Mapping[str, str] = field(default_factory=dict)  # tags that are known once it is trained
+    missing: str = ""  # the expected results that do not exist, and why
+    notes: Mapping[str, str] = field(default_factory=dict)  # tags that are known after training
     params: Mapping[str, str] = field(default_factory=dict)
-    curves: tuple[Point, ...] = ()  # each (name, step) stands once
-    results: tuple[Point, ...] = ()  # of each name the latest counts
-    files: Mapping[str, Path] = field(default_factory=dict)  # by their path among the artifacts
-    model: Mapping[str, Path] = field(default_factory=dict)  # what a predictor is made of
+    curves: tuple[Point, ...] = ()  # every pair of name and step is unique
+    results: tuple[Point, ...] = ()  # MLflow shows the latest point of each name
+    files: Mapping[str, Path] = field(default_factory=dict)  # artifact path -> file on disk
+    model: Mapping[str, Path] = field(default_factory=dict)  # files that lookback.predictor loads
 
 
-Family = tuple[Record, list[Record]]  # a cell, and those of its seeds of which anything is there
+Family = tuple[Record, list[Record]]  # a cell and its seeds; seeds without any data are left out
 
 
-# Of the memory card, what the pages of MLflow compare.
-ON_CARD = (
-    *("horizon", "horizon_low", "horizon_high", "horizon_censored", "lyapunov", "capacity"),
-    *("half_distance_initial", "half_distance_trained", "decoding", "context", "timescale"),
-)
+def result_records(document: Mapping[str, Any]) -> Iterator[Family]:
+    """Records of all cells of a study with the results that exist on disk.
 
-
-def finished(document: Mapping[str, Any]) -> Iterator[Family]:
-    """All that is there of the study of a plan."""
+    `document` is the content of the study's plan.
+    """
     study = document["study"]
     names = [*study["tasks"], *study["models"]]
     paths = StudyPaths.of(study["name"])
-    for cell, (parent, begun) in zip(cells_of_study(document), started(document), strict=True):
+    families = curve_records(document)
+    for cell, (parent, curves) in zip(cells_of_study(document), families, strict=True):
         if cell.untrained:
-            seeds = [replace(seed, missing=cell.untrained) for seed in begun]
+            seeds = [replace(seed, missing=cell.untrained) for seed in curves]
             yield replace(parent, missing=f"train: {cell.untrained}"), seeds
             continue
-        seeds = _trained(cell, parent, {seed.tags["seed"]: seed for seed in begun})
-        measured, holes = _measured(cell)
-        tuned = _tuned(cell)
-        whole = replace(
+        seeds = _trained_seeds(cell, parent, {seed.tags["seed"]: seed for seed in curves})
+        files, missing_files = _result_files(cell)
+        missing_seeds = [f"seed {seed}: {why}" for seed, why in _missing_seeds(cell).items()]
+        tuning = _tuning_params(cell)
+        cell_record = replace(
             parent,
             start=min((seed.start for seed in seeds if seed.start is not None), default=None),
             end=max((seed.end for seed in seeds if seed.end is not None), default=None),
-            missing="; ".join([f"seed {s}: {why}" for s, why in _absent(cell).items()] + holes),
+            missing="; ".join(missing_seeds + missing_files),
             notes=_commit(_of_seeds(cell, cell.paths.cost).values()),
-            params={**_params(cell.paths.config), **tuned},
-            results=tuple(_summary(paths.summary, cell)),
-            files={**measured, **_figures(paths.figures, cell, names)},
+            params={**_params(cell.paths.config), **tuning},
+            results=tuple(summary_points(paths.summary, cell)),
+            files={**files, **_figures(paths.figures, cell, names)},
         )
-        yield whole, seeds
+        yield cell_record, seeds
 
 
-def started(document: Mapping[str, Any]) -> Iterator[Family]:
-    """What the journals say: the learning curves, also of seeds still in training."""
+def curve_records(document: Mapping[str, Any]) -> Iterator[Family]:
+    """Records of all cells of a study with the learning curves that the journals contain so far.
+
+    Seeds that still train are included. `document` is the content of the study's plan.
+    """
     for cell in cells_of_study(document):
         tags = _tags(document["study"]["name"], cell)
         seeds = [
-            _begun(tags, seed, entries)
+            _seed_curves(tags, seed, entries)
             for seed, path in journals(cell).items()
             if (entries := list(journal.read(path)))
         ]
@@ -100,12 +102,15 @@ def started(document: Mapping[str, Any]) -> Iterator[Family]:
 
 
 def cells_of_study(document: Mapping[str, Any]) -> list[CellResults]:
-    """The cells of the study of a plan."""
+    """All cells of the study whose plan has the content `document`."""
     return list(cells_of(document, StudyPaths.of(document["study"]["name"])))
 
 
 def journals(cell: CellResults) -> dict[int, Path]:
-    """Where the journal of each seed lies, or will; none before the task is prepared and tuned."""
+    """The path of the journal of each seed of a cell, even if the journal does not exist yet.
+
+    Returns an empty mapping until the task is prepared and, if the study tunes, the cell is tuned.
+    """
     paths = cell.paths
     runs = run_store.runs_folder(_train_plan(cell), paths.task.facts, paths.tuning)
     if runs is None:
@@ -122,12 +127,12 @@ def _train_plan(cell: CellResults) -> Path:
 def _tags(study: str, cell: CellResults) -> dict[str, str]:
     plan = _train_plan(cell)
     code = digest(json.dumps(read_json(plan)["code"], sort_keys=True))
-    named = {"project": identity(), "study": study, "task": cell.task, "model": cell.model}
-    return {**named, "cell": f"{cell.task}/{cell.model}", "plan": plan.stem, "code": code}
+    names = {"project": identity(), "study": study, "task": cell.task, "model": cell.model}
+    return {**names, "cell": f"{cell.task}/{cell.model}", "plan": plan.stem, "code": code}
 
 
-def _begun(tags: Mapping[str, str], seed: int, entries: list[dict[str, Any]]) -> Record:
-    """A seed as its journal tells it."""
+def _seed_curves(tags: Mapping[str, str], seed: int, entries: list[dict[str, Any]]) -> Record:
+    """The record of one seed with the learning curves from the entries of its journal."""
     curves = {
         (entry["split"], metric, entry["step"]): Point(
             f"{entry['split']}/{metric}", entry["step"], value, _milliseconds(entry["time"])
@@ -144,16 +149,19 @@ def _begun(tags: Mapping[str, str], seed: int, entries: list[dict[str, Any]]) ->
     )
 
 
-def _trained(cell: CellResults, parent: Record, begun: Mapping[str, Record]) -> list[Record]:
-    """The seeds of a cell that was trained; one without a result keeps its curve and says why."""
+def _trained_seeds(cell: CellResults, parent: Record, curves: Mapping[str, Record]) -> list[Record]:
+    """The records of the seeds of a trained cell; `curves` holds the journals' records by seed.
+
+    A seed without a result keeps its learning curve, and `missing` says why the result is missing.
+    """
     metrics, costs = _of_seeds(cell, cell.paths.metrics), _of_seeds(cell, cell.paths.cost)
     parameters = read_json(cell.paths.metrics)["parameters"]
     time = _modified(cell.paths.metrics)
     history = read_parquet(cell.paths.history)
-    params, absent = _params(cell.paths.config), _absent(cell)
+    params, missing_seeds = _params(cell.paths.config), _missing_seeds(cell)
     records = []
     for seed in sorted(cell.seeds):
-        record = begun.get(str(seed)) or Record({**parent.tags, "seed": str(seed)}, time, time)
+        record = curves.get(str(seed)) or Record({**parent.tags, "seed": str(seed)}, time, time)
         if seed in metrics:
             values = {"parameters": parameters, **_final(metrics[seed]), **_seconds(costs[seed])}
             files = {"config.yaml": cell.paths.config}
@@ -170,8 +178,8 @@ def _trained(cell: CellResults, parent: Record, begun: Mapping[str, Record]) -> 
                     "weights.ckpt": cell.paths.checkpoint(seed),
                 },
             )
-        elif str(seed) in begun or seed in cell.failed:
-            record = replace(record, missing=absent[seed])
+        elif str(seed) in curves or seed in cell.failed:
+            record = replace(record, missing=missing_seeds[seed])
         else:
             continue
         records.append(record)
@@ -179,17 +187,22 @@ def _trained(cell: CellResults, parent: Record, begun: Mapping[str, Record]) -> 
 
 
 def _of_seeds(cell: CellResults, path: Path) -> dict[int, dict[str, Any]]:
-    """What a file of the cell says of the seeds that the study asks for."""
-    said = read_json(path)["seeds"]
-    return {seed: said[str(seed)] for seed in sorted(cell.seeds) if str(seed) in said}
+    """The entries of a JSON file of the cell for the seeds that the study asks for."""
+    entries = read_json(path)["seeds"]
+    return {seed: entries[str(seed)] for seed in sorted(cell.seeds) if str(seed) in entries}
 
 
-def _absent(cell: CellResults) -> dict[int, str]:
+def _missing_seeds(cell: CellResults) -> dict[int, str]:
+    """The seeds of a cell that have no result, each with the reason."""
     return cell.absent(_of_seeds(cell, cell.paths.metrics))
 
 
 def _final(scores: Mapping[str, float | None]) -> dict[str, float | None]:
-    """A seed's last numbers; what was best on validation apart from the curve of the same name."""
+    """The final scores of a seed under the metric names that MLflow shows.
+
+    Validation scores get the prefix `best/`, because a learning curve already has the name of a
+    score without the prefix.
+    """
     return {
         name if name.startswith("test/") else f"best/{name}": value
         for name, value in scores.items()
@@ -214,19 +227,22 @@ def _curves(history: pd.DataFrame, time: int) -> Iterator[Point]:
 
 
 def _commit(costs: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """The commits that trained; a job run by hand knows none."""
+    """Tags with the git commits of the code that trained the seeds.
+
+    Returns no tags if no commit is known, which happens if a job was started by hand.
+    """
     known = [cost for cost in costs if cost["commit"] is not None]
     commits = " ".join(sorted({cost["commit"] for cost in known}))
     dirty = json.dumps(any(cost["dirty"] for cost in known))
-    names = {"commit": commits, "dirty": dirty, "mlflow.source.git.commit": commits}
-    return names if known else {}
+    tags = {"commit": commits, "dirty": dirty, "mlflow.source.git.commit": commits}
+    return tags if known else {}
 
 
 def _params(config: Path) -> dict[str, str]:
-    """The config as trained, flattened: «recipe.optimizer.lr» → «0.003»."""
-    said = yaml.safe_load(config.read_text(encoding="utf-8"))
+    """The settings of config.yaml by dotted name, such as «recipe.optimizer.lr»."""
+    settings = yaml.safe_load(config.read_text(encoding="utf-8"))
     sections = ("task", "model", "recipe", "trainer")
-    return {name: text for part in sections for name, text in _flat(said[part], part)}
+    return {name: text for part in sections for name, text in _flat(settings[part], part)}
 
 
 def _flat(value: Any, name: str) -> Iterator[tuple[str, str]]:
@@ -237,37 +253,43 @@ def _flat(value: Any, name: str) -> Iterator[tuple[str, str]]:
         yield name, value if isinstance(value, str) else json.dumps(value)
 
 
-def _measured(cell: CellResults) -> tuple[dict[str, Path], list[str]]:
-    """The cell's own files that count, by their path in it, and what is missing of them."""
+def _result_files(cell: CellResults) -> tuple[dict[str, Path], list[str]]:
+    """The valid result files of a cell, and the missing measurements with their reasons.
+
+    The key of a file is its path relative to the cell's folder.
+    """
     paths = cell.paths
-    own = [paths.config, paths.metrics, paths.cost]
-    own += [paths.tuning] if "tune" in cell.expected else []
-    holes = []
+    results = [paths.config, paths.metrics, paths.cost]
+    results += [paths.tuning] if "tune" in cell.expected else []
+    missing = []
     for stage, path_of in (("probe", paths.probe), ("explain", paths.scores)):
         for name, plans in cell.expected[stage].items():
             reason = cell.lack(path_of(name), plans, f"{stage}-{name}")
             if reason:
-                holes.append(f"{stage} {name}: {reason}")
+                missing.append(f"{stage} {name}: {reason}")
             else:
-                own.append(path_of(name))
-    files = {path.relative_to(paths.folder).as_posix(): path for path in own}
-    return files, holes
+                results.append(path_of(name))
+    files = {path.relative_to(paths.folder).as_posix(): path for path in results}
+    return files, missing
 
 
-def _tuned(cell: CellResults) -> dict[str, str]:
-    """How a cell was tuned; what was chosen stands among its params, each trial in tune.json."""
+def _tuning_params(cell: CellResults) -> dict[str, str]:
+    """The tuned settings, the numbers of all and of diverged trials, and the best score of a cell.
+
+    `_params` contains the chosen values, and the artifact tune.json contains every trial.
+    """
     if "tune" not in cell.expected:
         return {}
-    said = read_json(cell.paths.tuning)
-    keys = " ".join(sorted(said["chosen"]))
-    lost = sum(trial["score"] is None for trial in said["trials"])
-    best = said["trials"][said["best"]]["score"]
-    counts = {"tune.trials": len(said["trials"]), "tune.diverged": lost, "tune.score": best}
-    return {"tune.keys": keys, **{name: json.dumps(it) for name, it in counts.items()}}
+    tuning = read_json(cell.paths.tuning)
+    keys = " ".join(sorted(tuning["chosen"]))
+    diverged = sum(trial["score"] is None for trial in tuning["trials"])
+    best = tuning["trials"][tuning["best"]]["score"]
+    numbers = {"tune.trials": len(tuning["trials"]), "tune.diverged": diverged, "tune.score": best}
+    return {"tune.keys": keys, **{name: json.dumps(number) for name, number in numbers.items()}}
 
 
-def _summary(summary: Path, cell: CellResults) -> Iterator[Point]:
-    """Means with their intervals as the report shows them, if it shows this cell as it is now."""
+def summary_points(summary: Path, cell: CellResults) -> Iterator[Point]:
+    """The cell's numbers in the report; none if the summary holds older results of the cell."""
     if not _is_of(summary / "runs.parquet", cell):
         return
     time = _modified(summary / "results.parquet")
@@ -277,27 +299,28 @@ def _summary(summary: Path, cell: CellResults) -> Iterator[Point]:
     for row in _rows(summary / "scores.parquet", cell):
         yield from _spread(f"explain/{row['explainer']}/{row['score']}", row, time)
     if (card := summary / "memory_card.parquet").exists():
+        tracked = [name for it in QUANTITIES if it.is_tracked for name in it.columns]
         for row in _rows(card, cell):
-            yield from _results({f"memory/{name}": row[name] for name in ON_CARD}, time)
+            yield from _results({f"memory/{name}": row[name] for name in tracked}, time)
 
 
 def _is_of(runs: Path, cell: CellResults) -> bool:
-    """Whether the summary was made of the cell's numbers, not of older ones."""
+    """Whether the summary table `runs` contains the cell's current scores and not older scores."""
     if not runs.exists():
         return False
-    shown = {(row["seed"], row["metric"]): row["value"] for row in _rows(runs, cell)}
-    there = {
+    summarised = {(row["seed"], row["metric"]): row["value"] for row in _rows(runs, cell)}
+    current = {
         (seed, metric): math.nan if value is None else float(value)
         for seed, scores in _of_seeds(cell, cell.paths.metrics).items()
         for metric, value in scores.items()
     }
-    return pd.Series(shown, dtype=float).equals(pd.Series(there, dtype=float))
+    return pd.Series(summarised, dtype=float).equals(pd.Series(current, dtype=float))
 
 
 def _rows(table: Path, cell: CellResults) -> list[dict[str, Any]]:
     frame = read_parquet(table)
-    own = frame[(frame["task"] == cell.task) & (frame["model"] == cell.model)]
-    return [{str(name): value for name, value in row.items()} for row in own.to_dict("records")]
+    of_cell = frame[(frame["task"] == cell.task) & (frame["model"] == cell.model)]
+    return [{str(name): value for name, value in row.items()} for row in of_cell.to_dict("records")]
 
 
 def _spread(name: str, row: Mapping[str, Any], time: int) -> Iterator[Point]:
@@ -306,7 +329,11 @@ def _spread(name: str, row: Mapping[str, Any], time: int) -> Iterator[Point]:
 
 
 def _figures(folder: Path, cell: CellResults, names: Iterable[str]) -> dict[str, Path]:
-    """The report's figures that name no other task or model than the cell's."""
+    """The report's figures about this cell, as artifact path and file.
+
+    A figure is left out if its file name contains another task or model of `names`, the names of
+    all tasks and models of the study.
+    """
     longest_first = sorted(names, key=len, reverse=True)
     word = re.compile("|".join(rf"(?<![a-z0-9]){re.escape(n)}(?![a-z0-9])" for n in longest_first))
     return {

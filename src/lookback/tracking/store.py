@@ -1,6 +1,6 @@
-"""Where MLflow's runs are kept: a store opened, made where there is none, and shown.
+"""Opens MLflow's store of runs, creates a missing SQLite store, and serves MLflow's web pages.
 
-Imported by `tracking` alone, which first tells MLflow to send nothing home.
+`track` imports this module after it has disabled MLflow's telemetry.
 """
 
 import os
@@ -22,89 +22,100 @@ from lookback.tracking.uri import TrackingURI
 def experiment_of(
     store: TrackingURI, study: Mapping[str, Any]
 ) -> Iterator[tuple[MlflowClient, str]]:
-    """A client and the id of a study's experiment, held alone.
+    """Lock the store; yield an MLflow client and the id of the study's experiment.
 
-    MLflow's errors in the block become mistakes that name the URI.
+    Raises UserError, which names the URI, if MLflow fails anywhere in the block.
     """
     try:
-        with store.alone():
-            _make(store)
+        with store.locked():
+            _create_store(store)
             client = MlflowClient(store.absolute)
             yield client, _experiment(client, store, study)
     except (MlflowException, OSError) as error:
         if isinstance(error, MlflowException) and error.error_code == "INVALID_PARAMETER_VALUE":
-            raise  # what was sent was wrong: ours to mend
-        cause = store.hidden(str(error).splitlines()[0])
+            raise  # invalid data is a bug of lookback, so the traceback is kept
+        cause = store.without_password(str(error).splitlines()[0])
         cure = "Is the server up?" if store.is_server else "Can it be written?"
         raise UserError(
-            f"MLflow at {store} took nothing more. {cure} Or name another in MLFLOW_TRACKING_URI; "
-            f"tracked again, nothing stands twice. It said: {cause}"
+            f"MLflow at {store} failed: {cause}\n{cure} You can name another store in "
+            "MLFLOW_TRACKING_URI. Tracking the study again writes no duplicates."
         ) from error
 
 
-def _make(store: TrackingURI) -> None:
-    """Make a SQLite store, whole or not at all: a migration cut short cannot be taken up again."""
+def _create_store(store: TrackingURI) -> None:
+    """Create the database of a SQLite store if the file does not exist.
+
+    The database file appears only after MLflow's schema migration has finished, because MLflow
+    cannot resume an interrupted migration.
+    """
     if store.file is not None and not store.file.exists():
         with atomic_write(store.file) as temporary:
-            made = SqlAlchemyStore(  # type: ignore[no-untyped-call]
+            database = SqlAlchemyStore(  # type: ignore[no-untyped-call]
                 f"sqlite:///{temporary}", store.artifacts
             )
-            made.engine.dispose()
+            database.engine.dispose()
 
 
 def _experiment(client: MlflowClient, store: TrackingURI, study: Mapping[str, Any]) -> str:
-    """The id of the study's experiment, made where there is none."""
+    """The id of the study's MLflow experiment; creates a missing experiment.
+
+    Raises UserError if the experiment was deleted.
+    """
     name = study["name"]
     with _one_attempt():
-        found = client.get_experiment_by_name(name)
-    if found is None:
-        place = None if store.artifacts is None else f"{store.artifacts}/{name}"
-        # Without its kind MLflow's pages open on traces of language models.
+        experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        artifacts = None if store.artifacts is None else f"{store.artifacts}/{name}"
+        # Without an experiment kind, MLflow's web page opens on traces of language models.
         tags = {
             "mlflow.note.content": study["question"],
             "mlflow.experimentKind": "custom_model_development",
         }
-        return str(client.create_experiment(name, place, tags))
-    if found.lifecycle_stage == "deleted":
+        return str(client.create_experiment(name, artifacts, tags))
+    if experiment.lifecycle_stage == "deleted":
         raise UserError(
-            f"the experiment '{name}' was deleted from {store}. Bring it back: "
-            f"`mlflow experiments restore -x {found.experiment_id}`."
+            f"the experiment '{name}' was deleted from {store}. Restore it with "
+            f"`mlflow experiments restore -x {experiment.experiment_id}`."
         )
-    return str(found.experiment_id)
+    return str(experiment.experiment_id)
 
 
 @contextmanager
 def _one_attempt() -> Iterator[None]:
-    """Within: no patience with a server that does not answer, unless the environment has some."""
-    short = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
-    ours = {name: value for name, value in short.items() if name not in os.environ}
-    os.environ.update(ours)
+    """In the block, MLflow sends each request once and waits at most 10 s for the server.
+
+    Environment variables that the user has set take precedence over these limits.
+    """
+    limits = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+    unset = {name: value for name, value in limits.items() if name not in os.environ}
+    os.environ.update(unset)
     try:
         yield
     finally:
-        for name in ours:
+        for name in unset:
             del os.environ[name]
 
 
 def ui(uri: str, port: int) -> None:
-    """Become the server of MLflow's pages, on this machine alone.
+    """Replace this process by MLflow's web server for the store `uri`, on 127.0.0.1 only.
 
-    Raises UserError where the port is taken, or where the URI is a server already.
+    Raises UserError if the port is in use, or if `uri` is already the address of a server.
     """
     store = TrackingURI(uri)
     if store.is_server:
-        raise UserError(f"{store} is a server already: open it in a browser.")
+        raise UserError(f"{store} is already a server. Open this address in a browser.")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise UserError(
-                f"port {port} of this machine: {error.strerror}. Give another one: port={port + 1}."
+                f"port {port} of this machine: {error.strerror}. Choose another: port={port + 1}."
             ) from error
-    with store.alone():
-        _make(store)
-    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # seven processes that nothing needs
+    with store.locked():
+        _create_store(store)
+    # MLflow's job execution would start seven processes that lookback does not use.
+    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store.absolute]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     if store.artifacts is not None:

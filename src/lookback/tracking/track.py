@@ -1,14 +1,15 @@
-"""Stage `track`: writes a study to MLflow. What imports MLflow is named `tracking…`, and no other.
+"""Stage `track`: writes the curves, results, files and models of a study to MLflow.
 
-One experiment a study, one run a cell, one nested run a seed. A run is known by its tags (cell,
-seed, plan, project), a point by its name and step: written again, a study adds nothing, and a
-tracker that was killed goes on where it was. Runs of this project that the study no longer means
-are tagged `superseded`. A run without a project is of an older lookback: the first project that
-means its cell, seed and plan takes it for its own, and nobody else touches it.
+A study is one MLflow experiment, a cell is one MLflow run, and a seed is a nested run of its cell.
+The tags cell, seed, plan and project identify an MLflow run. Metric name and step identify a point
+of a learning curve. Tracking a study twice adds no rows to MLflow. If a tracker is killed, the next
+tracker writes only the missing rows. MLflow runs of this project that the current plan does not
+contain get the tag `superseded`. MLflow runs without the tag `project` come from an older version
+of lookback. The first project that tracks the same cell, seed and plan adds its tag `project` to
+the old MLflow run. Other projects do not change an MLflow run without the tag `project`.
 """
 
 import json
-import os
 import shutil
 import tempfile
 import time
@@ -17,89 +18,90 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lookback.storage.atomic import digest, read_json, write_json
-from lookback.tracking.project import identity
-from lookback.tracking.records import Point, Record, cells_of_study, finished, journals, started
-from lookback.tracking.uri import TrackingURI
-
-# MLflow reads these when it is imported, here and in the two modules that know it besides.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("DO_NOT_TRACK", "true")
-os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 
+from lookback.storage.atomic import digest, read_json, write_json
 from lookback.tracking.model import save_model
-from lookback.tracking.store import experiment_of, ui
+from lookback.tracking.project import identity
+from lookback.tracking.records import (
+    Point,
+    Record,
+    cells_of_study,
+    curve_records,
+    journals,
+    result_records,
+)
+from lookback.tracking.store import experiment_of
+from lookback.tracking.uri import TrackingURI
 
-__all__ = ["follow", "main", "ui"]
-
-KNOWN_BY = ("cell", "seed", "plan", "project")
-PAGE = 1000  # runs in one answer
-POINTS, PARAMS = 800, 100  # in one call, which takes 100 params, 100 tags and 1,000 of all
-LONGEST = 6000  # characters of a param
-Key = tuple[str | None, ...]  # the values of KNOWN_BY
+IDENTIFYING_TAGS = ("cell", "seed", "plan", "project")
+RUNS_PER_PAGE = 1000
+# MLflow accepts at most 100 params, 100 tags and 1,000 items in total in one `log_batch` call.
+POINTS_PER_CALL, PARAMS_PER_CALL = 800, 100
+LONGEST_VALUE = 6000  # characters of a param or tag
+Key = tuple[str | None, ...]  # the values of IDENTIFYING_TAGS
 
 
 def main(plan: Path, uri: str, out: Path) -> None:
-    """Write all that is there of the study of `plan` to MLflow at `uri`, and a receipt to `out`.
+    """Write all existing results of the study of `plan` to MLflow at `uri`.
 
-    Raises UserError where the URI is none or cannot be reached.
+    The file `out` receives the URI and the ids of the MLflow experiment and of all MLflow runs.
+    Raises UserError if the URI is not valid or if MLflow fails.
     """
     document, store = read_json(plan), TrackingURI(uri)
-    families = list(finished(document))
-    with experiment_of(store, document["study"]) as place:
-        study = _Study(*place)
-        runs = {parent.tags["cell"]: study.complete(parent, seeds) for parent, seeds in families}
+    families = list(result_records(document))
+    with experiment_of(store, document["study"]) as client_and_experiment:
+        study = _Study(*client_and_experiment)
+        runs = {parent.tags["cell"]: study.write_cell(parent, seeds) for parent, seeds in families}
         study.supersede_others()
     receipt = {"uri": str(store), "experiment_id": study.experiment, "runs": runs}
     write_json(out, {"plans": {"track": plan.stem}, **receipt})
 
 
 def follow(plan: Path, uri: str, stop: Callable[[], bool], interval: float) -> None:
-    """Write what training says while it says it, every `interval` seconds, until `stop()`.
+    """Write the learning curves of running seeds every `interval` seconds until `stop()` is true.
 
-    Raises UserError where the URI is none or cannot be reached.
+    Raises UserError if the URI is not valid or if MLflow fails.
     """
     document, store = read_json(plan), TrackingURI(uri)
-    seen: dict[Path, int] = {}
+    written_sizes: dict[Path, int] = {}
     while True:
-        last = stop()  # asked first, so that what came before it is still written
+        is_last = stop()  # `stop` is called before the journals are read: no last line is lost
         paths = (path for cell in cells_of_study(document) for path in journals(cell).values())
         sizes = {path: path.stat().st_size for path in paths if path.exists()}
-        if sizes != seen:
-            families = list(started(document))
-            with experiment_of(store, document["study"]) as place:
-                study = _Study(*place)
+        if sizes != written_sizes:
+            families = list(curve_records(document))
+            with experiment_of(store, document["study"]) as client_and_experiment:
+                study = _Study(*client_and_experiment)
                 for parent, seeds in families:
-                    study.show(parent, seeds)
-            seen = sizes
-        if last:
+                    study.write_curves(parent, seeds)
+            written_sizes = sizes
+        if is_last:
             return
         time.sleep(interval)
 
 
 class _Study:
-    """A study's experiment, with the runs that it had when it was opened."""
+    """The MLflow experiment of a study, and the MLflow runs that existed when it was opened."""
 
     def __init__(self, client: MlflowClient, experiment: str):
         self.client = client
         self.experiment = experiment
-        self.meant: set[Key] = set()
+        self.current: set[Key] = set()  # keys of the MLflow runs that the current plan contains
         self.runs: dict[Key, Run] = {}
         token: str | None = None
         while True:
-            page = client.search_runs([experiment], max_results=PAGE, page_token=token)
+            page = client.search_runs([experiment], max_results=RUNS_PER_PAGE, page_token=token)
             self.runs |= {_key(run.data.tags): run for run in page if "cell" in run.data.tags}
             token = page.token
             if not token:
                 break
 
-    def complete(self, parent: Record, seeds: list[Record]) -> dict[str, Any]:
-        """Write a cell and its seeds; the ids of their runs."""
-        run = self.run(parent)
-        nested = {seed.tags["seed"]: self.run(seed, run) for seed in seeds}
+    def write_cell(self, parent: Record, seeds: list[Record]) -> dict[str, Any]:
+        """Write a cell and its seeds to MLflow; return the ids of their MLflow runs."""
+        run = self.run_of(parent)
+        nested = {seed.tags["seed"]: self.run_of(seed, run) for seed in seeds}
         for seed in seeds:
             self.write(nested[seed.tags["seed"]], seed)
         self.write(run, parent)
@@ -108,19 +110,19 @@ class _Study:
             "seeds": {seed: child.info.run_id for seed, child in nested.items()},
         }
 
-    def show(self, parent: Record, seeds: list[Record]) -> None:
-        """Write the new points of the learning curves of a cell."""
+    def write_curves(self, parent: Record, seeds: list[Record]) -> None:
+        """Write the points of a cell's learning curves that MLflow does not have yet."""
         for seed in seeds:
-            run = self.run(seed, self.run(parent))
-            if new := self.new_points(run, seed.curves):
-                self.send(run, new, {}, {})
+            run = self.run_of(seed, self.run_of(parent))
+            if points := self.new_points(run, seed.curves):
+                self.send(run, points, {}, {})
                 if run.info.status != "RUNNING":
                     self.client.update_run(run.info.run_id, status="RUNNING")
 
-    def run(self, record: Record, parent: Run | None = None) -> Run:
-        """The run of a record, made where there is none."""
+    def run_of(self, record: Record, parent: Run | None = None) -> Run:
+        """The MLflow run of a record; creates a missing run, nested in `parent` if given."""
         key = _key(record.tags)
-        self.meant.add(key)
+        self.current.add(key)
         if key not in self.runs and (*key[:-1], None) in self.runs:
             self.runs[key] = self.runs.pop((*key[:-1], None))
             self.client.set_tag(self.runs[key].info.run_id, "project", key[-1])
@@ -134,14 +136,18 @@ class _Study:
         return self.runs[key]
 
     def write(self, run: Run, record: Record) -> None:
-        """Write what a run lacks. The tag `written` comes last: where it is right, all is."""
+        """Write the parts of a record that its MLflow run does not contain yet.
+
+        The tag `written` holds a digest of the record and is written last. If MLflow already has a
+        tag `written` with the same digest, the MLflow run is complete.
+        """
         content, status = _content(record), "FAILED" if record.missing else "FINISHED"
         self.untag(run, "superseded")
         if run.data.tags.get("written") == content and run.info.status == status:
             return
         tags = {**record.notes, **self.upload(run, record), "written": content}
         if record.missing:
-            tags["missing"] = record.missing[:LONGEST]
+            tags["missing"] = record.missing[:LONGEST_VALUE]
         else:
             self.untag(run, "missing")
         points = [*self.new_points(run, record.curves), *self.new_results(run, record.results)]
@@ -150,23 +156,27 @@ class _Study:
         self.client.set_terminated(run.info.run_id, status, record.end)
 
     def new_points(self, run: Run, points: Sequence[Point]) -> list[Point]:
-        """The points whose name and step are not there yet."""
+        """The points whose name and step the MLflow run does not contain yet."""
         names = {point.name for point in points} & run.data.metrics.keys()
-        there = {(name, metric.step) for name in names for metric in self.history(run, name)}
-        return [point for point in points if (point.name, point.step) not in there]
+        stored = {(name, metric.step) for name in names for metric in self.history(run, name)}
+        return [point for point in points if (point.name, point.step) not in stored]
 
     def new_results(self, run: Run, points: Sequence[Point]) -> list[Point]:
-        """The numbers that are not the latest there, at a time that makes them so."""
-        new = []
+        """The results that differ from the latest values in the MLflow run.
+
+        The time of each returned result is at least 1 ms after all stored values of its metric,
+        because MLflow shows the value with the latest time.
+        """
+        changed = []
         for point in points:
             if run.data.metrics.get(point.name) != point.value:
-                past = self.history(run, point.name) if point.name in run.data.metrics else []
-                times = [point.time, *(metric.timestamp + 1 for metric in past)]
-                new.append(replace(point, time=max(times)))
-        return new
+                stored = self.history(run, point.name) if point.name in run.data.metrics else []
+                times = [point.time, *(metric.timestamp + 1 for metric in stored)]
+                changed.append(replace(point, time=max(times)))
+        return changed
 
     def history(self, run: Run, name: str) -> list[Metric]:
-        """All that is there of a metric."""
+        """All stored values of one metric of an MLflow run."""
         return list(self.client.get_metric_history(run.info.run_id, name))
 
     def send(
@@ -176,42 +186,49 @@ class _Study:
         params: Mapping[str, str],
         tags: Mapping[str, str],
     ) -> None:
-        """Log in as few calls as MLflow allows; it writes params, then points, then tags."""
+        """Log points, params and tags in as few calls as MLflow's limits allow.
+
+        The last call contains the tags. In one call, MLflow writes params, then points, then tags.
+        MLflow therefore stores the tags only after all params and points.
+        """
         metrics = [Metric(point.name, point.value, point.time, point.step) for point in points]
-        settings = [Param(name, text[:LONGEST]) for name, text in params.items()]
-        marks = [RunTag(*tag) for tag in tags.items()]
-        calls = max(-(-len(metrics) // POINTS), -(-len(settings) // PARAMS), 1)
+        settings = [Param(name, text[:LONGEST_VALUE]) for name, text in params.items()]
+        run_tags = [RunTag(*tag) for tag in tags.items()]
+        calls = max(-(-len(metrics) // POINTS_PER_CALL), -(-len(settings) // PARAMS_PER_CALL), 1)
         for call in range(calls):
             self.client.log_batch(
                 run.info.run_id,
-                metrics[call * POINTS : (call + 1) * POINTS],
-                settings[call * PARAMS : (call + 1) * PARAMS],
-                marks if call == calls - 1 else [],
+                metrics[call * POINTS_PER_CALL : (call + 1) * POINTS_PER_CALL],
+                settings[call * PARAMS_PER_CALL : (call + 1) * PARAMS_PER_CALL],
+                run_tags if call == calls - 1 else [],
             )
 
     def upload(self, run: Run, record: Record) -> dict[str, str]:
-        """Send a record's files and model; the tags that tell MLflow of the model."""
+        """Upload a record's files and model as artifacts.
+
+        Returns the tag by which MLflow's web page lists the model; empty if there is no model.
+        """
         tags = {}
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
             for artifact, file in record.files.items():
                 (folder / artifact).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(file, folder / artifact)
             if record.model:
                 model = save_model(folder / "model", record, run.info.run_id)
                 tags["mlflow.log-model.history"] = json.dumps([model.get_tags_dict()])
-            self.client.log_artifacts(run.info.run_id, name)
+            self.client.log_artifacts(run.info.run_id, temporary)
         return tags
 
     def untag(self, run: Run, tag: str) -> None:
-        """Take a tag away where it is."""
+        """Delete a tag of an MLflow run if the run has that tag."""
         if tag in run.data.tags:
             self.client.delete_tag(run.info.run_id, tag)
 
     def supersede_others(self) -> None:
-        """Tag this project's runs of an older plan, and of what the study dropped."""
-        own = {key for key in self.runs if key[-1] == identity()}
-        for key in own - self.meant:
+        """Tag this project's MLflow runs of older plans, removed cells and removed seeds."""
+        project_keys = {key for key in self.runs if key[-1] == identity()}
+        for key in project_keys - self.current:
             run = self.runs[key]
             if run.data.tags.get("superseded") != "true":
                 self.client.set_tag(run.info.run_id, "superseded", "true")
@@ -220,11 +237,11 @@ class _Study:
 
 
 def _key(tags: Mapping[str, str]) -> Key:
-    return tuple(tags.get(name) for name in KNOWN_BY)
+    return tuple(tags.get(name) for name in IDENTIFYING_TAGS)
 
 
 def _content(record: Record) -> str:
-    """A digest of all that a record says, but for times."""
+    """A digest of the whole content of a record except its times."""
     points = [(point.name, point.step, point.value) for point in record.curves + record.results]
     files = {**record.files, **{f"model/{name}": path for name, path in record.model.items()}}
     digests = {name: digest(path.read_bytes()) for name, path in files.items()}

@@ -1,6 +1,6 @@
-"""Where MLflow keeps its runs: a tracking URI, checked before anything is written.
+"""MLflow's tracking URI, the address of a store or a server of runs, checked before any write.
 
-Imports no MLflow.
+This module does not import MLflow.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ _SQLITE = "sqlite:///"
 class TrackingURI:
     """A URI that MLflow can write to.
 
-    Raises UserError where it is none, naming the nearest one.
+    Raises UserError if MLflow cannot write to `text`; the message suggests the nearest scheme.
     """
 
     text: str
@@ -31,49 +31,59 @@ class TrackingURI:
     def __post_init__(self) -> None:
         if self.scheme not in SCHEMES or (self.scheme == "sqlite" and self.file is None):
             near = nearest(self.scheme, SCHEMES)
-            meant = f"Did you mean '{near}'? " if near not in (None, self.scheme) else ""
+            hint = f"Did you mean '{near}'? " if near not in (None, self.scheme) else ""
             raise UserError(
-                f"MLflow cannot write to '{self}'. {meant}Name a file, {_SQLITE}results/mlflow.db, "
-                "or a server, http://…, in MLFLOW_TRACKING_URI."
+                f"MLflow cannot write to '{self}'. {hint}Set MLFLOW_TRACKING_URI to a file, "
+                f"e.g. {_SQLITE}results/mlflow.db, or to a server, e.g. http://127.0.0.1:5000."
             )
 
     def __str__(self) -> str:
-        return self.hidden(self.text)
+        return self.without_password(self.text)
 
-    def hidden(self, text: str) -> str:
-        """A text without the password that the URI may hold."""
+    def without_password(self, text: str) -> str:
+        """`text` with the URI's password, if there is one, replaced by «…»."""
         password = urlsplit(self.text).password
         return text.replace(f":{password}@", ":…@") if password else text
 
     @property
     def absolute(self) -> str:
-        """The URI for MLflow, which keeps stores open by name, also after a change of folder."""
+        """The URI with an absolute SQLite path.
+
+        MLflow caches an open store under its URI. After a change of the working directory, a
+        relative path would return the store of the previous directory.
+        """
         return self.text if self.file is None else f"{_SQLITE}{self.file}"
 
     @property
     def scheme(self) -> str:
-        """What the URI begins with, without a database's driver."""
+        """The scheme of the URI without the database driver, «mysql» for «mysql+pymysql://…»."""
         return self.text.partition(":")[0].partition("+")[0]
 
     @property
     def is_server(self) -> bool:
-        """Whether a server of MLflow's own answers there."""
+        """Whether the URI names an MLflow server and not a database."""
         return self.scheme in ("http", "https")
 
     @property
     def file(self) -> Path | None:
-        """The database file of a SQLite store."""
+        """The database file of a SQLite store; None for every other store."""
         name = self.text.removeprefix(_SQLITE).partition("?")[0]
         return Path(name).resolve() if name and self.text.startswith(_SQLITE) else None
 
     @property
     def artifacts(self) -> str | None:
-        """Where artifacts go, beside a SQLite store; any other has a place of its own."""
+        """The URI of the folder `mlartifacts` beside a SQLite store.
+
+        None for a server or for another database, which configures its own artifact location.
+        """
         return None if self.file is None else (self.file.parent / "mlartifacts").as_uri()
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Hold the store; waits for another tracker of this project. A kill frees it."""
+    def locked(self) -> Iterator[None]:
+        """Hold this project's lock on the store; wait while another process holds the lock.
+
+        The operating system releases the lock if the process is killed.
+        """
         TRACKING.mkdir(parents=True, exist_ok=True)
         with FileLock(TRACKING / f"{digest(str(self.file or self.text))}.lock"):
             yield

@@ -1,1 +1,1 @@
-"""Training under equal conditions: recipe, journal, resume and the store of finished seeds."""
+"""Training and tuning of networks under equal conditions."""

@@ -1,4 +1,4 @@
-"""A cell's declared files, made from the seeds that the store keeps."""
+"""Writes the result files of a cell (one model on one task) from the files of its seeds."""
 
 import shutil
 from collections.abc import Mapping
@@ -19,24 +19,26 @@ from lookback.storage.tables import read_parquet, write_parquet
 def assemble(
     config: Mapping[str, Any], plan: Path, task: Path, runs: Path, seeds: list[int], out: Path
 ) -> None:
-    """Make a cell's declared files from its finished seeds; those that failed are named.
+    """Write the result files of a cell into the folder `out`, from its finished seeds.
 
-    `config` is the cell's as it was trained; the plans are named, by which it was.
+    `config` holds the settings that the cell was trained with. Every result file names the plans of
+    the stages that produced the cell. The file metrics.json also lists the seeds that diverged.
     """
     cell, facts = CellPaths(out), Facts.from_dict(read_json(task))
     plans = {**read_json(task)["plans"], "train": plan.stem}
     if tuned_by := read_json(plan).get("tuned_by"):
         plans["tune"] = tuned_by
     folders = {seed: run_store.seed_folder(runs, seed) for seed in sorted(seeds)}
-    failed = {seed: said for seed, it in folders.items() if (said := run_store.failure(it))}
+    failures = {seed: run_store.failure(folder) for seed, folder in folders.items()}
+    failed = {seed: reason for seed, reason in failures.items() if reason}
     folders = {seed: folder for seed, folder in folders.items() if seed not in failed}
     results = {seed: read_json(SeedPaths(folder).result) for seed, folder in folders.items()}
 
-    kept = {cell.checkpoint(seed): folder for seed, folder in folders.items()}
-    for path, folder in kept.items():
+    checkpoints = {cell.checkpoint(seed): folder for seed, folder in folders.items()}
+    for path, folder in checkpoints.items():
         with atomic_write(path) as temporary:
             shutil.copyfile(SeedPaths(folder).weights, temporary)
-    for stale in set(cell.checkpoints.glob("seed=*.ckpt")) - set(kept):
+    for stale in set(cell.checkpoints.glob("seed=*.ckpt")) - set(checkpoints):
         stale.unlink(missing_ok=True)
     history = pd.concat([_history(seed, folder) for seed, folder in folders.items()])
     write_parquet(cell.history, history, plans)
@@ -60,7 +62,11 @@ def assemble(
 
 
 def _history(seed: int, folder: Path) -> pd.DataFrame:
-    """The journal without its times: the same for the same seed, however often it was killed."""
+    """The logged values of a seed, in long form, with columns seed, step, split, metric, value.
+
+    The history leaves out the time stamps of the journal, so that a resumed seed has the same
+    history as a seed that ran without a break.
+    """
     rows = [
         (seed, entry["step"], entry["split"], metric, value)
         for entry in journals.read(SeedPaths(folder).journal)

@@ -1,12 +1,16 @@
-"""How many steps a run has: `max_epochs`, or in its place `max_steps`, or in theirs a `budget`.
+"""The number of optimiser steps of a run, from `max_epochs`, `max_steps` or `budget`.
 
-steps = budget / (3 · FLOPs of a forward pass of one sequence · sequences a batch)
-steps = budget / (seconds of a step)
+The setting `budget` overrides `max_steps`, and `max_steps` overrides `max_epochs`. A budget of
+FLOPs or of seconds gives the number of steps:
 
-The backward pass of a network takes two products for each one of its forward pass: hence 3 (Kaplan
-et al. 2020, "Scaling laws for neural language models", section 2.1). Seconds are measured once,
-before the first seed, and kept with the seeds: no other machine, and no second measurement, gives
-the same steps, but from there on all is as exact as by steps.
+steps = FLOPs / (3 · FLOPs of a forward pass of one sequence · sequences per batch)
+steps = seconds / (seconds of a step)
+
+The factor 3 counts the forward pass once and the backward pass twice, because the backward pass
+takes two matrix products for each product of the forward pass ([kaplan2020], section 2.1). The
+seconds of a step are measured once, before the first seed, and are stored with the seeds. A second
+measurement, or a measurement on another machine, would give another number of steps. After the
+measurement, training is as reproducible as with a fixed number of steps.
 """
 
 import statistics
@@ -27,52 +31,63 @@ from lookback.storage.paths import measured_steps_file
 from lookback.training.loss import answer_loss
 from lookback.training.recipe import optimizer_of
 
-WARM, TIMED = 3, 11  # steps before the first one that is timed, and those that are
+WARM, TIMED = 3, 11  # number of untimed warm-up steps, number of timed steps
 
 
 def steps_of(trainer: Mapping[str, Any], sequences: int) -> int:
-    """Optimiser steps of a run: `max_steps`, or `max_epochs` over `sequences`."""
+    """Number of optimiser steps of a run.
+
+    The result is `max_steps`. If `max_steps` is None, the result is the number of batches in
+    `max_epochs` epochs over `sequences` training sequences.
+    """
     if trainer["max_steps"] is not None:
         return int(trainer["max_steps"])
     return int(trainer["max_epochs"]) * -(-sequences // int(trainer["batch_size"]))
 
 
 def with_steps(config: Mapping[str, Any], facts: Facts, runs: Path) -> dict[str, Any]:
-    """The config with its budget as `max_steps`; one of seconds that was not measured yet stays."""
+    """The config, with its budget converted to `max_steps`.
+
+    A budget of seconds is converted only if the folder `runs` already stores the measured steps.
+    Without a measurement, `max_steps` stays as configured.
+    """
     trainer = dict(config["trainer"])
     budget = trainer["budget"] or {}
     if "steps" in budget:
         trainer["max_steps"] = budget["steps"]
     elif "flops" in budget:
         forward = forward_flops(undrawn_network(config["model"], facts), facts)
-        trainer["max_steps"] = _whole(float(budget["flops"]), 3 * forward * trainer["batch_size"])
+        step_flops = 3 * forward * trainer["batch_size"]
+        trainer["max_steps"] = _whole_steps(float(budget["flops"]), step_flops)
     elif "seconds" in budget and measured_steps_file(runs).exists():
         trainer["max_steps"] = read_json(measured_steps_file(runs))["steps"]
     return {**config, "trainer": trainer}
 
 
-def measured(
+def with_measured_steps(
     config: Mapping[str, Any], facts: Facts, train: SequenceDataset, runs: Path
 ) -> dict[str, Any]:
-    """The config with its steps, also where seconds had yet to be measured; kept in `runs` then."""
+    """The config with its budget as `max_steps`; measures the seconds of a step if needed.
+
+    The measurement is stored in the folder `runs`, and later calls read it from there.
+    """
     budget = config["trainer"]["budget"] or {}
     if "seconds" in budget:
         with run_store.locked(runs):
             if not measured_steps_file(runs).exists():
-                step = statistics.median(_seconds_of_steps(config, facts, train))
-                steps = _whole(float(budget["seconds"]), step)
-                write_json(measured_steps_file(runs), {"steps": steps, "seconds_of_a_step": step})
+                step_seconds = statistics.median(_time_steps(config, facts, train))
+                steps = _whole_steps(float(budget["seconds"]), step_seconds)
+                measurement = {"steps": steps, "seconds_of_a_step": step_seconds}
+                write_json(measured_steps_file(runs), measurement)
     return with_steps(config, facts, runs)
 
 
-def _whole(budget: float, step: float) -> int:
-    return max(1, int(budget / step))
+def _whole_steps(budget: float, cost_of_step: float) -> int:
+    return max(1, int(budget / cost_of_step))
 
 
-def _seconds_of_steps(
-    config: Mapping[str, Any], facts: Facts, train: SequenceDataset
-) -> list[float]:
-    """The time of each of a few steps of a network that is thrown away."""
+def _time_steps(config: Mapping[str, Any], facts: Facts, train: SequenceDataset) -> list[float]:
+    """Seconds of each of `TIMED` training steps of a temporary network."""
     network = build_network(config["model"], config["recipe"]["initialisation"], facts, seed=0)
     network.to(train.inputs.device)
     optimizer = optimizer_of(config["recipe"], network)

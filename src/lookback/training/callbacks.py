@@ -1,4 +1,4 @@
-"""What goes on around the steps of a training: logging, validation, resume states."""
+"""Lightning callbacks that log, validate, and save resume states during training."""
 
 import math
 import time
@@ -16,40 +16,43 @@ from lookback.storage.journal import Journal
 from lookback.training.evaluate import answers_of, scores_of
 from lookback.training.module import TrainingModule, Update
 
-RESUME_EVERY = 10.0  # seconds between resume states: what a kill costs at most, besides an epoch
+# Seconds between two resume states; a kill loses at most these seconds and one epoch of training.
+RESUME_EVERY = 10.0
 
 
 class Log(pl.Callback):
-    """Writes the training loss, averaged over a window of steps; stops one that is no number.
+    """Logs the mean training loss of each window of steps, and stops if the loss is not finite.
 
-    The losses stay on the device until a window is over: nothing waits inside a step.
+    The losses stay on the device until the window ends, so no step waits for the device.
     """
 
     def __init__(self, journal: Journal, resumed: Mapping[str, Any] | None):
         self.journal = journal
-        self.last = Update(**resumed["last"]) if resumed else None  # before the next window
+        # The last update before the next window; None before the first update of the run.
+        self.last = Update(**resumed["last"]) if resumed else None
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, *_: Any
     ) -> None:
-        """Write the mean of a window. Raises Diverged where it is no number."""
+        """Log the mean loss of the window. Raises Diverged if the mean loss is not finite."""
         assert isinstance(module, TrainingModule)
         updates: list[Update] = outputs["updates"]
         losses = torch.stack([update.loss for update in updates])
         mean = losses.mean().item()
         if not math.isfinite(mean):
-            # Where only the sum of the losses is no number, the last is named.
-            numbers = [math.isfinite(loss) for loss in losses.tolist()]
-            bad = numbers.index(False) if False in numbers else len(numbers) - 1
+            # If each loss is finite and only their sum overflows, the error names the last loss.
+            are_finite = [math.isfinite(loss) for loss in losses.tolist()]
+            bad = are_finite.index(False) if False in are_finite else len(are_finite) - 1
             self.last = updates[bad - 1] if bad else self.last
             step = module.step - len(updates) + 1 + bad
-            raise Diverged(f"the loss became {losses[bad].item()} at step {step}{self.after()}")
+            loss = losses[bad].item()
+            raise Diverged(f"the loss became {loss} at step {step}{self.describe_last_update()}")
         self.last = updates[-1]
         rate = self.last.learning_rate
         self.journal.values("train", module.step, {"loss": mean, "learning_rate": rate})
 
-    def after(self) -> str:
-        """The last update that is known, as a clause."""
+    def describe_last_update(self) -> str:
+        """Learning rate and gradient norm of the last update, as the end of an error message."""
         if self.last is None:
             return ", before any update"
         rate, norm = self.last.learning_rate, float(self.last.gradient_norm)
@@ -57,9 +60,10 @@ class Log(pl.Callback):
 
 
 class Validate(pl.Callback):
-    """Scores the validation split after each epoch, keeps weights, and may end the training.
+    """Scores the validation split after each epoch, selects weights, and may stop the training.
 
-    The weights kept are the best or the last, as the recipe says; without the split, the last.
+    The recipe's `select` decides whether the best or the last weights are kept. If the validation
+    split is empty, the last weights are kept.
     """
 
     def __init__(
@@ -73,13 +77,13 @@ class Validate(pl.Callback):
         self.journal = journal
         self.losses = losses
         self.kept: dict[str, Any] = {"step": 0, "network": {}}
-        self.best = math.inf  # score, the lower the better
-        self.stale = 0  # epochs since the last that was better than all before
+        self.best = math.inf  # best score so far; lower is better
+        self.stale = 0  # epochs since the best score last improved
         if resumed:
             self.kept, self.best, self.stale = resumed["validate"]
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Judge the weights as they are now; of two that tie, the later are kept."""
+        """Score the current weights; if two epochs have equal scores, keep the later weights."""
         assert isinstance(module, TrainingModule)
         score = self._score(module) if len(self.data) else math.inf
         if score <= self.best or module.recipe["select"] == "last":
@@ -91,44 +95,50 @@ class Validate(pl.Callback):
         trainer.should_stop |= stopping is not None and self.stale >= stopping["patience"]
 
     def _score(self, module: TrainingModule) -> float:
-        """The metric on the split, the lower the better. Raises Diverged."""
+        """The validation metric, negated if higher is better, so that a lower score is better.
+
+        Raises Diverged if the validation loss is not finite.
+        """
         scores = scores_of(answers_of(module.network, self.data), self.data, module.facts)
         if not math.isfinite(scores.loss):
-            said = f"the validation loss became {scores.loss} at step {module.step}"
-            raise Diverged(said + self.losses.after())
+            message = f"the validation loss became {scores.loss} at step {module.step}"
+            raise Diverged(message + self.losses.describe_last_update())
         values = {"loss": scores.loss, module.facts.metric: scores.metric}
         self.journal.values("validation", module.step, values)
         return -scores.metric if module.facts.higher_is_better else scores.metric
 
     def state(self) -> tuple[dict[str, Any], float, int]:
-        """What a resumed run goes on from."""
+        """The selected weights, the best score, and the number of epochs without improvement."""
         return self.kept, self.best, self.stale
 
 
 class Resume(pl.Callback):
-    """Leaves a resume state at the end of an epoch, for a run that is killed."""
+    """Saves resume states at the ends of epochs, from which a killed run can continue."""
 
     def __init__(self, path: Path, seed: int, origin: str, losses: Log, validate: Validate):
         self.path = path
         self.seed = seed
         self.losses = losses
         self.validate = validate
-        self.seconds = 0.0  # of training before this process
+        self.seconds = 0.0  # seconds of training in earlier processes of the same seed
         self.origins = [origin]
         self._started = self._saved = time.monotonic()
 
-    def go_on_from(self, resumed: Mapping[str, Any]) -> None:
-        """Add up the time, and remember on what machines the numbers were made."""
+    def continue_from(self, resumed: Mapping[str, Any]) -> None:
+        """Take over the training time and the list of machines from a resume state."""
         self.seconds = resumed["seconds"]
         self.origins = list(dict.fromkeys([*resumed["origins"], *self.origins]))
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Dropout's draws depend on seed and epoch alone, so no generator's state is kept."""
+        """Seed torch's random generator from the run's seed and the epoch number.
+
+        Dropout masks then depend on seed and epoch alone, so a resume state stores no generator.
+        """
         assert isinstance(module, TrainingModule)
         torch.manual_seed(self.seed * 1_000_003 + module.epoch)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Save, when the last state is old enough."""
+        """Save a resume state if the last saved state is at least `RESUME_EVERY` seconds old."""
         assert isinstance(module, TrainingModule)
         if time.monotonic() - self._saved < RESUME_EVERY or trainer.should_stop:
             return
@@ -144,11 +154,11 @@ class Resume(pl.Callback):
             "seconds": self.elapsed(),
             "origins": self.origins,
         }
-        # Through Python's file, whose errors name their cause: torch's own writer says «failed».
+        # torch.save gets an open Python file, because torch's own file writer hides error causes.
         with atomic_write(self.path) as temporary, temporary.open("wb") as file:
             torch.save(state, file)
         self._saved = time.monotonic()
 
     def elapsed(self) -> float:
-        """Seconds of training, over all resumes."""
+        """Seconds of training of this seed, summed over all processes that trained the seed."""
         return self.seconds + time.monotonic() - self._started

@@ -1,4 +1,4 @@
-"""What a network answers on a split, and how good that is."""
+"""The answers of a network on a data split, their scores, and the table of predictions."""
 
 from dataclasses import dataclass
 
@@ -12,23 +12,26 @@ from lookback.data.task import Facts
 from lookback.models.network import Network
 from lookback.training.loss import answer_loss
 
-BATCH = 512  # sequences at once: large enough to be fast, small enough for any memory
+BATCH = 512  # sequences per forward pass: large enough to be fast, small enough for any memory
 
 
 @torch.no_grad()
 def answers_of(network: Network, data: SequenceDataset) -> Float[Tensor, "batch query output"]:
-    """The answers to every query of a split, in eval mode; the network's mode is given back."""
-    training = network.training
+    """The answers of `network` to every query of a split, computed in eval mode.
+
+    Afterwards the network is set back to its previous mode (training or eval).
+    """
+    was_training = network.training
     network.eval()
     parts = [data.batch(slice(start, start + BATCH)) for start in range(0, len(data), BATCH)]
     answers = torch.cat([network(part.inputs, part.lengths, part.query) for part in parts])
-    network.train(training)
+    network.train(was_training)
     return answers
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Loss and metric over all queries of a split."""
+    """Mean loss and metric over all queries of a split."""
 
     loss: float
     metric: float
@@ -37,7 +40,11 @@ class Scores:
 def scores_of(
     answers: Float[Tensor, "batch query output"], data: Batch | SequenceDataset, facts: Facts
 ) -> Scores:
-    """Loss (nats or squared units), and accuracy (0 to 1) or mean squared error."""
+    """The loss and the metric of `answers` on all queries of `data`.
+
+    For classes: cross-entropy in nats, and accuracy between 0 and 1. For values: both numbers are
+    the mean squared error.
+    """
     if facts.metric == "mse":
         loss = answer_loss(answers, data.query, data.target, facts.kind).item()
         return Scores(loss, loss)
@@ -51,19 +58,28 @@ def scores_of(
 def log_probability(
     answers: Float[Tensor, "batch query output"], of: Int[Tensor, "batch query"]
 ) -> Float[Tensor, "batch query"]:
-    """Of a class each, in nats. On a CPU many times quicker than torch's softmax over few."""
+    """The log-probability, in nats, of the class `of` at each query.
+
+    On a CPU and with few classes, this formula is many times faster than torch's log_softmax.
+    """
     return answers.gather(-1, of.unsqueeze(-1)).squeeze(-1) - answers.logsumexp(-1)
 
 
 def choice(answers: Float[Tensor, "batch query output"]) -> Int[Tensor, "batch query"]:
-    """The class answered."""
+    """The class with the largest logit, for each query."""
     return answers.argmax(dim=-1)
 
 
 def predictions_of(
     seed: int, answers: Float[Tensor, "batch query output"], data: SequenceDataset, facts: Facts
 ) -> pd.DataFrame:
-    """One row a query of a split: where it was asked, what was answered, what was right."""
+    """The predictions of one seed on a split, one row per query.
+
+    Columns: seed, sequence, query (the time step), lag (in steps; −1 if the task has no lag),
+    target and prediction. Classification tasks also have a column probability, which holds the
+    probability of the predicted class. Tasks with several output values have one pair of columns
+    per value (target_0, prediction_0, …).
+    """
     asked = data.query >= 0
     sequence, _ = asked.nonzero(as_tuple=True)
     lag = torch.full_like(data.query, -1) if data.lag is None else data.lag
@@ -75,9 +91,9 @@ def predictions_of(
         columns["probability"] = probability[asked]
     else:
         for value in range(facts.outputs):
-            end = f"_{value}" if facts.outputs > 1 else ""
-            columns |= {f"target{end}": data.target[asked][:, value]}
-            columns |= {f"prediction{end}": answers[asked][:, value]}
+            suffix = f"_{value}" if facts.outputs > 1 else ""
+            columns |= {f"target{suffix}": data.target[asked][:, value]}
+            columns |= {f"prediction{suffix}": answers[asked][:, value]}
     frame = pd.DataFrame({name: column.cpu().numpy() for name, column in columns.items()})
     frame.insert(0, "seed", seed)
     return frame

@@ -1,4 +1,4 @@
-"""The loss of an answer: cross-entropy of a class, squared error of a value."""
+"""The training loss: cross-entropy for classes, squared error for values."""
 
 from typing import Literal
 
@@ -16,17 +16,18 @@ def answer_loss(
     reduction: Literal["mean", "sum"] = "mean",
     label_smoothing: float = 0.0,
 ) -> Float[Tensor, ""]:
-    """Loss over the queries that ask something (query ≥ 0), in nats or squared units.
+    """Loss over the queries of a batch, in nats (classes) or squared units (values).
 
-    `label_smoothing`: the share of a class's target that all classes get; of a value there is none.
+    Padding queries (query = −1) do not count. `label_smoothing` is the share of the target
+    probability that is spread evenly over all classes; it has no effect on values.
     """
     asked = query >= 0
     if kind == "class":
-        # -100 is what cross_entropy leaves out: no indexing, so nothing waits for the device.
-        wanted = target.masked_fill(~asked, -100)
+        # cross_entropy ignores the class −100. Selecting rows by a mask would wait for the device.
+        classes = target.masked_fill(~asked, -100)
         return F.cross_entropy(
             answers.flatten(0, 1),
-            wanted.flatten(),
+            classes.flatten(),
             reduction=reduction,
             label_smoothing=label_smoothing,
         )

@@ -1,4 +1,4 @@
-"""How a network runs while it trains: with its memory cut, compiled, the same at every run."""
+"""Modes of a network during training: truncated backpropagation, compiled, deterministic."""
 
 import os
 import shutil
@@ -13,39 +13,46 @@ from lookback.models.network import Network
 
 
 def set_modes(network: Network, trainer: Mapping[str, Any], device: str) -> None:
-    """Make `network` run as the trainer's settings say. Raises UserError where it cannot."""
+    """Apply the trainer's settings `tbptt` and `compile` to `network`.
+
+    On a GPU, also choose the deterministic attention kernel. Raises UserError if the network does
+    not support a setting, or if there is no compiler for `compile`.
+    """
     if trainer["tbptt"] is not None:
         _truncate(network, trainer["tbptt"])
     if trainer["compile"]:
         _compile(network, device)
     if device != "cpu":
-        # The backward passes of the fast attention kernels add up in no fixed order.
+        # The fast attention kernels are not deterministic: they sum gradients in no fixed order.
         torch.backends.cuda.enable_flash_sdp(False)
         torch.backends.cuda.enable_mem_efficient_sdp(False)
         torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def _truncate(network: Network, steps: int) -> None:
-    carriers = [it for it in network.modules() if isinstance(it, RecurrentEncoder)]
-    if not carriers or not all(it.truncates for it in carriers):
+    encoders = [module for module in network.modules() if isinstance(module, RecurrentEncoder)]
+    if not encoders or not all(encoder.truncates for encoder in encoders):
         raise UserError(
-            f"The trainer's `tbptt` is {steps}, but the model has no state to carry on: rnn, lstm "
-            "and gru in one direction have. Set trainer.tbptt=null."
+            f"The trainer's `tbptt` is {steps}, but the model has no state to carry from one part "
+            "of a sequence to the next. Only rnn, lstm and gru in one direction support `tbptt`. "
+            "Set trainer.tbptt=null."
         )
-    for carrier in carriers:
-        carrier.truncate = steps
+    for encoder in encoders:
+        encoder.truncate = steps
 
 
 def _compile(network: Network, device: str) -> None:
-    if any(isinstance(it, RecurrentEncoder) for it in network.modules()):
+    if any(isinstance(module, RecurrentEncoder) for module in network.modules()):
         raise UserError(
-            "The trainer's `compile` is true, but the model is recurrent: it has a kernel of its "
-            "own, and to compile its steps takes hours. Set trainer.compile=false."
+            "The trainer's `compile` is true, but the model is recurrent. Recurrent models have "
+            "their own fast kernel, and torch.compile would take hours to compile their steps. "
+            "Set trainer.compile=false."
         )
     compilers = (os.environ.get("CXX"), "g++", "clang++")
     if device == "cpu" and not any(shutil.which(name) for name in compilers if name):
         raise UserError(
-            "The trainer's `compile` is true, but there is no C++ compiler here. Install g++, name "
-            "another one in CXX, or set trainer.compile=false."
+            "The trainer's `compile` is true, but there is no C++ compiler on this machine. "
+            "Install g++, name another compiler in the environment variable CXX, or set "
+            "trainer.compile=false."
         )
     network.compile()

@@ -1,4 +1,4 @@
-"""The training of one seed as Lightning sees it: one step of the recipe, and where it stands."""
+"""The Lightning module that trains one seed by a recipe, and counts its steps and epochs."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -16,23 +16,24 @@ from lookback.training.recipe import optimizer_of, share_of
 
 
 class Update(NamedTuple):
-    """One step: the loss of its batch, and the update that followed it.
+    """One optimiser step: the loss of the batch before the update, and data of the update.
 
-    The tensors stay on the device, so that nothing waits for it.
+    The tensors stay on the device, so the training loop does not wait for the device.
     """
 
     loss: Tensor
-    gradient_norm: Tensor | float  # before clipping
+    gradient_norm: Tensor | float  # norm of the whole gradient before clipping
     learning_rate: float
 
 
 class TrainingModule(pl.LightningModule):
-    """A network under a recipe, from its first step or from a resume state.
+    """Trains a network by a recipe, from the first step or from a resume state.
 
-    Lightning's loop costs half a millisecond and more each time round, so it goes round once for a
-    window of steps, and each step is our own few lines.
-    Lightning's own resuming repeats a batch of an epoch that had ended, so it is not used: a
-    resumed run is one of the remaining steps; `epoch` and `step` count from the whole run's start.
+    One iteration of Lightning's loop costs half a millisecond or more. Lightning therefore iterates
+    over windows of steps, and `training_step` performs all steps of one window.
+    Lightning's own resuming repeats a batch of a finished epoch, so this class does not use it. A
+    resumed run performs the remaining steps only, and its `epoch` and `step` count from the start
+    of the whole run.
     """
 
     def __init__(
@@ -50,7 +51,8 @@ class TrainingModule(pl.LightningModule):
         self.facts = facts
         self.steps = steps
         self.resumed = resumed
-        self.step = int(resumed["step"]) if resumed else 0  # optimiser steps of the whole run
+        # Number of optimiser steps since the start of the whole run, over all resumes.
+        self.step = int(resumed["step"]) if resumed else 0
         self.share = share_of(recipe, steps)
         self.weights = list(network.parameters())
         if resumed:
@@ -58,15 +60,15 @@ class TrainingModule(pl.LightningModule):
 
     @property
     def epoch(self) -> int:
-        """The epoch of the whole run, from 0."""
+        """The number of the current epoch, counted from 0 at the start of the whole run."""
         return int(self.resumed["epoch"] if self.resumed else 0) + self.trainer.current_epoch
 
     def training_step(self, window: Iterator[Batch], batch_idx: int) -> dict[str, list[Update]]:
-        """All steps of a window; the run's last step ends it early."""
+        """Perform the optimiser steps of a window, and stop at the last step of the run."""
         updates: list[Update] = []
         for batch in window:
             if self.trainer.received_sigterm:
-                raise SIGTERMException  # Lightning itself would wait for the end of the window
+                raise SIGTERMException  # Lightning itself reacts at the end of the window only
             updates.append(self.update(self.trainer.optimizers[0], batch))
             self.step += 1
             self.trainer.should_stop |= self.step >= self.steps
@@ -75,7 +77,7 @@ class TrainingModule(pl.LightningModule):
         return {"updates": updates}
 
     def update(self, optimizer: torch.optim.Optimizer, batch: Batch) -> Update:
-        """One step of the recipe."""
+        """Perform one optimiser step on `batch` by the recipe."""
         rate = self.recipe["optimizer"]["lr"] * self.share(self.step)
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -89,12 +91,12 @@ class TrainingModule(pl.LightningModule):
         )
         optimizer.zero_grad()
         torch.autograd.backward(loss)
-        norm = clipped(self.weights, self.recipe["clip"])
+        norm = clip_gradient(self.weights, self.recipe["clip"])
         optimizer.step()
         return Update(loss.detach(), norm, rate)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """The recipe's optimiser, as a kill left it."""
+        """The recipe's optimiser, with its saved state if the run is resumed."""
         optimizer = optimizer_of(self.recipe, self.network)
         if self.resumed:
             optimizer.load_state_dict(self.resumed["optimizer"])
@@ -103,15 +105,16 @@ class TrainingModule(pl.LightningModule):
     def transfer_batch_to_device(
         self, batch: Iterator[Batch], device: torch.device, index: int
     ) -> Iterator[Batch]:
-        """The data lie on the device already."""
+        """Return `batch` unchanged: the whole split is already stored on the device."""
         return batch
 
 
-def clipped(weights: list[nn.Parameter], largest: float | None) -> Tensor:
-    """Scale the gradient down to the norm `largest`, if one is given; its norm before.
+def clip_gradient(weights: list[nn.Parameter], largest: float | None) -> Tensor:
+    """Scale the gradient of `weights` down to norm `largest` ([pascanu2013], section 3.2).
 
-    Pascanu et al. 2013, "On the difficulty of training recurrent neural networks", section 3.2.
+    Returns the norm before clipping. If `largest` is None, the gradient is not clipped.
     """
     if largest is not None:
         return nn.utils.clip_grad_norm_(weights, largest)
-    return nn.utils.get_total_norm([it.grad for it in weights if it.grad is not None])
+    gradients = [weight.grad for weight in weights if weight.grad is not None]
+    return nn.utils.get_total_norm(gradients)

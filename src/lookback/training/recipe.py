@@ -1,4 +1,4 @@
-"""How a network is trained: optimiser and learning-rate schedule, from conf/recipe/."""
+"""Optimiser and learning-rate schedule of a training run, configured in conf/recipe/."""
 
 import inspect
 import math
@@ -15,10 +15,10 @@ from lookback.runtime.instantiate import instantiate
 
 
 def optimizer_of(recipe: Mapping[str, Any], network: nn.Module) -> Optimizer:
-    """The recipe's optimiser over the weights of `network`.
+    """The recipe's optimiser for the weights of `network`.
 
-    Weight decay acts on matrices alone. A bias, a gain or a decay rate has its own meaning at zero,
-    so what has one dimension is left as it is.
+    Weight decay acts on parameters with two or more dimensions only. Biases, gains and decay rates
+    have one dimension and get no weight decay, because zero is not a neutral value for them.
     """
     settings = recipe["optimizer"]
     make = instantiate({**settings, "_partial_": True})
@@ -26,21 +26,21 @@ def optimizer_of(recipe: Mapping[str, Any], network: nn.Module) -> Optimizer:
     groups: list[dict[str, Any]] = [{"params": weights}]
     if settings.get("weight_decay"):
         groups = [
-            {"params": [it for it in weights if it.dim() > 1]},
-            {"params": [it for it in weights if it.dim() <= 1], "weight_decay": 0.0},
+            {"params": [weight for weight in weights if weight.dim() > 1]},
+            {"params": [weight for weight in weights if weight.dim() <= 1], "weight_decay": 0.0},
         ]
-    # One kernel for all weights: a fifth of the time of one after another.
+    # The fused optimiser updates all weights in one kernel, in a fifth of the time of a loop.
     fused = {"fused": True} if "fused" in inspect.signature(make.func).parameters else {}
     optimizer: Optimizer = make(groups, **fused)
     return optimizer
 
 
 def check_recipe(recipe: Mapping[str, Any], facts: Facts) -> None:
-    """Raise a UserError where the recipe asks for what the task cannot give."""
+    """Raise UserError if the task does not support a setting of the recipe."""
     if recipe["label_smoothing"] and facts.kind != "class":
         raise UserError(
             f"The recipe's `label_smoothing` is {recipe['label_smoothing']}, but the task asks for "
-            "a value, which has no label. Set recipe.label_smoothing=0."
+            "a value, and a value has no label. Set recipe.label_smoothing=0."
         )
     if recipe["early_stopping"] and not facts.sizes["validation"]:
         raise UserError(
@@ -50,7 +50,11 @@ def check_recipe(recipe: Mapping[str, Any], facts: Facts) -> None:
 
 
 def share_of(recipe: Mapping[str, Any], steps: int) -> Callable[[int], float]:
-    """The recipe's schedule over a run of `steps`: a step's share of the learning rate."""
+    """The recipe's learning-rate schedule for a run of `steps` optimiser steps.
+
+    Returns a function from the step number (from 0) to the factor that multiplies the recipe's
+    learning rate.
+    """
     schedule = recipe["schedule"]
     shape = {"constant": constant, "cosine": cosine, "drop": drop}[schedule["shape"]]
     warmup = max(1, round(schedule["warmup"] * steps)) if schedule["warmup"] else 0
@@ -58,14 +62,14 @@ def share_of(recipe: Mapping[str, Any], steps: int) -> Callable[[int], float]:
 
 
 def constant(step: int, *, warmup: int, steps: int) -> float:
-    """Share of the learning rate at `step`, from 0: up in a line for `warmup` steps, then 1."""
+    """Learning-rate factor at `step`: rises linearly for `warmup` steps, then stays at 1."""
     return min(1.0, (step + 1) / warmup) if warmup else 1.0
 
 
 def cosine(step: int, *, warmup: int, steps: int) -> float:
-    """Share of the learning rate at `step`: up in a line, then down to 0 along a half cosine.
+    """Learning-rate factor at `step`: linear warm-up to 1, then a half cosine down to 0.
 
-    Loshchilov & Hutter 2017, "SGDR", eq. 5, without restarts.
+    The half cosine is the schedule of [loshchilov2017], equation 5, without restarts.
     """
     if step < warmup:
         return constant(step, warmup=warmup, steps=steps)
@@ -73,8 +77,8 @@ def cosine(step: int, *, warmup: int, steps: int) -> float:
 
 
 def drop(step: int, *, warmup: int, steps: int) -> float:
-    """Share of the learning rate at `step`: up in a line, then 1, and a tenth in the second half.
+    """Learning-rate factor at `step`: linear warm-up, then 1; one tenth in the second half.
 
-    As the code of Bai et al. 2018 does on sequential MNIST.
+    The authors' code of [bai2018] uses the same schedule on sequential MNIST.
     """
     return constant(step, warmup=warmup, steps=steps) * (1.0 if 2 * step < steps else 0.1)

@@ -1,4 +1,4 @@
-"""A trained run as probes and explainers get it: one seed of a cell, read from its files alone."""
+"""Loads trained networks for probes and explainers, from the result files of a cell."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,16 +17,16 @@ from lookback.storage.paths import CellPaths
 
 @dataclass(frozen=True)
 class Run:
-    """One seed of a cell."""
+    """One trained seed of a cell: the network, the settings and the facts of the task."""
 
     seed: int
-    plans: Mapping[str, str]  # what this run came by, by stage
-    config: Mapping[str, Any]  # task, model, recipe, trainer: as trained
+    plans: Mapping[str, str]  # stage → digest of the plan that made the files of that stage
+    config: Mapping[str, Any]  # task, model, recipe and trainer, as they were trained
     facts: Facts
-    model: Network  # as trained, in eval mode
+    model: Network  # the trained network, in eval mode
 
     def initial(self) -> Network:
-        """The network as it was before training, in eval mode."""
+        """The network with its initial weights, as before training, in eval mode."""
         network = build_network(
             self.config["model"],
             self.config["recipe"]["initialisation"],
@@ -36,15 +36,15 @@ class Run:
         return network.eval()
 
     def task(self, **changes: Any) -> Task:
-        """The task, with some of its settings changed: `run.task(length=400)`."""
+        """The task of the run, with changed settings, for example `run.task(length=400)`."""
         task: Task = instantiate({**self.config["task"], **changes})
         return task
 
 
 def load_runs(cell: Path) -> Iterator[Run]:
-    """The runs of a cell, by seed.
+    """The runs of the trained cell in the folder `cell`, in ascending order of their seeds.
 
-    Raises FileNotFoundError where the cell was not trained.
+    Raises FileNotFoundError if the cell was not trained.
     """
     paths = CellPaths(cell)
     config = yaml.safe_load(paths.config.read_text(encoding="utf-8"))

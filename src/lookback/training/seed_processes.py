@@ -1,8 +1,9 @@
-"""Several seeds of a cell at once, a process each.
+"""Trains several seeds of a cell at the same time, each seed in a separate process.
 
-A model of a hundred units leaves most of a GPU idle. Processes whose kernels CUDA's multi-process
-service runs side by side fill it, and each trains just as it would alone: its numbers are the same.
-On a CPU cells are already side by side, so seeds take turns unless the trainer says otherwise.
+A model of a hundred units leaves most of a GPU idle. CUDA's multi-process service (MPS) runs the
+kernels of several processes on one GPU at the same time. Each seed gives the same numbers as a seed
+that trains alone. On a CPU, the cells of a study already run in parallel, so the seeds of a
+cell train one after another unless the trainer's `seeds_at_once` is a number.
 """
 
 import multiprocessing
@@ -20,36 +21,41 @@ from typing import Literal
 from lookback.runtime import cpu_time
 
 SERVICE = "nvidia-cuda-mps-control"
-PATIENCE = 30.0  # seconds for the service to start, and to end
+PATIENCE = 30.0  # seconds that starting or stopping the service may take
 
 
-def at_once(wish: int | Literal["auto"], device: str, seeds: int) -> int:
-    """How many of a cell's seeds train side by side; "auto" is all on a GPU, one on a CPU."""
-    if wish == "auto":
+def seeds_at_once(setting: int | Literal["auto"], device: str, seeds: int) -> int:
+    """The number of seeds that train at the same time, out of `seeds` seeds.
+
+    For the setting "auto", all seeds train at once on a GPU, and one at a time on a CPU.
+    """
+    if setting == "auto":
         return 1 if device == "cpu" else seeds
-    return min(wish, seeds)
+    return min(setting, seeds)
 
 
-def each(train: Callable[[int], None], seeds: Sequence[int], processes: int) -> None:
-    """Call `train` for each seed in a process of its own; CUDA must not be initialised yet.
+def train_in_processes(train: Callable[[int], None], seeds: Sequence[int], processes: int) -> None:
+    """Call `train(seed)` for each seed in forked processes, at most `processes` at a time.
 
-    Raises what the first failing one raised, once all have ended.
+    CUDA must not be initialised before the call, because forked processes cannot use it then. If a
+    seed fails, the other seeds still finish, and then the exception of the first failing seed is
+    raised. Raises RuntimeError if a process was killed.
     """
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        running = [pool.submit(partial(_counted, train), seed) for seed in seeds]
+        futures = [pool.submit(partial(_train_timed, train), seed) for seed in seeds]
         try:
-            for one in running:
-                cpu_time.add(*one.result())
+            for future in futures:
+                cpu_time.add(*future.result())
         except BrokenProcessPool:
             raise RuntimeError(
-                "a seed's process was killed, for its memory perhaps. Set trainer.seeds_at_once "
-                "lower; finished seeds are kept."
+                "the process of a seed was killed, perhaps because the machine ran out of memory. "
+                "Set trainer.seeds_at_once lower. Finished seeds are kept."
             ) from None
 
 
-def _counted(train: Callable[[int], None], seed: int) -> tuple[float, float]:
-    """Train one seed; what it cost."""
+def _train_timed(train: Callable[[int], None], seed: int) -> tuple[float, float]:
+    """Train one seed. Returns all CPU seconds of the seed, and its CPU seconds of work."""
     before = cpu_time.spent()
     train(seed)
     cpu, work = (now - then for now, then in zip(cpu_time.spent(), before, strict=True))
@@ -57,25 +63,28 @@ def _counted(train: Callable[[int], None], seed: int) -> tuple[float, float]:
 
 
 @contextmanager
-def sharing(device: str) -> Iterator[None]:
-    """Let processes share the GPU in the block; without the service they take turns on it."""
+def share_gpu(device: str) -> Iterator[None]:
+    """Run CUDA's multi-process service during the `with` block, so that processes share the GPU.
+
+    If the service is not installed or does not start, the GPU alternates between the processes.
+    """
     if device == "cpu" or shutil.which(SERVICE) is None:
         yield
         return
     with tempfile.TemporaryDirectory(prefix="mps-", dir="/tmp") as folder:
         names = ("CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY")
-        before = {name: os.environ.get(name) for name in names}
+        previous = {name: os.environ.get(name) for name in names}
         os.environ.update(dict.fromkeys(names, folder))
         started = subprocess.run([SERVICE, "-d"], timeout=PATIENCE, check=False).returncode == 0
         if not started:
-            print(f"{SERVICE} does not start: the seeds take turns on the GPU.")
-            _restore(before)
+            print(f"{SERVICE} did not start, so the seeds take turns on the GPU.")
+            _restore(previous)
         try:
             yield
         finally:
             if started:
                 subprocess.run([SERVICE], input=b"quit\n", timeout=PATIENCE, check=False)
-                _restore(before)
+                _restore(previous)
 
 
 def _restore(environment: dict[str, str | None]) -> None:

@@ -1,9 +1,10 @@
-"""How good an answer is beside the trivial one, on one scale for all tasks: 0 to 1.
+"""The skill of answers: their quality relative to the task's baseline, on one scale for all tasks.
 
-skill = (right − b) / (1 − b)          of a class; right is 0 or 1, b the accuracy of the baseline
-skill = 1 − (squared error) / b        of a value; b the squared error of the baseline
+skill = (right − b) / (1 − b)          for a class; right is 0 or 1, b the baseline's accuracy
+skill = 1 − (squared error) / b        for a value; b the baseline's mean squared error
 
-The mean over answers is 0 for the trivial baseline, 1 for perfect answers, below 0 for worse ones.
+The baseline is a trivial answer, such as the most frequent class. The mean skill is 0 for the
+baseline, 1 for perfect answers, and negative for answers worse than the baseline.
 """
 
 import torch
@@ -19,12 +20,12 @@ from lookback.training.evaluate import choice
 def skill_of(
     answers: Float[Tensor, "batch query output"], asked: Batch | SequenceDataset, facts: Facts
 ) -> Float[Tensor, "batch query"]:
-    """The skill of each answer, NaN where nothing is asked (query −1).
+    """The skill of each answer, and NaN at padding queries (query = −1).
 
-    Raises NotApplicable where the trivial answer is perfect, so that none can be better.
+    Raises NotApplicable if the baseline is already perfect, because skill would divide by 0.
     """
-    best = facts.metric == "accuracy"
-    if facts.baseline == float(best):
+    best_score = 1.0 if facts.metric == "accuracy" else 0.0
+    if facts.baseline == best_score:
         raise NotApplicable(f"the task's baseline, {facts.baseline_name}, is already perfect")
     if facts.kind == "class":
         right = (choice(answers) == asked.target).to(answers.dtype)

@@ -1,4 +1,4 @@
-"""Stage `train`: trains the seeds that the store lacks, then assembles the cell's files."""
+"""Stage `train`: trains the missing seeds of a cell, then writes the result files of the cell."""
 
 import io
 import logging
@@ -36,10 +36,10 @@ from lookback.storage.tables import write_parquet
 from lookback.training import seed_processes
 from lookback.training.assemble import assemble
 from lookback.training.batches import Batches
-from lookback.training.budget import measured, steps_of, with_steps
+from lookback.training.budget import steps_of, with_measured_steps, with_steps
 from lookback.training.callbacks import Log, Resume, Validate
 from lookback.training.evaluate import Scores, answers_of, predictions_of, scores_of
-from lookback.training.match import matched
+from lookback.training.match import match_hidden_size
 from lookback.training.modes import set_modes
 from lookback.training.module import TrainingModule
 from lookback.training.recipe import check_recipe
@@ -49,75 +49,87 @@ EVALUATED: tuple[Split, ...] = ("validation", "test")
 
 @dataclass(frozen=True)
 class TrainingCell:
-    """What all seeds of a cell share."""
+    """The settings, task facts, data and device that all seeds of a cell share."""
 
-    name: tuple[str, str]  # task, model
-    config: Mapping[str, Any]  # task, model, recipe, trainer, as they are trained
-    plan: str
+    name: tuple[str, str]  # (task, model)
+    config: Mapping[str, Any]  # task, model, recipe and trainer, as trained
+    plan: str  # digest of the plan
     facts: Facts
     data: Mapping[Split, SequenceDataset]
     device: str
 
 
 def main(plan: Path, task: Path, seeds: list[int], out: Path) -> None:
-    """Train `seeds` under `plan` on the task of `task` (task.json), into the folder `out`.
+    """Train `seeds` by `plan` on the prepared task `task` (task.json), and write the folder `out`.
 
-    A seed whose loss is no number is named in metrics.json, and the cell is that of the others.
-    Raises Diverged where no seed is left.
+    Seeds that are already finished are not trained again. A seed diverges if its loss is not
+    finite. The file metrics.json lists the diverged seeds; the other files leave them out. Raises
+    Diverged if all seeds diverged. Raises UserError if the plan or its tuning result is outdated.
     """
     tuning = CellPaths(out).tuning
     runs = run_store.runs_folder(plan, task, tuning)
     settings = run_store.train_settings(plan, tuning)
     if runs is None or settings is None:
-        raise UserError(f"{tuning} is not of the tune plan that {plan} names. Start the study.")
+        raise UserError(
+            f"{tuning} was not made by the tune plan that {plan} names. Start the study again."
+        )
     missing = [
         seed for seed in seeds if not run_store.is_finished(run_store.seed_folder(runs, seed))
     ]
     if missing:
         with leased(settings["trainer"]["devices"]) as device:
-            opened = partial(open_cell, settings, plan, task, out, runs, device)
-            count = seed_processes.at_once(
+            open_this_cell = partial(open_cell, settings, plan, task, out, runs, device)
+            count = seed_processes.seeds_at_once(
                 settings["trainer"]["seeds_at_once"], device, len(missing)
             )
             if count == 1:
-                cell = opened()
+                cell = open_this_cell()
                 for seed in missing:
                     _train_missing(cell, runs, seed)
             else:
-                with seed_processes.sharing(device):
-                    seed_processes.each(partial(_train_alone, opened, runs), missing, count)
-    lost = {s: said for s in seeds if (said := run_store.failure(run_store.seed_folder(runs, s)))}
-    if len(lost) == len(seeds):
-        raise Diverged("; ".join(f"seed {seed}: {reason}" for seed, reason in lost.items()))
+                train_one = partial(_train_in_own_process, open_this_cell, runs)
+                with seed_processes.share_gpu(device):
+                    seed_processes.train_in_processes(train_one, missing, count)
+    failures = {seed: run_store.failure(run_store.seed_folder(runs, seed)) for seed in seeds}
+    if all(failures.values()):
+        raise Diverged("; ".join(f"seed {seed}: {reason}" for seed, reason in failures.items()))
     with run_store.locked(out):
-        # An orphan of an older plan must not write over the files of a newer one.
+        # A leftover process of an older plan must not overwrite the files of a newer plan.
         if not run_store.is_wanted(out, plan.stem):
-            raise UserError(f"{out} was started under another plan since; these seeds are kept.")
+            raise UserError(
+                f"another plan was started for {out} meanwhile, so its files are not written. "
+                "The trained seeds are kept."
+            )
         facts = Facts.from_dict(read_json(task))
-        assemble(settled(settings, facts, runs), plan, task, runs, seeds, out)
+        assemble(resolve_settings(settings, facts, runs), plan, task, runs, seeds, out)
 
 
-def _train_alone(opened: Callable[[], TrainingCell], runs: Path, seed: int) -> None:
-    """One seed in a process of its own, which must be the one to open the device."""
-    _train_missing(opened(), runs, seed)
+def _train_in_own_process(
+    open_this_cell: Callable[[], TrainingCell], runs: Path, seed: int
+) -> None:
+    """Open the cell and train one seed, in a forked process.
+
+    The forked process opens the cell, because CUDA must be initialised after the fork.
+    """
+    _train_missing(open_this_cell(), runs, seed)
 
 
 def _train_missing(cell: TrainingCell, runs: Path, seed: int) -> None:
-    """Train one seed, unless another process has done so meanwhile."""
+    """Train one seed, unless another process has finished the seed meanwhile."""
     folder = run_store.seed_folder(runs, seed)
     with run_store.locked(folder):
         if not run_store.is_finished(folder):
             train_seed(cell, seed, folder)
 
 
-def settled(settings: Mapping[str, Any], facts: Facts, runs: Path) -> dict[str, Any]:
-    """What equal conditions make of a plan: the hidden size by `match`, the steps by `budget`.
+def resolve_settings(settings: Mapping[str, Any], facts: Facts, runs: Path) -> dict[str, Any]:
+    """The settings of a plan, with the hidden size set by `match` and the steps set by `budget`.
 
-    Raises UserError where no hidden size has as many parameters as `match` asks for.
+    Raises UserError if no hidden size has the number of parameters that `match` asks for.
     """
     config = dict(settings)
     if config.get("match"):
-        config["model"] = matched(config["model"], config["match"], facts)
+        config["model"] = match_hidden_size(config["model"], config["match"], facts)
     return with_steps(config, facts, runs)
 
 
@@ -130,24 +142,32 @@ def open_cell(
     device: str,
     splits: Sequence[Split] = SPLITS,
 ) -> TrainingCell:
-    """What all seeds of a cell share: its config as it is trained, and `splits` on the device."""
+    """Load what all seeds of a cell share, with the data `splits` on the device.
+
+    Raises UserError if the settings are invalid, or if the generated data differ from the data that
+    `task` (task.json) describes.
+    """
     facts = Facts.from_dict(read_json(task))
-    config = settled(settings, facts, runs)  # first: a mistake here costs no data
+    # Resolve the settings before the data are made, so that a wrong setting is reported at once.
+    config = resolve_settings(settings, facts, runs)
     torch.set_num_threads(config["trainer"]["threads"])
     quieten_lightning()
-    torch.backends.cudnn.allow_tf32 = False  # else recurrent cells alone would be less than float32
-    torch.set_flush_denormal(True)  # a state that fades slows a CPU 18 to 27 times otherwise
-    made: Task = instantiate(config["task"])
+    # By default cuDNN's recurrent kernels use TF32, while all other operations use float32.
+    torch.backends.cudnn.allow_tf32 = False
+    # Without flushing, a fading state becomes denormal, and CPU steps take 18 to 27 times as long.
+    torch.set_flush_denormal(True)
+    task_object: Task = instantiate(config["task"])
     with cpu_time.work():
-        data = {split: as_prepared(made, split, task).to(device) for split in splits}
-    config = measured(config, facts, data["train"], runs)
+        data = {split: as_prepared(task_object, split, task).to(device) for split in splits}
+    config = with_measured_steps(config, facts, data["train"], runs)
     return TrainingCell((out.parent.name, out.name), config, plan.stem, facts, data, device)
 
 
 def train_seed(cell: TrainingCell, seed: int, folder: Path) -> None:
-    """Train one seed into `folder`, from its resume state where a kill left one.
+    """Train one seed, from its resume state if one exists, and write its files to `folder`.
 
-    A seed that diverges leaves `failed.json` with the reason: the same numbers would again.
+    If the seed diverges, `failed.json` stores the reason, and the seed is not trained again,
+    because the same computation would diverge again.
     """
     if cell.device != "cpu":
         torch.cuda.reset_peak_memory_stats()
@@ -179,7 +199,7 @@ def _train(
     journal: Journal,
     resumed: Mapping[str, Any] | None,
 ) -> None:
-    """Train, and write all that a finished seed leaves but the mark that it is finished."""
+    """Train one seed and write its result files, except the file that marks it as finished."""
     config, recipe = cell.config["trainer"], cell.config["recipe"]
     check_recipe(recipe, cell.facts)
     set_modes(network, config, cell.device)
@@ -192,9 +212,10 @@ def _train(
     origin = _origin(cell.device, config["threads"])
     resume = Resume(SeedPaths(folder).resume, seed, origin, log, validate)
     if resumed:
-        resume.go_on_from(resumed)
+        resume.continue_from(resumed)
         if len(resume.origins) > 1:
-            print(f"seed {seed} goes on from a state made elsewhere: {' → '.join(resume.origins)}")
+            machines = " → ".join(resume.origins)
+            print(f"seed {seed} continues from a resume state of another machine: {machines}")
     batches = Batches(
         cell.data["train"],
         config["batch_size"],
@@ -205,37 +226,42 @@ def _train(
     try:
         with cpu_time.work():
             trainer_of(cell.device, config, [log, validate, resume]).fit(module, batches)
-    except SystemExit:  # what Lightning makes of Ctrl-C
+    except SystemExit:  # Lightning converts Ctrl-C (KeyboardInterrupt) to SystemExit
         raise KeyboardInterrupt from None
     network.load_state_dict(validate.kept["network"])
-    _leave(cell, seed, folder, network.to(cell.device), validate.kept["step"], module.step, resume)
+    network.to(cell.device)
+    _write_results(cell, seed, folder, network, validate.kept["step"], module.step, resume)
 
 
 def _resume_state(path: Path) -> dict[str, Any] | None:
-    """What a killed training left; nothing where it cannot be read."""
+    """The resume state of a killed training, or None if the file is missing or cannot be read."""
     if not path.exists():
         return None
     content = io.BytesIO(path.read_bytes())
     try:
         state: dict[str, Any] = torch.load(content, weights_only=True, map_location="cpu")
-    except Exception as error:  # torch has a different one for each place where a file is cut off
-        print(f"{path} cannot be read ({error}): this seed starts anew.")
+    except Exception as error:  # torch raises many different exceptions for truncated files
+        print(f"{path} cannot be read ({error}), so this seed starts from its first step.")
         return None
     return state
 
 
 def quieten_lightning() -> None:
-    """Its notices on devices, loaders and its own products are not about this run."""
+    """Silence Lightning's notices about devices, data loaders and Lightning's other products."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
 
 
 def trainer_of(device: str, trainer: Mapping[str, Any], callbacks: list[pl.Callback]) -> pl.Trainer:
-    """Lightning's trainer without what we do ourselves; the module says when to stop."""
+    """Lightning's trainer, without its logging, checkpoints and progress bar.
+
+    The trainer has no limit of epochs, because `TrainingModule` and `Validate` stop the training.
+    """
     return pl.Trainer(
         accelerator="cpu" if device == "cpu" else "gpu",
         devices=1,
-        plugins=[LightningEnvironment()],  # one process a cell: a cluster's variables mean others
+        # Ignore a cluster's variables (such as SLURM's), which describe other processes.
+        plugins=[LightningEnvironment()],
         precision=trainer["precision"],
         max_epochs=-1,
         callbacks=callbacks,
@@ -248,17 +274,21 @@ def trainer_of(device: str, trainer: Mapping[str, Any], callbacks: list[pl.Callb
     )
 
 
-def _leave(
+def _write_results(
     cell: TrainingCell,
     seed: int,
     folder: Path,
     network: Network,
-    best: int,
+    selected_step: int,
     steps: int,
     resume: Resume,
 ) -> None:
-    """Write what a finished seed leaves, all but the mark that it is finished."""
-    trained, start = resume.elapsed(), time.monotonic()
+    """Write the result files of a trained seed, except the file that marks the seed as finished.
+
+    `selected_step` is the step whose weights were selected, out of `steps` steps. Raises Diverged
+    if the loss of the selected weights is not finite on an evaluated split.
+    """
+    train_seconds, start = resume.elapsed(), time.monotonic()
     facts = cell.facts
     with cpu_time.work():
         answers = {
@@ -266,9 +296,9 @@ def _leave(
             for split in EVALUATED
             if split in cell.data and len(cell.data[split])
         }
-    result: dict[str, Any] = {"step": best, "steps": steps}
-    for split, answered in answers.items():
-        scores = scores_of(answered, cell.data[split], facts)
+    result: dict[str, Any] = {"step": selected_step, "steps": steps}
+    for split, split_answers in answers.items():
+        scores = scores_of(split_answers, cell.data[split], facts)
         _require_finite(scores, split)
         result |= {f"{split}/loss": scores.loss, f"{split}/{facts.metric}": scores.metric}
     with SeedPaths(folder).weights.open("wb") as file:
@@ -279,7 +309,7 @@ def _leave(
     parameters = sum(parameter.numel() for parameter in network.parameters())
     write_json(SeedPaths(folder).result, {"parameters": parameters, "scores": result})
     cost = {
-        "train_seconds": trained,
+        "train_seconds": train_seconds,
         "evaluate_seconds": time.monotonic() - start,
         "device": cell.device,
         "threads": cell.config["trainer"]["threads"],
@@ -293,20 +323,20 @@ def _leave(
 
 def _require_finite(scores: Scores, split: str) -> None:
     if not math.isfinite(scores.loss):
-        raise Diverged(f"the {split} loss of the weights kept is {scores.loss}")
+        raise Diverged(f"the {split} loss of the selected weights is {scores.loss}")
 
 
 def _origin(device: str, threads: int) -> str:
-    """What a number's last bits depend on."""
-    kind = (
+    """The machine type, processor, torch version and threads, which affect rounding errors."""
+    processor = (
         torch.cuda.get_device_name() if device != "cpu" else torch.backends.cpu.get_cpu_capability()
     )
-    return f"{platform.machine()} {kind} torch {torch.__version__} threads {threads}"
+    return f"{platform.machine()} {processor} torch {torch.__version__} threads {threads}"
 
 
 def _peak_memory(device: str) -> float:
-    """Of this seed on a GPU; on a CPU of the whole process, what it imported included."""
+    """Peak memory in MiB: of this seed on a GPU, of the whole process on a CPU."""
     if device != "cpu":
         return torch.cuda.max_memory_allocated() / 2**20
-    unit = 1 if sys.platform == "darwin" else 2**10  # bytes of ru_maxrss
+    unit = 1 if sys.platform == "darwin" else 2**10  # bytes per unit of ru_maxrss
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

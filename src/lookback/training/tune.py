@@ -1,10 +1,11 @@
-"""Stage `tune`: tries the values that a study names, and chooses by the validation split alone.
+"""Stage `tune`: tries the values that a study lists, and chooses the best by the validation split.
 
-Every trial is a run of its own: the cell's config with the values laid on, the tune's budget, and
-one seed that no study uses. Trials are kept like seeds, so a tune that was killed goes on, and one
-that is asked for more values tries only those. A grid that fits into the trials is tried whole;
-from a larger one, and from ranges, Optuna draws (Bergstra et al. 2011, "Algorithms for
-hyper-parameter optimization": the tree-structured Parzen estimator), each draw by what came before.
+Each trial trains the cell with one combination of values, with the training budget of the study's
+`tune` settings, and with a fixed seed that no study uses. Finished trials are stored like finished
+seeds, so a killed tuning continues, and a tuning with added values trains the added values only. If
+the number of trials allows the whole grid, every combination is tried. Otherwise, and for ranges of
+values, Optuna draws combinations with the tree-structured Parzen estimator [bergstra2011], which
+uses the scores of all earlier trials.
 """
 
 import itertools
@@ -12,6 +13,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,43 +24,46 @@ from lookback.storage import run_store
 from lookback.storage.atomic import read_json, write_json
 from lookback.storage.paths import SeedPaths
 from lookback.training.match import parameters_of
-from lookback.training.train import TrainingCell, open_cell, settled, train_seed
+from lookback.training.train import TrainingCell, open_cell, resolve_settings, train_seed
 
-PATIENCE = 100  # draws of a point that was tried, before the next one in order is taken
+# After this number of repeated draws in a row, the search takes the first untried grid point.
+PATIENCE = 100
 
-Values = dict[str, Any]  # by dotted key
+Values = dict[str, Any]  # dotted key → value, such as {"recipe.optimizer.lr": 0.003}
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What was tried, and what came of it."""
+    """One combination of values, and the result of training with it."""
 
     values: Values
-    score: float | None  # the metric on validation; None where the trial diverged
+    score: float | None  # the metric on the validation split; None if the trial diverged
     parameters: int | None
     steps: int | None
-    failed: str = ""  # why it diverged
+    failed: str = ""  # why the trial diverged; empty if it did not
 
 
 def main(plan: Path, task: Path, out: Path) -> None:
-    """Try what `plan` names on the task of `task` (task.json); write trials and choice to `out`.
+    """Run the trials of `plan` on the prepared task `task` (task.json).
 
-    Raises UserError where there is no validation split, or where a value makes no network; Diverged
-    where every trial did.
+    Writes all trials and the chosen values to the file `out`. Raises UserError if the task has no
+    validation split, or if no network can be built with one of the values. Raises Diverged if every
+    trial diverged.
     """
-    said, facts = read_json(plan), Facts.from_dict(read_json(task))
+    settings, facts = read_json(plan), Facts.from_dict(read_json(task))
     if not facts.sizes["validation"]:
         raise UserError(
-            f"task '{out.parent.parent.name}' has no validation split, so there is nothing to tune "
-            "by.\nSet its `validation` above 0, or leave `tune` out."
+            f"task '{out.parent.parent.name}' has no validation split, which tuning needs to "
+            "compare trials.\nSet the task's `validation` above 0, or remove `tune` from the study."
         )
-    trials_at = run_store.trials_folder(plan, task)
-    check_grid(said, facts, trials_at)
-    with leased(said["trainer"]["devices"]) as device:
-        shared = _with(said, {})
-        cell = open_cell(shared, plan, task, out.parent, trials_at, device, ("train", "validation"))
+    folder = run_store.trials_folder(plan, task)
+    check_grid(settings, facts, folder)
+    with leased(settings["trainer"]["devices"]) as device:
+        shared = _trial_settings(settings, {})
+        cell = open_cell(shared, plan, task, out.parent, folder, device, ("train", "validation"))
         better = 1 if facts.higher_is_better else -1
-        trials = search(said["tune"], lambda values: attempt(cell, said, values, trials_at), better)
+        attempt = partial(run_trial, cell, settings, folder)
+        trials = search(settings["tune"], attempt, better)
     _write(plan, task, out, facts, trials, better)
 
 
@@ -68,8 +73,8 @@ def _write(
     good = [trial for trial in trials if trial.score is not None]
     if not good:
         raise Diverged(f"every trial: {trials[0].failed}")
-    best = max(good, key=lambda trial: gain(trial, better))  # the first of those that tie
-    found = {
+    best = max(good, key=lambda trial: gain(trial, better))  # on a tie, the earliest trial
+    result = {
         "plans": {**read_json(task)["plans"], "tune": plan.stem},
         "metric": facts.metric,
         "seed": run_store.TUNING_SEED,
@@ -79,32 +84,41 @@ def _write(
     }
     with run_store.locked(out.parent):
         if not run_store.is_wanted(out.parent, plan.stem, "tune"):
-            raise UserError(f"{out.parent} was started under another plan since; trials are kept.")
-        write_json(out, found)
+            raise UserError(
+                f"another plan was started for {out.parent} meanwhile, so {out.name} is not "
+                "written. The trials are kept."
+            )
+        write_json(out, result)
 
 
-def check_grid(said: Mapping[str, Any], facts: Facts, trials_at: Path) -> None:
-    """Build every network of a grid without memory. Raises UserError if one is not valid."""
-    for values in grid(said["tune"]["values"]) or []:
-        parameters_of(settled(_with(said, values), facts, trials_at)["model"], facts)
+def check_grid(settings: Mapping[str, Any], facts: Facts, trials: Path) -> None:
+    """Build the network of every grid point, without allocating its weights.
+
+    Raises UserError if the values of a grid point do not give a valid network.
+    """
+    for values in grid(settings["tune"]["values"]) or []:
+        config = resolve_settings(_trial_settings(settings, values), facts, trials)
+        parameters_of(config["model"], facts)
 
 
-def _with(said: Mapping[str, Any], values: Values) -> dict[str, Any]:
-    """The settings of a trial."""
-    settings = run_store.with_values(said, values)
-    if budget := said["tune"]["budget"]:
+def _trial_settings(settings: Mapping[str, Any], values: Values) -> dict[str, Any]:
+    """The settings of one trial: the cell's settings, with `values` and the budget of `tune`."""
+    changed = run_store.with_values(settings, values)
+    if budget := settings["tune"]["budget"]:
         steps, epochs = budget.get("steps"), budget.get("epochs")
-        length = {"max_steps": steps, "max_epochs": epochs or settings["trainer"]["max_epochs"]}
-        settings["trainer"] |= {**length, "budget": None}
-    return settings
+        length = {"max_steps": steps, "max_epochs": epochs or changed["trainer"]["max_epochs"]}
+        changed["trainer"] |= {**length, "budget": None}
+    return changed
 
 
-def attempt(cell: TrainingCell, said: Mapping[str, Any], values: Values, trials_at: Path) -> Trial:
-    """Train one trial, if it was not before."""
-    folder = run_store.trial_folder(trials_at, values, said["tune"]["budget"])
+def run_trial(
+    cell: TrainingCell, settings: Mapping[str, Any], trials: Path, values: Values
+) -> Trial:
+    """The trial of `values`; it is trained only if the folder `trials` does not store it yet."""
+    folder = run_store.trial_folder(trials, values, settings["tune"]["budget"])
     with run_store.locked(folder):
         if not run_store.is_finished(folder):
-            config = settled(_with(said, values), cell.facts, trials_at)
+            config = resolve_settings(_trial_settings(settings, values), cell.facts, trials)
             train_seed(replace(cell, config=config), run_store.TUNING_SEED, folder)
     if failure := run_store.failure(folder):
         return Trial(values, None, None, None, failure)
@@ -115,12 +129,20 @@ def attempt(cell: TrainingCell, said: Mapping[str, Any], values: Values, trials_
 
 
 def gain(trial: Trial, better: int) -> float:
-    """How good a trial is, more is better: one that diverged is worst."""
+    """The score of a trial, with its sign chosen so that a higher gain is better.
+
+    `better` is 1 if a higher score is better, and −1 if a lower score is better. The gain of a
+    diverged trial is −∞.
+    """
     return -math.inf if trial.score is None else better * trial.score
 
 
 def search(tune: Mapping[str, Any], attempt: Callable[[Values], Trial], better: int) -> list[Trial]:
-    """All trials, in order: of the whole grid, or of as many draws as the tune has trials."""
+    """Run all trials and return them in the order in which they were run.
+
+    The trials are the whole grid if `tune` sets no number of trials, or allows at least as many
+    trials as grid points. Otherwise Optuna draws the combinations of values, one per trial.
+    """
     points = grid(tune["values"])
     if points is not None and (tune["trials"] is None or tune["trials"] >= len(points)):
         return [attempt(values) for values in points]
@@ -128,7 +150,10 @@ def search(tune: Mapping[str, Any], attempt: Callable[[Values], Trial], better: 
 
 
 def grid(space: Mapping[str, Any]) -> list[Values] | None:
-    """Every combination, the last key fastest; None where a key has a range."""
+    """Every combination of the listed values, the last key varying fastest.
+
+    None if a key has a range instead of a list.
+    """
     if any(isinstance(choices, Mapping) for choices in space.values()):
         return None
     return [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
@@ -140,7 +165,10 @@ def _drawn(
     attempt: Callable[[Values], Trial],
     better: int,
 ) -> Iterator[Trial]:
-    """Trials at points that Optuna draws; a point drawn again costs nothing and does not count."""
+    """Run trials at points that Optuna draws.
+
+    A point that is drawn again is not trained again, and does not count as a trial.
+    """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -151,7 +179,7 @@ def _drawn(
         if points and repeated == PATIENCE:
             study.enqueue_trial(_positions(tune["values"], _first_untried(points, tried)))
         asked = study.ask()
-        values = {key: _suggested(asked, key, it) for key, it in tune["values"].items()}
+        values = {key: _suggest(asked, key, choices) for key, choices in tune["values"].items()}
         name, repeated = json.dumps(values), repeated + 1
         if name not in tried:
             tried[name], repeated = attempt(values), 0
@@ -159,8 +187,11 @@ def _drawn(
         study.tell(asked, gain(tried[name], better))
 
 
-def _suggested(asked: Any, key: str, choices: Any) -> Any:
-    """A value of a range; of a list the value at a place, so that neighbours count as near."""
+def _suggest(asked: Any, key: str, choices: Any) -> Any:
+    """The value that Optuna suggests for `key`, from a range or from a list.
+
+    From a list, Optuna draws the index, so that its model treats neighbouring values as similar.
+    """
     if isinstance(choices, Mapping):
         return asked.suggest_float(key, choices["low"], choices["high"], log=choices["log"])
     return choices[asked.suggest_int(key, 0, len(choices) - 1)]

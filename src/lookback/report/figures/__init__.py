@@ -1,5 +1,6 @@
-"""Figures: each module's `draw` takes the frame of one task and gives a figure.
+"""Figures: the function `draw` of each module takes the frame of one task and returns a figure.
 
-A probe's figure is the module of the probe's name; its first lines are the caption, and an optional
-`finding(frame)` says in one sentence what the probe found. A probe without one gets a table.
+The figure of a probe is the module with the probe's name. The module's docstring is the caption,
+unless the module defines CAPTION. An optional function `finding(frame)` returns one sentence on
+what the probe found. A probe without a figure module is shown as a table.
 """

@@ -1,6 +1,6 @@
 """Learning curves: the metric on the validation split by optimiser step.
 
-Where validation was scored fewer than twice, the training loss. Line: mean over seeds.
+If validation was scored fewer than twice, the training loss is drawn. Line: mean over seeds.
 Band: smallest to largest seed. Dashed: the trivial baseline.
 """
 

@@ -1,8 +1,9 @@
-"""Skill where only the last k steps before the answer are kept, the others another sequence's.
+"""Skill if only the last k steps before the answer are kept.
 
-Line: the mean over test sequences and seeds; band: the range over seeds. Where a line has come to
-its right end, the model uses no more than so many steps. Zero is the trivial baseline, one perfect;
-below zero a model trusts what is not its own.
+All earlier steps are replaced by those of another sequence. Line: the mean over test sequences and
+seeds; band: the range over seeds. A model uses only the steps up to the point at which its line
+stops rising. Skill 0 is the trivial baseline, 1 is perfect; below 0 the foreign steps mislead the
+model.
 """
 
 import pandas as pd
@@ -10,8 +11,8 @@ from matplotlib.figure import Figure
 
 from lookback.report.drawing import legend_below, models, new_figure
 from lookback.report.lines import skill_lines
-
-SHARE = 0.95  # of the skill with the whole sequence
+from lookback.report.numbers import steps
+from lookback.summarise.quantities.effective_context import KEPT, context_needed
 
 
 def draw(frame: pd.DataFrame) -> Figure:
@@ -24,23 +25,15 @@ def draw(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def needed(frame: pd.DataFrame) -> tuple[int, float] | None:
-    """The smallest context of one model that reaches 95 % of the skill with all, and that skill.
-
-    None where the skill with all is not above zero. Columns: seed, context, skill.
-    """
-    mean = frame.groupby("context")["skill"].mean()
-    whole = float(mean.iloc[-1])
-    return (int(mean.index[mean >= SHARE * whole][0]), whole) if whole > 0 else None
-
-
 def finding(frame: pd.DataFrame) -> str:
-    """How many steps each model needs for nearly all of its skill."""
-    said = []
+    """How many of the last steps each model needs for nearly all of its skill."""
+    parts = []
     for model in models(frame):
-        found = needed(frame[frame["model"] == model])
-        said.append(f"{model} {f'{found[0]} of {found[1]:.2f}' if found else 'none, no skill'}")
+        rows = frame[frame["model"] == model]
+        whole = rows.loc[rows["context"] == rows["context"].max(), "skill"].mean()
+        needed = context_needed(rows).value
+        parts.append(f"{model} {steps(needed)} (skill {whole:.2f})" if needed > 0 else f"{model} –")
     return (
-        f"Steps before the answer that give {100 * SHARE:.0f} % of the skill with the whole "
-        f"sequence, and that skill: {', '.join(said)}."
+        f"Last steps that give {KEPT:.0%} of the skill with the whole sequence (–: no skill): "
+        f"{', '.join(parts)}."
     )

@@ -1,7 +1,8 @@
-"""Which steps a model says it used: the inputs of a test sequence, and each attribution of it.
+"""The input of a test sequence, and each attribution of the model's answer to the steps.
 
-Red speaks for the class that the model answered, or raises its value; blue the reverse; each strip
-on its own scale. Black marks: the steps that truly decide, where known. Features run downwards.
+Red steps speak for the class that the model answered, or raise its value; blue steps speak against
+it. Each strip has its own colour scale. Black triangles mark the evidence, if it is known. Features
+run downwards.
 """
 
 import numpy as np
@@ -15,7 +16,7 @@ from lookback.report.drawing import models, new_figure
 def draw(frame: pd.DataFrame) -> Figure:
     """Columns of `frame`: title, model, explainer, answer, step, feature, value, evidence.
 
-    All of one sequence, whose inputs are the rows without a model.
+    The frame holds one sequence. Rows without a model hold its inputs.
     """
     inputs, given = frame[frame["model"].isna()], frame[frame["model"].notna()]
     names, explainers = models(given), list(given["explainer"].unique())
@@ -25,8 +26,8 @@ def draw(frame: pd.DataFrame) -> Figure:
     for axes, explainer in zip(columns, explainers, strict=True):
         _strip(axes, inputs, 0, "Greys")
         for place, model in enumerate(names, start=1):
-            own = given[(given["model"] == model) & (given["explainer"] == explainer)]
-            _strip(axes, own, place, "RdBu_r")
+            is_shown = (given["model"] == model) & (given["explainer"] == explainer)
+            _strip(axes, given[is_shown], place, "RdBu_r")
         _plain(axes, inputs["step"].max(), len(names))
         axes.set_title(explainer.replace("_", " "), fontsize=8.5)
     answers = given.groupby("model", observed=True)["answer"].first()
@@ -37,7 +38,7 @@ def draw(frame: pd.DataFrame) -> Figure:
 
 
 def _strip(axes: Axes, frame: pd.DataFrame, place: int, colormap: str) -> None:
-    """The values at height `place`, one column a step; «–» where there is none."""
+    """Draw the values at height `place`, one column per step; «–» if there are none."""
     if frame.empty:
         axes.text(0.5, place, "–", transform=axes.get_yaxis_transform(), ha="center", va="center")
         return
@@ -57,7 +58,7 @@ def _strip(axes: Axes, frame: pd.DataFrame, place: int, colormap: str) -> None:
 
 
 def _plain(axes: Axes, last: int, strips: int) -> None:
-    """Room for all strips, and nothing drawn around them."""
+    """Set the limits so that all strips fit, and remove grid, spines and ticks."""
     axes.set(xlim=(-0.5, last + 0.5), ylim=(strips + 0.5, -0.6), xlabel="step")
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)

@@ -1,7 +1,7 @@
-"""Large panel: the failing lag that the other tasks' cells predict against the one found, in steps.
+"""Large panel: the horizon predicted from the other tasks against the measured horizon, in steps.
 
-Dashed: the two are equal; grey band: within 20 % of what was found. An open point above the dashed
-line is predicted right: it lies past the longest lag tried, as found.
+Dashed: both are equal; grey band: within the error that the bar allows. An open point is censored:
+the horizon is beyond the longest lag measured, so the prediction is right above the dashed line.
 """
 
 import numpy as np
@@ -10,21 +10,20 @@ from matplotlib.figure import Figure
 
 from lookback.report.drawing import new_figure
 from lookback.report.figures.memory_card import legend, logarithmic, points
-
-WITHIN = 0.2
+from lookback.summarise.theory import BAR_ERROR
 
 
 def draw(frame: pd.DataFrame) -> Figure:
-    """Columns of `frame`: task, model, horizon, predicted, censored; some prediction is there."""
+    """Columns of `frame`: task, model, horizon, predicted, censored; at least one is predicted."""
     shown = frame[frame["predicted"].notna()].rename(columns={"censored": "horizon_censored"})
     figure = new_figure(4.6)
     axes = figure.subplots()
     largest = max(shown["horizon"].max(), shown["predicted"].max(), 2.0)
     line = np.concatenate([[0.0], np.geomspace(0.1, 1.3 * largest, 200)])
-    axes.fill_between(line, (1 - WITHIN) * line, (1 + WITHIN) * line, color="#DDDDDD", lw=0)
+    axes.fill_between(line, (1 - BAR_ERROR) * line, (1 + BAR_ERROR) * line, color="#DDDDDD", lw=0)
     axes.plot(line, line, "--", color="#555555", lw=1)
     points(axes, shown.assign(x=shown["horizon"], y=shown["predicted"]))
     logarithmic(axes)
-    axes.set(xlabel="horizon found", ylabel="horizon predicted", title="Tasks left out")
+    axes.set(xlabel="measured horizon", ylabel="predicted horizon", title="Tasks left out")
     legend(figure, shown)
     return figure

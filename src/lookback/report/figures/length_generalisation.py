@@ -1,8 +1,7 @@
-"""Skill on longer sequences, beside that on sequences as long as in training (the first point).
+"""Skill by the length of the test sequences; the first point is the length used in training.
 
-Line: the mean over test sequences and seeds; band: the range over seeds. Skill is against each
-length's own trivial baseline, 0; 1 is perfect. A model that cannot take a length has no point
-there.
+Line: the mean over test sequences and seeds; band: the range over seeds. Skill 0 is the trivial
+baseline at that length, 1 is perfect. A model that cannot process a length has no point there.
 """
 
 import pandas as pd
@@ -29,12 +28,12 @@ def draw(frame: pd.DataFrame) -> Figure:
 
 
 def finding(frame: pd.DataFrame) -> str:
-    """The skill of each model at the longest length, beside that at the trained one."""
+    """The skill of each model at the longest length and at the length used in training."""
     longest = frame["factor"].max()
-    said = []
+    parts = []
     for model in models(frame):
         mean = frame[frame["model"] == model].groupby("factor")["skill"].mean().dropna()
         if len(mean):
-            there = f"{mean[longest]:.2f}" if longest in mean else "not possible"
-            said.append(f"{model} {there} (from {mean.iloc[0]:.2f})")
-    return f"Skill at {longest} times the trained length: {', '.join(said)}."
+            at_longest = f"{mean[longest]:.2f}" if longest in mean else "not possible"
+            parts.append(f"{model} {at_longest} (at the trained length {mean.iloc[0]:.2f})")
+    return f"Skill at {longest} times the trained length: {', '.join(parts)}."

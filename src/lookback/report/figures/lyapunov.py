@@ -1,21 +1,25 @@
-"""How fast a small change of the state grows or fades, direction by direction.
+"""Lyapunov exponents: the rate at which a small change of the whole state grows or fades.
 
-Lyapunov exponents, the largest first, against their rank as a share of the state's size: mean over
-seeds; band: smallest to largest seed. At zero (dashed) a change is kept; below it fades at that
-many nats a step, above it grows. Exponents below the axis are not shown.
+The exponents are ordered from the largest to the smallest, one per direction; their rank is a share
+of the state size. Line: mean over seeds; band: smallest to largest seed. At zero (dashed) a change
+is kept, below zero it fades, above zero it grows, in nats per step. Exponents below the axis are
+not shown.
 """
 
 import math
+from collections.abc import Mapping
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lookback.report.drawing import colours, legend_below, models, new_figure
+from lookback.report.numbers import steps
+from lookback.summarise.quantities.lyapunov import first_exponent
 
 STAGES = {"initial": "before training", "trained": "after training"}
-LOWEST = -2.0  # nats a step: a change gone within a step or two is gone
-LONGEST = 10_000  # steps that the finding tells apart
+LOWEST = -2.0  # nats per step, the end of the axis: such a change vanishes within two steps
+LONGEST = 10_000  # steps; longer half-lives are not told apart
 
 
 def draw(frame: pd.DataFrame) -> Figure:
@@ -26,7 +30,7 @@ def draw(frame: pd.DataFrame) -> Figure:
     for axes, (stage, title) in zip(panels, STAGES.items(), strict=True):
         _lines(axes, measured[measured["stage"] == stage])
         axes.axhline(0, color="#555555", ls="--", lw=1)
-        axes.set(title=f"{frame.iloc[0]['task']}, {title}", ylabel="exponent (nats/step)")
+        axes.set(title=f"{frame.iloc[0]['task']}, {title}", ylabel="exponent (nats per step)")
     highest = max(0.0, measured["exponent"].max()) if len(measured) else 0.0
     panels[0].set_ylim(LOWEST, highest + 0.1)
     panels[-1].set_xlabel("rank of the exponent, as a share of all")
@@ -37,29 +41,33 @@ def draw(frame: pd.DataFrame) -> Figure:
 
 def _lines(axes: Axes, frame: pd.DataFrame) -> None:
     for model in models(frame):
-        own, colour = frame[frame["model"] == model], colours(frame)[model]
-        seeds = own[own["exponent"] > -math.inf].groupby("index")["exponent"]
+        rows, colour = frame[frame["model"] == model], colours(frame)[model]
+        seeds = rows[rows["exponent"] > -math.inf].groupby("index")["exponent"]
         mean, low, high = seeds.mean(), seeds.min(), seeds.max()
-        rank = (mean.index + 0.5) / (own["index"].max() + 1)
+        rank = (mean.index + 0.5) / (rows["index"].max() + 1)
         axes.plot(rank, mean, color=colour, label=model)
         axes.fill_between(rank, low, high, color=colour, alpha=0.15, lw=0)
 
 
 def finding(frame: pd.DataFrame) -> str:
-    """What the first exponent of each model after training means."""
-    trained = frame[(frame["stage"] == "trained") & (frame["index"] == 0)]
-    first = trained.dropna(subset="exponent").groupby("model", observed=True)["exponent"].mean()
-    if first.empty:
+    """How long a small change of the state lasts after training, by the first exponent."""
+    exponents = {model: first_exponent(frame[frame["model"] == model]) for model in models(frame)}
+    first = {model: it.value for model, it in exponents.items() if not math.isnan(it.value)}
+    if not first:
         return "No model here has a state that is carried from step to step."
-    said = ", ".join(f"{model} {_halving(value)}" for model, value in first.sort_values().items())
-    return f"After training, a small change of the state halves in so many steps: {said}."
+    parts = [f"{_half_life(value)} in {model}" for value, model in _ascending(first)]
+    return f"By the first Lyapunov exponent, a small change of the state {'; '.join(parts)}."
 
 
-def _halving(exponent: float) -> str:
-    """The steps in which the slowest direction halves, or doubles where it grows."""
+def _ascending(values: Mapping[str, float]) -> list[tuple[float, str]]:
+    return sorted((value, model) for model, value in values.items())
+
+
+def _half_life(exponent: float) -> str:
+    """The steps in which the slowest direction halves, or doubles if it grows."""
     if exponent == -math.inf:
-        return "0"
+        return "vanishes at once"
     if abs(exponent) < math.log(2) / LONGEST:
-        return f"over {LONGEST:,}"
-    steps = f"{math.log(2) / abs(exponent):.3g}"
-    return steps if exponent < 0 else f"doubles in {steps}"
+        return f"halves within more than {LONGEST:,} steps"
+    count = steps(math.log(2) / abs(exponent))
+    return f"{'halves' if exponent < 0 else 'doubles'} within {count} steps"

@@ -1,8 +1,8 @@
-"""What the state still holds of a random input, by how many steps ago it came: R² of a read-out.
+"""Memory capacity: how well a linear read-out of the state recovers a past random input (R²).
 
-Above: linear capacity by delay, mean over seeds; dotted before training; pale the raw R², from
-which the bias of finite data is taken. Below: the sum over delays after training, by degree of the
-Legendre polynomial, a shade each. The tick is the size of the state, which no sum exceeds.
+Above: linear capacity by delay, mean over seeds; dotted: before training; pale: the raw R², before
+the bias of finite data is subtracted. Below: the sum over delays after training, one shade per
+degree of the Legendre polynomial. The tick is the size of the state, an upper bound of the sum.
 """
 
 import pandas as pd
@@ -10,10 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lookback.report.drawing import colours, legend_below, models, new_figure
+from lookback.report.numbers import number
+from lookback.summarise.quantities.memory_capacity import LINEAR, linear_capacity
 
-LINEAR = 1
-LEFT = 0.01  # capacity at a delay below which a line has ended
-SHADES = (1.0, 0.55, 0.3)  # of the degrees; those beyond are as pale as the last
+VISIBLE = 0.01  # the axis ends at the last delay with a capacity above this
+SHADES = (1.0, 0.55, 0.3)  # of the degrees; higher degrees have the last shade
 
 
 def draw(frame: pd.DataFrame) -> Figure:
@@ -31,25 +32,25 @@ def draw(frame: pd.DataFrame) -> Figure:
 
 def _by_delay(axes: Axes, frame: pd.DataFrame) -> None:
     for model in models(frame):
-        own, colour = frame[frame["model"] == model], colours(frame)[model]
+        rows, colour = frame[frame["model"] == model], colours(frame)[model]
         after, before = (
-            own[own["stage"] == stage].groupby("delay")[["raw", "capacity"]].mean()
+            rows[rows["stage"] == stage].groupby("delay")[["raw", "capacity"]].mean()
             for stage in ("trained", "initial")
         )
         axes.plot(after.index, after["capacity"], color=colour, label=model)
         axes.plot(before.index, before["capacity"], ":", color=colour, lw=1)
         axes.plot(after.index, after["raw"], color=colour, lw=0.8, alpha=0.35)
     by_delay = frame.groupby(["model", "stage", "delay"], observed=True)["capacity"].mean()
-    left = by_delay[by_delay > LEFT].index.get_level_values("delay")
-    axes.set(xlim=(-0.5, 1.02 * max(left.max(), 10) if len(left) else 10), ylim=(-0.03, 1.03))
+    visible = by_delay[by_delay > VISIBLE].index.get_level_values("delay")
+    axes.set(xlim=(-0.5, 1.02 * max(visible.max(), 10) if len(visible) else 10), ylim=(-0.03, 1.03))
 
 
 def _totals(axes: Axes, frame: pd.DataFrame) -> None:
     names, sums = models(frame), totals(frame)
     for place, model in enumerate(names):
         start = 0.0
-        for number, total in enumerate(sums.loc[model].clip(lower=0)):
-            shade = SHADES[min(number, len(SHADES) - 1)]
+        for degree, total in enumerate(sums.loc[model].clip(lower=0)):
+            shade = SHADES[min(degree, len(SHADES) - 1)]
             axes.barh(
                 place, total, left=start, height=0.6, color=colours(frame)[model], alpha=shade
             )
@@ -62,7 +63,7 @@ def _totals(axes: Axes, frame: pd.DataFrame) -> None:
 
 
 def totals(frame: pd.DataFrame) -> pd.DataFrame:
-    """The sum over delays of one stage's capacities, mean over seeds: models by degrees."""
+    """The sum over delays of the capacities of one stage, mean over seeds; models by degrees."""
     keys = ["model", "degree", "seed"]
     sums = frame.groupby(keys, observed=True)["capacity"].sum()
     mean = sums.groupby(level=["model", "degree"], observed=True).mean()
@@ -70,15 +71,13 @@ def totals(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def finding(frame: pd.DataFrame) -> str:
-    """The linear capacity of each model after training, and before."""
-    linear = frame[frame["degree"] == LINEAR]
-    after, before = (
-        totals(linear[linear["stage"] == stage])[LINEAR] for stage in ("trained", "initial")
-    )
-    bound = linear.groupby("model", observed=True)["bound"].first()
-    rows = pd.DataFrame({"after": after, "before": before, "bound": bound})
-    said = [
-        f"{row.Index} {row.after:.1f} of at most {row.bound:.0f} ({row.before:.1f} before training)"
-        for row in rows.sort_values("after", ascending=False).itertuples()
-    ]
-    return f"Linear memory capacity, in steps of a random input: {', '.join(said)}."
+    """The linear capacity of each model after training and before training."""
+    parts = []
+    for model in models(frame):
+        rows = frame[frame["model"] == model]
+        after = linear_capacity(rows).value
+        before = linear_capacity(rows, stage="initial").value
+        text = f"{model} {number(after)} of at most {rows['bound'].iloc[0]:.0f}"
+        parts.append((-after, f"{text} ({number(before)} before training)"))
+    listed = ", ".join(text for _, text in sorted(parts))
+    return f"Linear memory capacity, in recovered inputs: {listed}."

@@ -1,9 +1,4 @@
-"""Recall by how long ago the evidence was: 0 is the trivial baseline, 1 perfect, half is dashed.
-
-Line: the mean skill of all answers in a bin of lags, over test sequences and seeds. Band: its 95 %
-interval, seeds drawn anew and sequences within them. The memory horizon is where a line first falls
-to one half.
-"""
+"""Recall by lag: the skill of the answers by the number of steps since the evidence."""
 
 import math
 
@@ -12,9 +7,22 @@ from matplotlib.figure import Figure
 
 from lookback.report.drawing import colours, legend_below, models, new_figure
 from lookback.report.lines import logarithmic
-from lookback.summarise.horizon import HALF, Horizon, horizon, skill_by_lag
+from lookback.report.numbers import steps
+from lookback.summarise.quantities.base import Estimate
+from lookback.summarise.quantities.recall_by_lag import (
+    DEFINITION,
+    THRESHOLD,
+    memory_horizon,
+    skill_by_lag,
+)
 
-LOWEST = -0.25  # below it a line says no more than «worse than the baseline»
+LOWEST = -0.25  # the end of the axis: lower skill only means «worse than the baseline»
+CAPTION = (
+    f"Recall by lag: the skill of the answers by the number of steps since the evidence; 0 is the "
+    f"trivial baseline, 1 is perfect. Line: the mean over all answers in a bin of lags, over test "
+    f"sequences and seeds. Band: its 95 % interval (hierarchical bootstrap). Dashed: "
+    f"{THRESHOLD:g}. The memory horizon is {DEFINITION}."
+)
 
 
 def draw(frame: pd.DataFrame) -> Figure:
@@ -29,7 +37,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         axes.plot(curve.lag, curve.skill, color=colour, label=model, marker=mark)
         axes.fill_between(curve.lag, low, high, color=colour, alpha=0.15, lw=0)
         lowest = min(lowest, curve.skill.min())
-    axes.axhline(HALF, color="black", lw=0.8, ls="--")
+    axes.axhline(THRESHOLD, color="black", lw=0.8, ls="--")
     axes.axhline(0, color="black", lw=0.8)
     logarithmic(axes, frame["lag"])
     axes.set_ylim(max(lowest, LOWEST) - 0.05, 1.05)
@@ -41,23 +49,22 @@ def draw(frame: pd.DataFrame) -> Figure:
 
 def finding(frame: pd.DataFrame) -> str:
     """The memory horizon of each model, the longest first."""
-    found = {model: horizon(frame[frame["model"] == model]) for model in models(frame)}
+    horizons = {model: memory_horizon(frame[frame["model"] == model]) for model in models(frame)}
     shortest, longest = frame["lag"].min(), frame["lag"].max()
-    said = [
-        f"{model} {_said(each, shortest, longest)}"
-        for model, each in sorted(found.items(), key=lambda pair: -pair[1].value)
+    parts = [
+        f"{model} {_text(horizon, shortest, longest)}"
+        for model, horizon in sorted(horizons.items(), key=lambda pair: -pair[1].value)
     ]
     return (
-        "Memory horizon, the lag in steps at which skill first falls to one half "
-        f"(95 % interval): {', '.join(said)}."
+        f"Memory horizon in steps, the lag at which the skill first falls to {THRESHOLD:g} "
+        f"(95 % interval): {', '.join(parts)}."
     )
 
 
-def _said(found: Horizon, shortest: float, longest: float) -> str:
-    def end(lag: float) -> str:
-        bound = "under " if lag == 0 else "≥ " if lag >= longest else ""
-        return f"{bound}{max(lag, shortest):.3g}"
+def _text(horizon: Estimate, shortest: float, longest: float) -> str:
+    def bound(lag: float) -> str:
+        sign = "under " if lag == 0 else "≥ " if lag >= longest else ""
+        return f"{sign}{steps(max(lag, shortest))}"
 
-    value, low, high = map(end, found[:3])
-    certain = math.isnan(found.low) or low == high
-    return value if certain else f"{value} ({low} to {high})"
+    value, low, high = map(bound, horizon[:3])
+    return value if math.isnan(horizon.low) or low == high else f"{value} ({low} to {high})"

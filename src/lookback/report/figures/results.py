@@ -1,4 +1,4 @@
-"""What each model reached on the test split: the mean over seeds and its 95 % bootstrap interval.
+"""The test score of each model: the mean over seeds (bar) with its 95 % bootstrap interval.
 
 Small dots: the seeds. Dashed: the trivial baseline.
 """
@@ -10,16 +10,16 @@ from lookback.report.drawing import colours, models, new_figure
 
 
 def draw(frame: pd.DataFrame) -> Figure:
-    """Columns of `frame`, one row a seed: task, model, value, metric, mean, low, high, baseline."""
+    """Columns of `frame`: task, model, value (of one seed), metric, mean, low, high, baseline."""
     first, names = frame.iloc[0], models(frame)
     figure = new_figure(0.9 + 0.3 * len(names))
     axes = figure.subplots()
     for place, model in enumerate(names):
         seeds, colour = frame[frame["model"] == model], colours(frame)[model]
-        own = seeds.iloc[0]
-        axes.plot([own["low"], own["high"]], [place, place], color=colour, lw=5, alpha=0.35)
+        spread = seeds.iloc[0]
+        axes.plot([spread["low"], spread["high"]], [place, place], color=colour, lw=5, alpha=0.35)
         axes.plot(seeds["value"], [place] * len(seeds), "o", color=colour, ms=3, alpha=0.7)
-        axes.plot(own["mean"], place, "|", color=colour, ms=13, mew=2)
+        axes.plot(spread["mean"], place, "|", color=colour, ms=13, mew=2)
     axes.axvline(first["baseline"], color="#555555", ls="--", lw=1)
     if first["metric"] != "accuracy":
         axes.set_xscale("log")

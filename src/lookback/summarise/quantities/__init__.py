@@ -1,0 +1,1 @@
+"""The numbers on the memory card: one module per probe, and `table`, which lists all numbers."""

@@ -1,0 +1,125 @@
+"""All quantities of the memory card, in the order of its columns.
+
+A new quantity is a function in a module of this folder and one row here. The memory card, the
+report, the test of theory and MLflow read this table.
+"""
+
+from functools import partial
+
+from lookback.summarise.quantities.base import INPUTS, RATE, SHARE, STEPS, Estimate, Quantity
+from lookback.summarise.quantities.effective_context import KEPT, context_needed
+from lookback.summarise.quantities.gate_timescales import SLOW, timescale
+from lookback.summarise.quantities.gradient_flow import gradient_half_distance, jacobian_rate
+from lookback.summarise.quantities.lyapunov import first_exponent
+from lookback.summarise.quantities.memory_capacity import linear_capacity
+from lookback.summarise.quantities.recall_by_lag import DEFINITION, memory_horizon
+from lookback.summarise.quantities.skill import skill
+from lookback.summarise.quantities.state_decoding import decoding_distance
+from lookback.summarise.rates import agreement
+
+QUANTITIES = (
+    Quantity(
+        name="horizon",
+        label="memory horizon",
+        unit=STEPS,
+        probe="recall_by_lag",
+        measure=memory_horizon,
+        definition=DEFINITION,
+        role="outcome",
+        has_interval=True,
+        may_be_censored=True,
+    ),
+    Quantity(
+        name="half_distance_trained",
+        label="gradient half-distance, trained",
+        unit=STEPS,
+        probe="gradient_flow",
+        measure=partial(gradient_half_distance, stage="trained"),
+        definition="the steps in which ‖∂L/∂h_t‖ halves; ∞ if it does not fade",
+        role="theory",
+    ),
+    Quantity(
+        name="half_distance_initial",
+        label="gradient half-distance, before training",
+        unit=STEPS,
+        probe="gradient_flow",
+        measure=partial(gradient_half_distance, stage="initial"),
+        definition="the same for the network before training",
+        role="theory",
+    ),
+    Quantity(
+        name="lyapunov",
+        label="first Lyapunov exponent",
+        unit=RATE,
+        probe="lyapunov",
+        measure=first_exponent,
+        definition="the rate at which a small change of the whole state grows forwards in time",
+        role="theory",
+    ),
+    Quantity(
+        name="jacobian_rate",
+        label="backward rate",
+        unit=RATE,
+        probe="gradient_flow",
+        measure=jacobian_rate,
+        definition="the rate of ‖∂s_T/∂s_t‖ by T − t; in theory equal to the exponent",
+        is_tracked=False,
+    ),
+    Quantity(
+        name="rate_difference",
+        label="difference of backward rate and exponent",
+        unit=SHARE,
+        probe="",
+        measure=lambda row: Estimate(agreement(row["jacobian_rate"], row["lyapunov"])),
+        definition="as a share of the exponent",
+        is_shown=False,
+        is_tracked=False,
+    ),
+    Quantity(
+        name="capacity",
+        label="linear memory capacity",
+        unit=INPUTS,
+        probe="memory_capacity",
+        measure=linear_capacity,
+        definition="how many past inputs a linear read-out recovers, summed over delays",
+        role="theory",
+    ),
+    Quantity(
+        name="timescale",
+        label="time constant of the gates",
+        unit=STEPS,
+        probe="gate_timescales",
+        measure=timescale,
+        definition=f"the {100 * SLOW:.0f}th percentile over units",
+        role="theory",
+    ),
+    Quantity(
+        name="decoding",
+        label="decoding distance",
+        unit=STEPS,
+        probe="state_decoding",
+        measure=decoding_distance,
+        definition="up to which a linear read-out finds half of the evidence it finds at once",
+        role="half behavioural",
+        may_be_censored=True,
+    ),
+    Quantity(
+        name="context",
+        label="context needed",
+        unit=STEPS,
+        probe="effective_context",
+        measure=context_needed,
+        definition=f"the fewest last steps that give {KEPT:.0%} of the skill",
+    ),
+    Quantity(
+        name="skill",
+        label="skill",
+        unit=SHARE,
+        probe="",
+        measure=skill,
+        definition="the test score from 0 (trivial baseline) to 1 (every answer right)",
+        is_tracked=False,
+    ),
+)
+BY_NAME = {quantity.name: quantity for quantity in QUANTITIES}
+PROBES = frozenset(quantity.probe for quantity in QUANTITIES if quantity.probe)

@@ -1,0 +1,85 @@
+"""What a study's YAML can say once: files of its defaults list, and variants by `each`."""
+
+from pathlib import Path
+
+import pytest
+
+from lookback.errors import UserError
+from lookback.planning.study import compose_study
+from tests.conftest import ROOT
+
+REST = "tasks: [adding]\nseeds: 1\n"
+
+
+@pytest.fixture
+def conf(tmp_path: Path) -> Path:
+    """A copy of conf/ by links, in which a test may write studies."""
+    for group in (ROOT / "conf").iterdir():
+        if group.name != "study":
+            (tmp_path / group.name).symlink_to(group)
+    (tmp_path / "study").mkdir()
+    return tmp_path
+
+
+def study(conf: Path, text: str):
+    (conf / "study/mine.yaml").write_text(text)
+    return compose_study(conf, "mine")
+
+
+def test_a_set_of_probes_is_named_in_the_defaults_list(conf):
+    text = f"defaults:\n  - /probes@_here_: memory\n  - _self_\nmodels: [gru]\n{REST}"
+    assert list(study(conf, text).probes) == list(compose_study(ROOT / "conf", "memory").probes)
+    assert list(study(conf, f"{text}probes: [lyapunov]\n").probes) == ["lyapunov"]
+
+
+def test_each_stands_for_one_variant_for_every_combination_in_order(conf):
+    model = """models:
+  gru_{width}x{layers}:
+    base: gru
+    each: {width: [8, 16], layers: [1, 2]}
+    overrides: ["model.hidden_size={width}", "model.layers={layers}"]
+"""
+    cells = study(conf, model + REST).cells
+    found = {
+        name: (cell.model["hidden_size"], cell.model["layers"]) for (_, name), cell in cells.items()
+    }
+    assert list(found) == ["gru_8x1", "gru_8x2", "gru_16x1", "gru_16x2"]
+    assert list(found.values()) == [(8, 1), (8, 2), (16, 1), (16, 2)]
+
+
+def test_mqar_has_the_models_that_it_wrote_out_before():
+    cells = compose_study(ROOT / "conf", "mqar").cells
+    models = {
+        name: (it.model["hidden_size"], it.model["embedding_size"])
+        for (_, name), it in cells.items()
+    }
+    widths = (64, 128, 256, 512)
+    names = ("rnn", "lstm", "gru", "transformer")
+    assert models == {f"{name}_{width}": (width, width) for name in names for width in widths}
+    assert all(cells["mqar_64", f"transformer_{width}"].model["causal"] for width in widths)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("models:\n  gru: {each: {width: [8, 16]}}\n", "gives the name 'gru', twice"),
+        ("models:\n  'gru_{size}': {base: gru, each: {width: [8]}}\n", "the name 'gru_{size}'"),
+        ("models:\n  'gru_{width}': {base: gru, each: {width: []}}\n", "at least 1"),
+        ("models:\n  'gru_{width}': {base: gru, each: {width: ['a b']}}\n", "a name of letters"),
+    ],
+)
+def test_each_that_gives_no_names_is_a_mistake(conf, text, message):
+    with pytest.raises(UserError) as caught:
+        study(conf, text + REST)
+    assert message in str(caught.value)
+
+
+def test_a_key_that_stands_twice_is_a_mistake_and_its_line_is_named(conf):
+    """YAML takes the second in silence: another experiment would run."""
+    with pytest.raises(UserError, match=r"duplicate key seeds.*line 4"):
+        study(conf, f"models: [gru]\n{REST}seeds: 3\n")
+
+
+def test_a_set_that_does_not_exist_is_a_mistake(conf):
+    with pytest.raises(UserError, match="memry"):
+        study(conf, f"defaults:\n  - /probes@_here_: memry\n  - _self_\nmodels: [gru]\n{REST}")
