@@ -27,7 +27,8 @@ from lookback.training.batches import Batches
 from lookback.training.callbacks import Log, Resume, Validate
 from lookback.training.loss import answer_loss
 from lookback.training.module import TrainingModule
-from lookback.training.recipe import optimizer_of, share_of
+from lookback.training.recipe import optimizer_of
+from lookback.training.schedule import share_of
 from lookback.training.train import quieten_lightning, trainer_of
 
 ROOT = Path(__file__).parents[1]

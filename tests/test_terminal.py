@@ -22,12 +22,12 @@ import pytest
 from snakemake_interface_logger_plugins.tests import TestLogHandlerBase
 
 from snakemake_logger_plugin_lookback import LogHandler, LogHandlerSettings
-from snakemake_logger_plugin_lookback.board import Board, crop, table
 from snakemake_logger_plugin_lookback.jobs import Job, Jobs
 from snakemake_logger_plugin_lookback.journal import Journal, Seed
+from snakemake_logger_plugin_lookback.messages import duration, failure_message, reason
 from snakemake_logger_plugin_lookback.pace import Running, StudyLeft, cell_left, study_left
+from snakemake_logger_plugin_lookback.progress_board import Board, crop, table
 from snakemake_logger_plugin_lookback.screen import Screen
-from snakemake_logger_plugin_lookback.words import duration, failure_message, reason
 
 SOURCE = Path(__file__).parents[1] / "src"
 

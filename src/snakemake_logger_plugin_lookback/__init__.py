@@ -17,10 +17,8 @@ from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 from snakemake_interface_logger_plugins.settings import LogHandlerSettingsBase
 
-from snakemake_logger_plugin_lookback.board import Board
 from snakemake_logger_plugin_lookback.jobs import Job, Jobs
-from snakemake_logger_plugin_lookback.screen import Screen
-from snakemake_logger_plugin_lookback.words import (
+from snakemake_logger_plugin_lookback.messages import (
     counted,
     duration,
     failure_message,
@@ -28,6 +26,8 @@ from snakemake_logger_plugin_lookback.words import (
     reason,
     tail,
 )
+from snakemake_logger_plugin_lookback.progress_board import Board
+from snakemake_logger_plugin_lookback.screen import Screen
 
 RED, GREEN = 31, 32
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from snakemake_logger_plugin_lookback.journal import Journals, Seed
-from snakemake_logger_plugin_lookback.words import job_name
+from snakemake_logger_plugin_lookback.messages import job_name
 
 SEEDS = re.compile(r"\bseeds='?\[?'?(\d+(?:\s*,\s*\d+)*)")
 

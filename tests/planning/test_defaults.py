@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lookback.planning.signatures import Parameter, signature_of
+from lookback.planning.constructor_signatures import Parameter, signature_of
 from tests.conftest import ROOT
 
 CONFIGS = sorted((ROOT / "conf").glob("*/*.yaml"))

@@ -3,8 +3,9 @@
 import shutil
 from pathlib import Path
 
+from lookback.planning.code_copy import take
+from lookback.planning.fingerprints import fingerprints
 from lookback.planning.plan import _foreign_targets, _targets, _versions, make, receipt_of
-from lookback.planning.snapshot import fingerprints, take
 from lookback.planning.study import compose_study
 from lookback.storage.atomic import read_json
 from tests.conftest import ROOT

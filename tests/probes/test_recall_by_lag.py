@@ -3,7 +3,7 @@ import torch
 
 from lookback.errors import NotApplicable, UserError
 from lookback.probes.recall_by_lag import RecallByLag
-from lookback.summarise.quantities.recall_by_lag import memory_horizon
+from lookback.summarise.quantities.memory_horizon import memory_horizon
 from lookback.training.run import load_runs
 from tests.cells import GRU, MARKED, write_cell
 

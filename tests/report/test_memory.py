@@ -11,7 +11,7 @@ from lookback.report.figures import failing_lag, memory_card
 from lookback.report.numbers import percent, shown, steps
 from lookback.report.result_tables import many_comparisons
 from lookback.report.theory_section import findings
-from lookback.summarise.card import CARD
+from lookback.summarise.memory_card import CARD
 from lookback.summarise.theory import failing_lags, theory
 from tests.fake_memory import HALF, write_memory
 from tests.fake_study import MODELS, write_study

@@ -17,7 +17,7 @@ from lookback.storage.atomic import read_json
 from lookback.storage.paths import StudyPaths
 from lookback.storage.tables import read_parquet, write_parquet
 from lookback.summarise.cells import cells_of
-from lookback.summarise.quantities.table import BY_NAME, PROBES, QUANTITIES
+from lookback.summarise.quantities.registry import BY_NAME, PROBES, QUANTITIES
 from lookback.summarise.rates import half_distance
 from lookback.tracking.records import summary_points
 from tests.fake_memory import PROBES as CONFIGS

@@ -9,7 +9,7 @@ from lookback.storage.atomic import read_json, write_json
 from lookback.storage.provenance import plans_of
 from lookback.storage.tables import read_parquet, write_parquet
 from lookback.summarise import summarise
-from lookback.summarise.card import CARD
+from lookback.summarise.memory_card import CARD
 from tests.fake_study import MODELS, VALUES, lose_seed, write_study
 
 COLUMNS = {

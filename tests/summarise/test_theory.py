@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from lookback.summarise.card import CARD
+from lookback.summarise.memory_card import CARD
 from lookback.summarise.theory import PREDICTORS, failing_lags, holm, spearman, theory
 
 TASKS = ("copy", "adding", "recall")

@@ -42,7 +42,9 @@ def server(project: Path) -> Iterator[str]:
     """The server that `lookback ui` starts."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    start = f"from lookback.tracking.store import ui; ui('sqlite:///results/mlflow.db', {port})"
+    start = (
+        f"from lookback.tracking.connection import ui; ui('sqlite:///results/mlflow.db', {port})"
+    )
     environment = {**os.environ, "PYTHONPATH": PACKAGE}
     with Path("server.log").open("w") as log:
         process = subprocess.Popen(

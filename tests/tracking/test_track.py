@@ -19,7 +19,7 @@ from lookback.errors import UserError
 from lookback.storage.atomic import read_json, write_json
 from lookback.storage.journal import read
 from lookback.storage.provenance import plans_of
-from lookback.tracking.store import ui
+from lookback.tracking.connection import ui
 from lookback.tracking.track import follow, main
 from tests.fake_study import lose_seed
 

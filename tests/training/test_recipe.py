@@ -9,7 +9,8 @@ from torch import nn
 from lookback.training.batches import Batches, order
 from lookback.training.evaluate import answers_of, scores_of
 from lookback.training.loss import answer_loss
-from lookback.training.recipe import optimizer_of, share_of
+from lookback.training.recipe import optimizer_of
+from lookback.training.schedule import share_of
 from tests.training.small import adding, network_of
 
 

@@ -120,9 +120,9 @@ def test_a_model_a_task_a_probe_and_an_explainer_are_one_file_and_one_yaml_each(
     for path, text in examples_in(page).items():
         (fresh.root / path).write_text(text)
     # A number on the memory card: one import, and one row of the table of quantities.
-    addition = re.compile(r"```python\n(from \S+size import .*?|    Quantity\(.*?)```", re.DOTALL)
-    line, row = addition.findall(page)
-    table = "src/lookback/summarise/quantities/table.py"
+    block = r"```python\n(from \S+weight_norm import .*?|    Quantity\(.*?)```"
+    line, row = re.findall(block, page, re.DOTALL)
+    table = "src/lookback/summarise/quantities/registry.py"
     fresh.edit(table, "QUANTITIES = (\n", f"{line}\nQUANTITIES = (\n{row}")
     fresh.run()
     card = read_parquet(fresh.study / "summary/memory_card.parquet").query("model == 'echo'")

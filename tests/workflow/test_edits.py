@@ -16,7 +16,8 @@ import pytest
 import yaml
 
 from lookback.errors import UserError
-from lookback.planning import snapshot
+from lookback.planning.code_copy import take
+from lookback.planning.fingerprints import fingerprints
 from tests.workflow.projects import Project
 
 HERE = Path(__file__).parent
@@ -145,8 +146,8 @@ def outcomes(tmp_path_factory) -> dict[str, Outcome]:
     for name in EDITS:
         project(base_of(name), name, files_of(name))
     for fault, (old, new, (name, _, _)) in FAULTS.items():
-        project(BASE, f"{BASE}, {fault}", {"planning/snapshot.py": {old: new}})
-        project(BASE, f"{name}, {fault}", {"planning/snapshot.py": {old: new}}, files_of(name))
+        project(BASE, f"{BASE}, {fault}", {"planning/fingerprints.py": {old: new}})
+        project(BASE, f"{name}, {fault}", {"planning/fingerprints.py": {old: new}}, files_of(name))
     only_planned = [path.name for name, path in folders.items() if name.endswith(tuple(FAULTS))]
     environment = {key: it for key, it in os.environ.items() if key != "PYTHONPATH"}
     environment |= {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
@@ -198,7 +199,7 @@ def test_a_folder_that_is_no_package_is_a_mistake(in_tmp):
     root = Project.at(in_tmp / "project").root
     edit(root, {"models/drafts/gru.py": {"": "half = 0.5\n"}})
     with pytest.raises(UserError, match="models/drafts/ has no __init__"):
-        snapshot.fingerprints(snapshot.take(root))
+        fingerprints(take(root))
 
 
 DOCSTRINGS = "docstrings of a package, a module, a class and a function"

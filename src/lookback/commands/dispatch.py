@@ -136,7 +136,7 @@ def _call(command: str, words: Sequence[str]) -> None:
         _allow(command, arguments, ("port", "uri"))
         port = _port(arguments.get("port", "5000"))
         from lookback.commands.track_study import local_uri
-        from lookback.tracking.store import ui
+        from lookback.tracking.connection import ui
 
         ui(arguments.get("uri") or local_uri(), port)
     elif command == "models":

@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from lookback.errors import UserError
-from lookback.planning import snapshot
+from lookback.planning import code_copy
+from lookback.planning.fingerprints import Fingerprints, fingerprints
 from lookback.planning.study import CellConfig, Study
 from lookback.runtime.devices import local_gpus
 from lookback.storage import run_store
@@ -61,8 +62,8 @@ def make(root: Path, study: Study) -> Path:
     Returns the path of the index. Raises UserError if another version of lookback wrote results/.
     """
     _check_layout()
-    home = snapshot.take(root)
-    planner = _Planner(snapshot.fingerprints(home))
+    home = code_copy.take(root)
+    planner = _Planner(fingerprints(home))
     datasets, tasks, cells = {}, {}, {}
     for (task, model), config in study.cells.items():
         if task not in tasks:
@@ -99,7 +100,7 @@ def make(root: Path, study: Study) -> Path:
 class _Planner:
     """Writes plan files that hold fingerprints of one copy of the code."""
 
-    def __init__(self, code: snapshot.Fingerprints):
+    def __init__(self, code: Fingerprints):
         self.code = code
 
     def stage(self, name: str, **body: Any) -> Stage:
@@ -176,13 +177,13 @@ def _targets_of(config: CellConfig) -> dict[str, Any]:
 
 def _targets(node: Any) -> Iterator[str]:
     """The module of each `_target_` of lookback."""
-    return (name for name in _modules(node) if name.partition(".")[0] == snapshot.PACKAGE)
+    return (name for name in _modules(node) if name.partition(".")[0] == code_copy.PACKAGE)
 
 
 def _foreign_targets(node: Any) -> Iterator[str]:
     """The package of each third-party `_target_`: «torch» of torch.optim.AdamW."""
     packages = (name.partition(".")[0] for name in _modules(node))
-    ours = {snapshot.PACKAGE, *sys.stdlib_module_names}
+    ours = {code_copy.PACKAGE, *sys.stdlib_module_names}
     return (package for package in packages if package not in ours)
 
 

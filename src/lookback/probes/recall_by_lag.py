@@ -2,7 +2,7 @@
 
 The lag of an answer is the number of steps from the earliest evidence to the query. The mean skill
 of the trivial baseline is 0, and the skill of a correct answer is 1 (training/skill.py).
-summarise/quantities/recall_by_lag.py computes the memory horizon from this table.
+summarise/quantities/memory_horizon.py computes the memory horizon from this table.
 """
 
 import pandas as pd

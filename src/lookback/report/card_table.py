@@ -10,7 +10,7 @@ from lookback.report.inputs import ReportInputs
 from lookback.report.numbers import NONE, number, percent, shown
 from lookback.report.result_tables import Row, Table
 from lookback.summarise.quantities.base import Quantity
-from lookback.summarise.quantities.table import QUANTITIES
+from lookback.summarise.quantities.registry import QUANTITIES
 
 AGREE = 0.05  # exponent and backward rate agree if they differ by at most this share
 

@@ -8,7 +8,7 @@ import pandas as pd
 from lookback.report.numbers import NONE, hundredths, percent, shown, steps
 from lookback.report.result_tables import Row, Table
 from lookback.summarise.quantities.base import STEPS
-from lookback.summarise.quantities.table import BY_NAME
+from lookback.summarise.quantities.registry import BY_NAME
 from lookback.summarise.theory import BAR_CORRELATION, BAR_ERROR, PREDICTED
 
 CERTAIN = 0.05  # a p-value below this counts as evidence against chance

@@ -16,11 +16,11 @@ import pandas as pd
 from lookback.storage.atomic import read_json
 from lookback.storage.paths import StudyPaths
 from lookback.storage.tables import read_parquet, write_parquet
-from lookback.summarise.bootstrap import hierarchical, interquartile_mean, mean
-from lookback.summarise.card import memory_card
 from lookback.summarise.cells import CellResults, Hole, Row, cells_of
-from lookback.summarise.intervals import Better, Interval, interval, winner
-from lookback.summarise.quantities.table import PROBES
+from lookback.summarise.hierarchical_bootstrap import hierarchical, interquartile_mean, mean
+from lookback.summarise.memory_card import memory_card
+from lookback.summarise.quantities.registry import PROBES
+from lookback.summarise.seed_intervals import Better, Interval, interval, winner
 from lookback.summarise.theory import failing_lags, theory
 from lookback.summarise.validity import lack
 

@@ -24,7 +24,7 @@ from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from lookback.summarise.quantities.table import QUANTITIES
+from lookback.summarise.quantities.registry import QUANTITIES
 
 PREDICTORS = [quantity.name for quantity in QUANTITIES if quantity.role == "theory"]
 RANKED = [*PREDICTORS, *(it.name for it in QUANTITIES if it.role == "half behavioural")]

@@ -21,7 +21,7 @@ from lookback.storage.atomic import digest, read_json
 from lookback.storage.paths import SeedPaths, StudyPaths, plan_file
 from lookback.storage.tables import read_parquet
 from lookback.summarise.cells import CellResults, cells_of
-from lookback.summarise.quantities.table import QUANTITIES
+from lookback.summarise.quantities.registry import QUANTITIES
 from lookback.tracking.project import identity
 
 

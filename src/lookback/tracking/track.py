@@ -22,6 +22,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 
 from lookback.storage.atomic import digest, read_json, write_json
+from lookback.tracking.connection import experiment_of
 from lookback.tracking.model import save_model
 from lookback.tracking.project import identity
 from lookback.tracking.records import (
@@ -32,7 +33,6 @@ from lookback.tracking.records import (
     journals,
     result_records,
 )
-from lookback.tracking.store import experiment_of
 from lookback.tracking.uri import TrackingURI
 
 IDENTIFYING_TAGS = ("cell", "seed", "plan", "project")

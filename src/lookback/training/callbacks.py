@@ -10,9 +10,9 @@ import pytorch_lightning as pl
 import torch
 
 from lookback.data.batch import SequenceDataset
-from lookback.errors import Diverged
 from lookback.storage.atomic import atomic_write
 from lookback.storage.journal import Journal
+from lookback.training.divergence import diverged, first_not_finite
 from lookback.training.evaluate import answers_of, scores_of
 from lookback.training.module import TrainingModule, Update
 
@@ -40,23 +40,13 @@ class Log(pl.Callback):
         losses = torch.stack([update.loss for update in updates])
         mean = losses.mean().item()
         if not math.isfinite(mean):
-            # If each loss is finite and only their sum overflows, the error names the last loss.
-            are_finite = [math.isfinite(loss) for loss in losses.tolist()]
-            bad = are_finite.index(False) if False in are_finite else len(are_finite) - 1
+            bad = first_not_finite(losses.tolist())
             self.last = updates[bad - 1] if bad else self.last
             step = module.step - len(updates) + 1 + bad
-            loss = losses[bad].item()
-            raise Diverged(f"the loss became {loss} at step {step}{self.describe_last_update()}")
+            raise diverged("loss", losses[bad].item(), step, self.last)
         self.last = updates[-1]
         rate = self.last.learning_rate
         self.journal.values("train", module.step, {"loss": mean, "learning_rate": rate})
-
-    def describe_last_update(self) -> str:
-        """Learning rate and gradient norm of the last update, as the end of an error message."""
-        if self.last is None:
-            return ", before any update"
-        rate, norm = self.last.learning_rate, float(self.last.gradient_norm)
-        return f", after an update of learning rate {rate:.3g} and gradient norm {norm:.3g}"
 
 
 class Validate(pl.Callback):
@@ -101,8 +91,7 @@ class Validate(pl.Callback):
         """
         scores = scores_of(answers_of(module.network, self.data), self.data, module.facts)
         if not math.isfinite(scores.loss):
-            message = f"the validation loss became {scores.loss} at step {module.step}"
-            raise Diverged(message + self.losses.describe_last_update())
+            raise diverged("validation loss", scores.loss, module.step, self.losses.last)
         values = {"loss": scores.loss, module.facts.metric: scores.metric}
         self.journal.values("validation", module.step, values)
         return -scores.metric if module.facts.higher_is_better else scores.metric

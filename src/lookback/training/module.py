@@ -6,13 +6,15 @@ from typing import Any, NamedTuple
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.exceptions import SIGTERMException
-from torch import Tensor, nn
+from torch import Tensor
 
 from lookback.data.batch import Batch
 from lookback.data.task import Facts
 from lookback.models.network import Network
+from lookback.training.clipping import clip_gradient
 from lookback.training.loss import answer_loss
-from lookback.training.recipe import optimizer_of, share_of
+from lookback.training.recipe import optimizer_of
+from lookback.training.schedule import share_of
 
 
 class Update(NamedTuple):
@@ -107,14 +109,3 @@ class TrainingModule(pl.LightningModule):
     ) -> Iterator[Batch]:
         """Return `batch` unchanged: the whole split is already stored on the device."""
         return batch
-
-
-def clip_gradient(weights: list[nn.Parameter], largest: float | None) -> Tensor:
-    """Scale the gradient of `weights` down to norm `largest` ([pascanu2013], section 3.2).
-
-    Returns the norm before clipping. If `largest` is None, the gradient is not clipped.
-    """
-    if largest is not None:
-        return nn.utils.clip_grad_norm_(weights, largest)
-    gradients = [weight.grad for weight in weights if weight.grad is not None]
-    return nn.utils.get_total_norm(gradients)

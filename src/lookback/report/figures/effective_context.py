@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from lookback.report.drawing import legend_below, models, new_figure
 from lookback.report.lines import skill_lines
 from lookback.report.numbers import steps
-from lookback.summarise.quantities.effective_context import KEPT, context_needed
+from lookback.summarise.quantities.context_needed import KEPT, context_needed
 
 
 def draw(frame: pd.DataFrame) -> Figure:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from lookback.report.drawing import colours, legend_below, models, new_figure
 from lookback.report.numbers import steps
-from lookback.summarise.quantities.gate_timescales import SLOW, timescale
+from lookback.summarise.quantities.time_constant import SLOW, timescale
 
 SHORTEST, LONGEST = 0.1, 1e5  # steps: the axis
 

@@ -18,7 +18,11 @@ from matplotlib.figure import Figure
 
 from lookback.report.drawing import colours, legend_below, models, new_figure
 from lookback.report.numbers import steps
-from lookback.summarise.quantities.gradient_flow import gradient_left, jacobian_rate, last_layer
+from lookback.summarise.quantities.gradient_half_distance import (
+    gradient_left,
+    jacobian_rate,
+    last_layer,
+)
 from lookback.summarise.rates import half_distance
 
 STAGES = {"initial": "before training", "trained": "after training"}

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from lookback.report.drawing import colours, legend_below, models, new_figure
 from lookback.report.numbers import steps
-from lookback.summarise.quantities.lyapunov import first_exponent
+from lookback.summarise.quantities.lyapunov_exponent import first_exponent
 
 STAGES = {"initial": "before training", "trained": "after training"}
 LOWEST = -2.0  # nats per step, the end of the axis: such a change vanishes within two steps

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from lookback.report.drawing import colours, legend_below, models, new_figure
 from lookback.report.numbers import number
-from lookback.summarise.quantities.memory_capacity import LINEAR, linear_capacity
+from lookback.summarise.quantities.linear_capacity import LINEAR, linear_capacity
 
 VISIBLE = 0.01  # the axis ends at the last delay with a capacity above this
 SHADES = (1.0, 0.55, 0.3)  # of the degrees; higher degrees have the last shade

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 
 from lookback.report.drawing import WIDE, colours, models, new_figure
 from lookback.summarise.quantities.base import RATE, Quantity
-from lookback.summarise.quantities.table import BY_NAME
+from lookback.summarise.quantities.registry import BY_NAME
 from lookback.summarise.theory import RANKED
 
 MARKERS = "osD^vPX*"

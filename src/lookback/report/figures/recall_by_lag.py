@@ -9,7 +9,7 @@ from lookback.report.drawing import colours, legend_below, models, new_figure
 from lookback.report.lines import logarithmic
 from lookback.report.numbers import steps
 from lookback.summarise.quantities.base import Estimate
-from lookback.summarise.quantities.recall_by_lag import (
+from lookback.summarise.quantities.memory_horizon import (
     DEFINITION,
     THRESHOLD,
     memory_horizon,

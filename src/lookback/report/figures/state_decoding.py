@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from lookback.report.drawing import colours, legend_below, models, new_figure
 from lookback.report.numbers import shown
 from lookback.summarise.quantities.base import STEPS
-from lookback.summarise.quantities.state_decoding import decoding_distance
+from lookback.summarise.quantities.decoding_distance import decoding_distance
 
 
 def draw(frame: pd.DataFrame) -> Figure:

@@ -1,1 +1,1 @@
-"""The numbers on the memory card: one module per probe, and `table`, which lists all numbers."""
+"""The quantities of the memory card: one module per quantity; `registry` lists them all."""

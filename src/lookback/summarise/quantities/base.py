@@ -31,7 +31,7 @@ NOT_MEASURED = Estimate(math.nan)
 
 @dataclass(frozen=True)
 class Quantity:
-    """One quantity of the memory card; a row of `table.QUANTITIES`.
+    """One quantity of the memory card; a row of `registry.QUANTITIES`.
 
     `measure` takes the rows that `probe` measured in one cell. For a quantity without a probe,
     `measure` takes the cell's row of the card and of `results` as a mapping.

@@ -4,9 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lookback.summarise import bootstrap
-from lookback.summarise.bootstrap import percentiles
-from lookback.summarise.quantities.recall_by_lag import (
+from lookback.summarise.hierarchical_bootstrap import percentiles
+from lookback.summarise.quantities.memory_horizon import (
     bins_of,
     crossings,
     memory_horizon,

@@ -1,4 +1,4 @@
-"""The memory card: the quantities of quantities/table.py, one row a cell.
+"""The memory card: the quantities of quantities/registry.py, one row per cell.
 
 NaN means that a quantity was not measured.
 """
@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from lookback.summarise.quantities.base import NOT_MEASURED, Estimate, Quantity
-from lookback.summarise.quantities.table import QUANTITIES
+from lookback.summarise.quantities.registry import QUANTITIES
 
 CARD = {"task": "str", "model": "str"}
 for _quantity in QUANTITIES:

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lookback.summarise.intervals import Interval
+from lookback.summarise.seed_intervals import Interval
 
 Numbers = NDArray[np.float64]
 

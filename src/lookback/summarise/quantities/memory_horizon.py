@@ -9,7 +9,7 @@
 4. If no bin is below the threshold, the horizon is censored at the longest lag measured.
 
 The 95 % interval repeats steps 2 to 4 on the resamples of the hierarchical bootstrap
-(bootstrap.py), with the same bins.
+(hierarchical_bootstrap.py), with the same bins.
 """
 
 import math
@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lookback.summarise.bootstrap import LEVELS, Numbers, percentiles, resampled
+from lookback.summarise.hierarchical_bootstrap import LEVELS, Numbers, percentiles, resampled
 from lookback.summarise.quantities.base import NOT_MEASURED, Estimate
 
 THRESHOLD = 0.5  # of the skill: halfway between the trivial baseline and perfect answers

@@ -1,20 +1,23 @@
 """All quantities of the memory card, in the order of its columns.
 
-A new quantity is a function in a module of this folder and one row here. The memory card, the
-report, the test of theory and MLflow read this table.
+A new quantity is one module in this folder, with the function that computes it, and one row here.
+The memory card, the report, the test of theory and MLflow read this table.
 """
 
 from functools import partial
 
 from lookback.summarise.quantities.base import INPUTS, RATE, SHARE, STEPS, Estimate, Quantity
-from lookback.summarise.quantities.effective_context import KEPT, context_needed
-from lookback.summarise.quantities.gate_timescales import SLOW, timescale
-from lookback.summarise.quantities.gradient_flow import gradient_half_distance, jacobian_rate
-from lookback.summarise.quantities.lyapunov import first_exponent
-from lookback.summarise.quantities.memory_capacity import linear_capacity
-from lookback.summarise.quantities.recall_by_lag import DEFINITION, memory_horizon
+from lookback.summarise.quantities.context_needed import KEPT, context_needed
+from lookback.summarise.quantities.decoding_distance import decoding_distance
+from lookback.summarise.quantities.gradient_half_distance import (
+    gradient_half_distance,
+    jacobian_rate,
+)
+from lookback.summarise.quantities.linear_capacity import linear_capacity
+from lookback.summarise.quantities.lyapunov_exponent import first_exponent
+from lookback.summarise.quantities.memory_horizon import DEFINITION, memory_horizon
 from lookback.summarise.quantities.skill import skill
-from lookback.summarise.quantities.state_decoding import decoding_distance
+from lookback.summarise.quantities.time_constant import SLOW, timescale
 from lookback.summarise.rates import agreement
 
 QUANTITIES = (

@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lookback.summarise import bootstrap
-from lookback.summarise.bootstrap import hierarchical, interquartile_mean, mean, resampled
+from lookback.summarise.hierarchical_bootstrap import (
+    hierarchical,
+    interquartile_mean,
+    mean,
+    resampled,
+)
 
 
 def simulated(generator: np.random.Generator, seeds: int, sequences: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from lookback.errors import UserError, nearest
-from lookback.planning.signatures import NotFound, Parameter, signature_of
+from lookback.planning.constructor_signatures import NotFound, Parameter, signature_of
 from lookback.storage.paths import PROJECT
 
 SCHEMAS = PROJECT / "workflow" / "schemas"

@@ -11,8 +11,8 @@ from unicodedata import east_asian_width
 
 from snakemake_logger_plugin_lookback.jobs import Job, Jobs, Progress
 from snakemake_logger_plugin_lookback.journal import Seed
+from snakemake_logger_plugin_lookback.messages import counted, duration, plain
 from snakemake_logger_plugin_lookback.pace import Running, cell_left, share_done, study_left
-from snakemake_logger_plugin_lookback.words import counted, duration, plain
 
 MOST_ROWS = 9  # the screen adds an empty row above the board, so 10 rows in total
 BAR = 10

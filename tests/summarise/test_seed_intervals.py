@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-from lookback.summarise.intervals import Interval, interval, winner
+from lookback.summarise.seed_intervals import Interval, interval, winner
 
 
 def resampled_means(values: list[float]) -> list[float]:

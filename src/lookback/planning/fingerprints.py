@@ -1,27 +1,21 @@
-"""Copy the code that a study runs, and compute a fingerprint of each module.
+"""Fingerprints of the code: what a stage depends on, so that an edit reruns only what it changes.
 
-Jobs import the copy, so editing the code while a study runs changes no job. A fingerprint is a hash
-of a module's syntax tree without comments and docstrings. A stage depends on the fingerprints of
-all modules that it imports, directly or indirectly.
+The fingerprint of a module is a hash of its syntax tree without comments and docstrings. A stage
+depends on the fingerprints of all modules that it imports, directly or indirectly.
 """
 
 import ast
-import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lookback.errors import UserError
+from lookback.planning.code_copy import PACKAGE
 from lookback.storage.atomic import digest, read_json, write_json
 from lookback.storage.paths import CODE
 
-PACKAGE = "lookback"
-LEFT_BEHIND = (".pyc", "~", ".orig", ".rej", ".bak")  # backups and caches, never imported
 # Modules that no fingerprint counts. storage/paths.py only names files.
 # If paths.py renames a result, Snakemake finds no file of the new name and makes the file again.
 NOT_COUNTED = {"lookback.storage.paths"}
@@ -59,70 +53,6 @@ class Fingerprints:
         for module in modules:
             hashes |= self.data.get(module, {})
         return dict(sorted(hashes.items()))
-
-
-def take(root: Path) -> Path:
-    """Copy the package and workflow/ of the project `root`; returns results/.code/<digest>/."""
-    files = dict(sorted(_sources(root)))
-    name = digest(
-        b"".join(f"{path}\0{digest(content)}\0".encode() for path, content in files.items())
-    )
-    home = CODE / name
-    if not home.exists():
-        temporary = CODE / f".{name}.{os.getpid()}"
-        for path, content in files.items():
-            (temporary / path).parent.mkdir(parents=True, exist_ok=True)
-            (temporary / path).write_bytes(content)
-        try:
-            temporary.rename(home)
-        except OSError:  # another process has just made the same copy
-            shutil.rmtree(temporary)
-    _note_commit(root, home)
-    return home
-
-
-def _sources(root: Path) -> Iterator[tuple[str, bytes]]:
-    """The path inside the copy, and the content, of every file to copy."""
-    for base, place in ((root / "src" / PACKAGE, PACKAGE), (root / "workflow", "workflow")):
-        for folder, subfolders, names in os.walk(base):
-            subfolders[:] = [
-                name for name in subfolders if name[0] != "." and name != "__pycache__"
-            ]
-            for name in names:
-                path = Path(folder) / name
-                if not name.startswith(".") and not name.endswith(LEFT_BEHIND):
-                    yield f"{place}/{path.relative_to(base).as_posix()}", path.read_bytes()
-
-
-def _note_commit(root: Path, home: Path) -> None:
-    """Write commit.json: the commit of the copy, and whether files differ from it (dirty).
-
-    A note with dirty=False is kept. A note with dirty=True is replaced by a newer note.
-    """
-    note = home / "commit.json"
-    if note.exists() and read_json(note)["dirty"] is False:
-        return
-    current: dict[str, Any] = {"commit": None, "dirty": None}
-    if (root / ".git").exists():
-        commit = _git(root, "rev-parse", "HEAD")
-        if commit:
-            current = {
-                "commit": commit,
-                "dirty": bool(_git(root, "status", "--porcelain", "src", "workflow")),
-            }
-    if not note.exists() or read_json(note) != current:
-        write_json(note, current)
-
-
-def _git(root: Path, *arguments: str) -> str:
-    """The output of a git command; empty if git is not installed."""
-    try:
-        completed = subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False
-        )
-    except FileNotFoundError:
-        return ""
-    return completed.stdout.strip()
 
 
 def fingerprints(home: Path) -> Fingerprints:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lookback.summarise.card import CARD, memory_card
+from lookback.summarise.memory_card import CARD, memory_card
 
 CELL = {"task": "copy", "model": "gru"}
 

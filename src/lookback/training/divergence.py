@@ -1,0 +1,32 @@
+"""Divergence: what is reported when a loss is infinite or NaN, and the seed is lost."""
+
+import math
+from collections.abc import Sequence
+
+from lookback.errors import Diverged
+from lookback.training.module import Update
+
+
+def first_not_finite(losses: Sequence[float]) -> int:
+    """The index of the first loss that is infinite or NaN.
+
+    The last index, if every loss is finite and only their sum overflows.
+    """
+    are_finite = [math.isfinite(loss) for loss in losses]
+    return are_finite.index(False) if False in are_finite else len(are_finite) - 1
+
+
+def diverged(name: str, loss: float, step: int, last_update: Update | None) -> Diverged:
+    """The error for a loss that is not finite at an optimiser step.
+
+    `last_update` is the last update whose loss was finite; None before the first update.
+    """
+    if last_update is None:
+        cause = ", before any update"
+    else:
+        norm = float(last_update.gradient_norm)
+        cause = (
+            f", after an update of learning rate {last_update.learning_rate:.3g} and gradient norm "
+            f"{norm:.3g}"
+        )
+    return Diverged(f"the {name} became {loss} at step {step}{cause}")
