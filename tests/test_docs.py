@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lookback.summarise.quantities.memory_horizon import DEFINITION
 from tests.conftest import ROOT
 from tests.documents import (
     FENCE,
@@ -167,3 +168,8 @@ def test_what_a_page_names_wrongly_is_found(tmp_path: Path):
     assert targets_in(WRONG) == {"run", "fast", "slow"}
     assert targets_in(WRONG) - targets() == {"fast", "slow"}
     assert examples_in(WRONG) == {"src/lookback/new.py": 'path = "`src/lookback/unread.py`"\n'}
+
+
+def test_the_readme_defines_the_memory_horizon_as_the_code_does():
+    prose = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert f"The memory horizon is {DEFINITION}." in prose

@@ -1,6 +1,7 @@
-"""The entry point `lookback COMMAND key=value …`; the commands are in commands/.
+"""The entry point of the command line `lookback COMMAND key=value …`.
 
-Each rule of the Snakemake DAG calls one stage with a plan. A user can also train one run by hand:
+The code of the commands is in commands/. Each rule of the Snakemake DAG runs `lookback` with the
+name of a stage and the path of the stage's plan. A user can also train a single run by hand, as in
 `lookback train task=adding model=lstm seed=3 trainer.max_steps=200`.
 """
 
@@ -11,9 +12,10 @@ from lookback.commands import dispatch, worker
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command.
+    """Run one command and return its exit status.
 
-    Returns the exit status: 0 success, 1 failure, 2 a mistake that the user can correct.
+    The exit status is 0 after success, 1 after a failure, and 2 after a mistake that the user can
+    correct.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):
@@ -22,5 +24,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status = worker.hand_over(words)
     except KeyboardInterrupt:
-        return 130  # Ctrl-C also interrupted the worker's job, which prints the message
+        return 130  # Ctrl-C also interrupts the worker's job, and the job prints a message
     return dispatch.run(words, forked=False) if status is None else status

@@ -1,35 +1,41 @@
-"""The three exceptions of lookback, and the search for the valid word nearest to a wrong word."""
+"""The exceptions of lookback, and a search for the valid word most similar to a misspelt word."""
 
 import difflib
 from collections.abc import Iterable
 
-TRACEBACK = "LOOKBACK_TRACEBACK"  # environment variable: if set, a UserError shows its traceback
+# If this environment variable is set, a UserError is printed with its traceback.
+TRACEBACK = "LOOKBACK_TRACEBACK"
 
 
 class UserError(Exception):
-    """A mistake that the user can correct. It is printed without a traceback; exit status 2.
+    """Raised after a mistake that the user can correct.
 
-    The message names what is wrong, where, the nearest valid choice and the cure.
+    The command prints the error message without a traceback and exits with status 2. The error
+    message says what is wrong, where it is wrong, and how to correct the mistake. If a word is
+    wrong, the error message also names the most similar valid word.
     """
 
 
 class NotApplicable(Exception):
-    """A probe or an explainer has no meaning for this model or task.
+    """Raised if a probe or an explainer has no meaning for a model or a task.
 
-    The message is one clause: «a transformer has no gates».
+    The error message is one clause, such as «a transformer has no gates».
     """
 
 
 class Diverged(RuntimeError):
-    """The loss became infinite or NaN. This seed is lost; the message says at which step."""
+    """Raised if the loss of a seed becomes infinite or NaN, which ends the training of the seed.
+
+    The error message says at which training step the loss diverged, or on which split.
+    """
 
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:
-    """The choice most similar to `word`, or None if no choice is similar."""
+    """The element of `choices` that is most similar to `word`, or None if no element is similar."""
     lower = {choice.lower(): choice for choice in choices}
     asked = word.lower()
     similar = difflib.get_close_matches(asked, lower, n=1, cutoff=0.6)
-    if not similar:  # part of a choice («rows» of «digits_rows»), or a choice with extra words
+    if not similar:  # a choice may contain the word («digits_rows» and «rows»), or vice versa
         similar = [choice for choice in lower if asked in choice or choice in asked]
     if not similar:
         similar = difflib.get_close_matches(asked, lower, n=1, cutoff=0.4)

@@ -1,7 +1,8 @@
-"""Loads a trained network as an MLflow model that predicts from NumPy arrays.
+"""Load a trained network as an MLflow model, which predicts from NumPy arrays.
 
-MLflow calls `_load_pyfunc` with a folder that contains config.yaml and task.json of the cell and
-weights.ckpt of one seed. Loading an MLflow model requires an installed lookback.
+MLflow calls the function `_load_pyfunc` with the path of a folder. The folder contains the weights
+of one seed in weights.ckpt, the settings of the model in config.yaml, and the description of the
+task in task.json. MLflow can load the model only where the package lookback is installed.
 """
 
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from lookback.storage.atomic import read_json
 
 
 class Predictor:
-    """Scales raw inputs as in training and predicts at the last step of each sequence."""
+    """A trained network that accepts raw inputs and predicts at the last step of each sequence."""
 
     def __init__(self, network: Network, facts: Facts):
         self.network = network
@@ -31,11 +32,11 @@ class Predictor:
         inputs: Float[np.ndarray, "batch time feature"] | Int[np.ndarray, "batch time"],
         params: Mapping[str, Any] | None = None,
     ) -> Float[np.ndarray, "batch output"]:
-        """Class probabilities of a classification task, or predicted values of a regression task.
+        """The predicted class probabilities (classification) or the predicted values (regression).
 
         `inputs` are raw values as in the dataset, such as pixels from 0 to 255 and not from 0 to 1.
-        All sequences of a call have the same length. MLflow's interface requires `params`, which
-        has no effect.
+        The function scales these values as in training. All sequences in `inputs` must have the
+        same length. The argument `params` has no effect, but MLflow's interface requires it.
         """
         sequences = torch.as_tensor(inputs)
         if self.facts.scale:
@@ -52,7 +53,7 @@ def _load_pyfunc(path: str) -> Predictor:
     folder = Path(path)
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     facts = Facts.from_dict(read_json(folder / "task.json"))
-    if "encoder" in config["model"]:  # lookback 0.1 did not store this setting of an encoder
+    if "encoder" in config["model"]:  # models of lookback 0.1 lack the setting `bidirectional`
         config["model"]["encoder"].setdefault("bidirectional", False)
     network = build_network(config["model"], config["recipe"]["initialisation"], facts, seed=0)
     network.load_state_dict(torch.load(folder / "weights.ckpt", weights_only=True))

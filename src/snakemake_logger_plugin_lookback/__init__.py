@@ -1,8 +1,9 @@
 """Snakemake logger plugin that prints one line per event and, on a terminal, a live board below.
 
-Snakemake finds this package by its name. The option `--logger lookback`, on the command line or in
-a profile, replaces Snakemake's terminal output by the output of this plugin. Snakemake's full log
-remains in .snakemake/log/.
+Snakemake finds the plugin by the package name, which starts with `snakemake_logger_plugin_`. The
+option `--logger lookback`, on Snakemake's command line or in a profile, replaces the terminal
+output of Snakemake by the output of this plugin. Snakemake still writes its full log to
+.snakemake/log/.
 """
 
 import os
@@ -31,7 +32,7 @@ from snakemake_logger_plugin_lookback.screen import Screen
 
 RED, GREEN = 31, 32
 
-# Snakemake messages with these beginnings are not shown, except warnings and errors.
+# Messages that start with a text of NOISE are shown only if they are warnings or errors.
 NOISE = (
     "Assuming unrestricted shared filesystem",
     "Building DAG of jobs",
@@ -48,7 +49,8 @@ NOISE = (
     "This was a dry-run",
     "SLURM run ID:",
 )
-# Snakemake messages that repeat this plugin's line «FAILED …» or closing line are not shown.
+# A Snakemake message that starts with a text of DUPLICATES is never shown.
+# This plugin reports a failed job in a line «FAILED …» and in the closing line.
 DUPLICATES = (
     "RuleException:\nCalledProcessError in file",
     "Exiting because a job execution failed",
@@ -58,7 +60,7 @@ DUPLICATES = (
 
 @dataclass
 class LogHandlerSettings(LogHandlerSettingsBase):
-    """Options of this plugin on Snakemake's command line, as `--logger-lookback-<name>`."""
+    """Options of this plugin on Snakemake's command line, such as `--logger-lookback-board`."""
 
     board: str = field(
         default="auto",
@@ -69,7 +71,7 @@ class LogHandlerSettings(LogHandlerSettingsBase):
 class LogHandler(LogHandlerBase):
     """Prints Snakemake's events as lines.
 
-    The handler filters records itself, so `--quiet` still shows errors.
+    The handler itself filters the log records, so that errors are shown even with `--quiet`.
     """
 
     writes_to_stream = True
@@ -79,7 +81,7 @@ class LogHandler(LogHandlerBase):
     needs_rulegraph = False
 
     def __post_init__(self) -> None:
-        """Choose stdout or stderr as Snakemake does; start the live board on a terminal."""
+        """Choose stdout or stderr as Snakemake does, and start the live board on a terminal."""
         common = self.common_settings
         stream = sys.stdout if common.stdout else sys.stderr
         terminal = stream.isatty() and os.environ.get("TERM") != "dumb"
@@ -103,7 +105,10 @@ class LogHandler(LogHandlerBase):
         }
 
     def emit(self, record: LogRecord) -> None:
-        """Print a log record; an exception in this handler is reported but never stops a study."""
+        """Print a log record.
+
+        An exception in the handler is reported but never stops the Snakemake run.
+        """
         try:
             event = getattr(record, "event", None)
             if event in self._events:
@@ -114,7 +119,10 @@ class LogHandler(LogHandlerBase):
             self.handleError(record)
 
     def close(self) -> None:
-        """Remove the board and print the closing line once, even if Snakemake closes twice."""
+        """Remove the live board and print the closing line.
+
+        The closing line is printed only once, even if Snakemake calls `close` twice.
+        """
         try:
             self._screen.close()
             if self._closing_line:
@@ -158,7 +166,10 @@ class LogHandler(LogHandlerBase):
                 self._screen.line(tail(Path(log)).rstrip())
 
     def _clear_if_idle(self) -> None:
-        """Clear the board if no job runs, so that `onsuccess:` prints below the last line."""
+        """Erase the live board if no job runs.
+
+        Without the board, output of Snakemake's `onsuccess:` section starts below the last line.
+        """
         if self._jobs.idle:
             self._screen.clear()
 
@@ -176,7 +187,7 @@ class LogHandler(LogHandlerBase):
 
     def _close_dry_run(self) -> None:
         counts = self._jobs.planned
-        order = list(counts)  # Snakemake lists the rules in the order of the workflow
+        order = list(counts)  # rules in the topological order of their jobs, as in Snakemake
         for _, job in sorted(
             self._dry_run_jobs, key=lambda entry: (order.index(entry[0]), entry[1])
         ):

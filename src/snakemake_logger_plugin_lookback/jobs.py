@@ -18,7 +18,7 @@ SEEDS = re.compile(r"\bseeds='?\[?'?(\d+(?:\s*,\s*\d+)*)")
 
 @dataclass
 class Job:
-    """A job as described by Snakemake's JOB_INFO event."""
+    """A Snakemake job, as described by Snakemake's log event JOB_INFO."""
 
     rule: str
     name: str
@@ -29,7 +29,7 @@ class Job:
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Self:
-        """Create a job from a JOB_INFO record."""
+        """Create a Job from the log record of Snakemake's event JOB_INFO."""
         return cls(
             rule=record["rule_name"],
             name=job_name(record["rule_name"], dict(record["wildcards"] or {})),
@@ -46,9 +46,10 @@ class Job:
 
     @cached_property
     def journals(self) -> Journals | None:
-        """The journals of a train job; None for every other job.
+        """The training journals of a train job, or None for every other job.
 
-        The plan, task.json and tune.json among the input files determine the journals' folder.
+        The input files of the job (plan file, task.json, tune.json) determine the folder of the
+        journals.
         """
         plan = next((name for name in self.inputs if "/.plan/train/" in name), None)
         task = next((name for name in self.inputs if name.endswith("/task.json")), None)
@@ -61,30 +62,30 @@ class Job:
         return Journals(runs, self.seeds) if runs else None
 
     def follow(self) -> list[Seed]:
-        """The current progress of each seed of a train job; empty for every other job."""
+        """The training progress of each seed of a train job, or an empty list for any other job."""
         try:
             return self.journals.follow() if self.journals else []
-        except (OSError, ValueError):  # task.json cannot be read at this moment
+        except (OSError, ValueError):  # an input file of the job cannot be read now
             return []
 
 
 @dataclass(frozen=True)
 class Progress:
-    """A snapshot of all jobs at one moment."""
+    """The state of all Snakemake jobs at one moment."""
 
     running: list[Job]
     done: int
     failed: list[str]  # names of jobs
     total: int
-    waiting: dict[str, int]  # rule -> jobs that have not started
-    finished: dict[str, list[float]]  # rule -> seconds of each finished job
-    side_by_side: int  # the largest number of jobs that ran at the same time
+    waiting: dict[str, int]  # number of jobs that have not started, by rule
+    finished: dict[str, list[float]]  # durations of the finished jobs in seconds, by rule
+    side_by_side: int  # maximum number of jobs that ran at the same time
 
 
 class Jobs:
-    """All jobs of one Snakemake execution. The methods are safe to call from any thread.
+    """All jobs of one Snakemake run, except the job of the rule `all`, which does no work.
 
-    The rule `all` does no work and is left out.
+    The methods of the class Jobs can be called from any thread.
     """
 
     def __init__(self) -> None:
@@ -98,23 +99,29 @@ class Jobs:
         self._side_by_side = 0
 
     def plan(self, counts: Mapping[str, int]) -> None:
-        """Store the number of planned jobs per rule from Snakemake's RUN_INFO event."""
+        """Store the number of planned jobs per rule from Snakemake's log event RUN_INFO."""
         self._planned = {rule: n for rule, n in counts.items() if rule not in ("all", "total")}
 
     @property
     def planned(self) -> dict[str, int]:
-        """The number of planned jobs of each rule."""
+        """The number of jobs that Snakemake plans to run, by rule."""
         return self._planned
 
     def start(self, number: int, job: Job) -> None:
-        """Record that a job starts or is retried; `number` is Snakemake's job id."""
+        """Record that a job starts or is retried.
+
+        The argument `number` is Snakemake's job id.
+        """
         with self._lock:
             self._known[number] = self._running[number] = job
             self._failed.pop(number, None)
             self._side_by_side = max(self._side_by_side, len(self._running))
 
     def finish(self, number: int) -> tuple[Job, float] | None:
-        """Record that a job finished; return the job and its seconds, or None for rule `all`."""
+        """Record that a job finished.
+
+        Returns the job and its duration in seconds, or None for the rule `all`.
+        """
         with self._lock:
             job = self._running.pop(number, None)
             if job is None:
@@ -124,7 +131,10 @@ class Jobs:
             return job, seconds
 
     def fail(self, number: int, rule: str) -> str:
-        """Record that a job failed; return its name, or its rule if the job never started."""
+        """Record that a job failed.
+
+        Returns the name of the job, or the name of its rule if the job never started.
+        """
         with self._lock:
             self._running.pop(number, None)
             known = self._known.get(number)
@@ -137,7 +147,7 @@ class Jobs:
         return not self._running
 
     def progress(self) -> Progress:
-        """A snapshot of all jobs at this moment."""
+        """The current state of all Snakemake jobs."""
         with self._lock:
             started = Counter(job.rule for job in self._known.values())
             return Progress(

@@ -1,7 +1,7 @@
-"""Reads the training step, the loss and the metric of a seed from the journal of its train job.
+"""Reads the current training step, loss and metric of a seed from the seed's training journal.
 
-A journal is the file `seed=<n>/journal.jsonl` with one JSON object per line. An entry is the start
-of training, the values of a split (train or validation), or the end of training.
+A journal is the file `seed=<n>/journal.jsonl` with one JSON object per line. A line of a journal
+records the start of training, the values of a split (train or validation), or the end of training.
 """
 
 import json
@@ -12,12 +12,15 @@ from typing import Any
 
 @dataclass
 class Seed:
-    """The training progress of one seed from its journal; times are Unix times in seconds."""
+    """The training progress of one seed, as read from its journal.
+
+    All times are Unix times in seconds.
+    """
 
     seed: int = 0
     steps: int = 0
-    started: float = 0.0  # time of the latest start or resume
-    started_from: int = 0  # step at the latest start or resume
+    started: float = 0.0  # time at which training last started or resumed
+    started_from: int = 0  # step at which training last started or resumed
     step: int = 0
     time: float = 0.0
     ended: bool = False
@@ -25,7 +28,7 @@ class Seed:
     metric: tuple[str, float] | None = None
 
     def update(self, entry: dict[str, Any]) -> None:
-        """Update the progress from one entry of the journal."""
+        """Update the training progress of the seed from one entry of its journal."""
         self.step, self.time = int(entry["step"]), float(entry["time"])
         if entry.get("event") == "start":
             self.seed, self.steps = int(entry["seed"]), int(entry["steps"])
@@ -41,18 +44,18 @@ class Seed:
 
 
 class Journal:
-    """One journal file, read incrementally."""
+    """A reader of one journal file that reads only new entries at each call."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._inode = 0  # changes if a resume replaces the journal by a new file
+        self._inode = 0  # inode number, which changes if resumed training writes a new file
         self._bytes_read = 0
         self.seed = Seed()
 
     def follow(self) -> Seed:
-        """Read the entries since the last call; return the progress of the seed.
+        """Read the journal entries since the last call, and return the progress of the seed.
 
-        An incomplete last line is left for the next call.
+        If the last line of the journal is incomplete, the next call reads the line.
 
         Raises:
             OSError: the journal cannot be read.
@@ -69,12 +72,12 @@ class Journal:
             try:
                 self.seed.update(json.loads(line))
             except (ValueError, KeyError, TypeError, AttributeError):
-                continue  # a crash can leave an incomplete line; later entries follow
+                continue  # a crash of training can leave an incomplete line in a journal
         return self.seed
 
 
 class Journals:
-    """The journals of all seeds of a cell."""
+    """The journals of all seeds of a cell, which is one model on one task."""
 
     def __init__(self, folder: Path, seeds: list[int]) -> None:
         self._folder = folder
@@ -82,11 +85,11 @@ class Journals:
         self._journals: dict[Path, Journal] = {}
 
     def follow(self) -> list[Seed]:
-        """The current progress of each requested seed that has started to train."""
+        """The training progress of each requested seed whose training has started."""
         seeds = []
         for path in sorted(self._folder.glob("seed=*/journal.jsonl")):
             try:
                 seeds.append(self._journals.setdefault(path, Journal(path)).follow())
             except OSError:
-                continue  # another process may have deleted the folder
+                continue  # another process may have deleted the journal
         return [s for s in seeds if s.steps and (not self._wanted or s.seed in self._wanted)]

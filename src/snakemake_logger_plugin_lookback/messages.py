@@ -12,19 +12,19 @@ PARAMS_BEFORE_AND_NOW = re.compile(
 )
 NOTHING = "<nothing exclusive>"
 REPLANNED = "the result is of another plan"
-# Reasons that are printed only if a job has no other reason.
+# The reasons to run a job that are printed only if the job has no other reason.
 SECONDARY = ("other input files", "inputs will be new")
 
 
 def plain(text: str) -> str:
-    """`text` without control characters except line ends; a tab becomes a space."""
+    """The `text` without control characters except line ends, and with spaces instead of tabs."""
     return NOT_FOR_A_TERMINAL.sub("", text.replace("\t", " ").replace("\r\n", "\n"))
 
 
 def job_name(rule: str, wildcards: Mapping[str, Any]) -> str:
     """The name of a job, such as «train adding/gru» or «probe adding/gru gradient_flow».
 
-    The study is left out because all jobs of a run belong to one study.
+    The name does not contain the study, because all jobs of a Snakemake run belong to one study.
     """
     cell = "/".join(str(wildcards[key]) for key in ("task", "model") if key in wildcards)
     others = [str(wildcards[key]) for key in wildcards if key not in ("study", "task", "model")]
@@ -46,7 +46,7 @@ def duration(seconds: float) -> str:
 def failure_message(logs: Iterable[str]) -> str:
     """The last error message of lookback in the log files of a failed job, as one line.
 
-    If the log files contain no such message, the result is their last line.
+    If the log files contain no error message of lookback, the result is their last line.
     """
     lines: list[str] = []
     for log in logs:
@@ -62,7 +62,10 @@ def failure_message(logs: Iterable[str]) -> str:
 
 
 def tail(path: Path, size: int = 65536) -> str:
-    """The last `size` bytes of a text file without control characters; empty if unreadable."""
+    """The last `size` bytes of a text file, without control characters.
+
+    The result is an empty text if the file cannot be read.
+    """
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - size))
@@ -72,9 +75,9 @@ def tail(path: Path, size: int = 65536) -> str:
 
 
 def reason(text: str, inputs: Iterable[str], outputs: Iterable[str]) -> str:
-    """Why Snakemake runs a job, including the names of edited settings and modules.
+    """The reason to run a job, with the names of edited settings and Python modules.
 
-    `text` is Snakemake's reason; `inputs` and `outputs` are the files of the job.
+    The argument `text` is Snakemake's reason, and `inputs` and `outputs` are the files of the job.
     """
     outputs = list(outputs)
     some_exist = any(Path(name).exists() for name in outputs)
@@ -87,11 +90,11 @@ def reason(text: str, inputs: Iterable[str], outputs: Iterable[str]) -> str:
 
 
 def _edits(inputs: Iterable[str], outputs: Iterable[str]) -> list[str]:
-    """The differences between a job's plan and the plan that made its existing result.
+    """The settings and modules that changed since the existing results of a job were made.
 
-    The list has at most one entry, which names at most six differences.
+    The list has at most one text, and the text names at most six changes.
     """
-    from lookback.planning.plan import differences
+    from lookback.planning.differences import differences
     from lookback.storage.provenance import plans_of
 
     plan = next((Path(name) for name in inputs if "/.plan/" in name), None)
@@ -105,13 +108,16 @@ def _edits(inputs: Iterable[str], outputs: Iterable[str]) -> list[str]:
 
 
 def split_reason(text: str) -> list[str]:
-    """Split Snakemake's reason at semicolons, but not at those inside a quoted parameter."""
+    """Split Snakemake's reason for a job at semicolons outside of quoted parameters."""
     heads = "Missing|Incomplete|Updated|Input files|Set of|Code has|Params have|Software"
     return [part.strip() for part in re.split(rf"; (?={heads})", text)]
 
 
 def _shorten(part: str, some_exist: bool) -> str:
-    """One part of Snakemake's reason in short; `some_exist` says whether an output file exists."""
+    """A short text for one part of Snakemake's reason to run a job.
+
+    The argument `some_exist` says whether an output file of the job exists.
+    """
     head, _, files = part.partition(" files: ")
     names = sorted(files.split(", "))
     if match := PARAMS_BEFORE_AND_NOW.fullmatch(part):
@@ -131,10 +137,10 @@ def _shorten(part: str, some_exist: bool) -> str:
 
 
 def _updated(names: list[str]) -> str:
-    """The reason for a job whose input files are newer than its result.
+    """The text of the reason to run a job whose input files are newer than its results.
 
-    Planning touches a plan file if the existing result names another plan. An updated plan file is
-    therefore reported as REPLANNED.
+    If a result was made with another plan file, planning sets the modification time of the current
+    plan file to now. A plan file that is newer than the result is reported with the text REPLANNED.
     """
     others = [name for name in names if "/.plan/" not in name]
     reasons = [REPLANNED] if len(others) < len(names) else []
@@ -144,7 +150,7 @@ def _updated(names: list[str]) -> str:
 
 
 def _changes(before: str, now: str) -> str:
-    """The changed parameters of two Snakemake lists, such as «learning_rate 0.1 → 0.2»."""
+    """The differences between two Snakemake parameter lists, such as «learning_rate 0.1 → 0.2»."""
     try:
         old, new = _settings(before), _settings(now)
     except (ValueError, SyntaxError):
@@ -154,9 +160,10 @@ def _changes(before: str, now: str) -> str:
 
 
 def _settings(listed: str) -> dict[str, str]:
-    """Parameter values by name from Snakemake's list of strings, such as 'a: 1','b: [2, 3]'.
+    """The parameter values by name, from the list of strings in Snakemake's reason to run a job.
 
-    An entry without a name, such as '0,1,2', holds the seeds of the rule `train`.
+    Each string contains the name of a parameter, a colon and the value. A string without a name,
+    such as '0,1,2', lists the seeds of a job of the rule `train`.
     """
     if listed == NOTHING:
         return {}
@@ -166,7 +173,7 @@ def _settings(listed: str) -> dict[str, str]:
 
 
 def few(names: Sequence[str], most: int = 2) -> str:
-    """The first `most` names and the number of the others, such as «a, b and 3 more»."""
+    """The first `most` names and the number of the other names, such as «a, b and 3 more»."""
     others = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + others
 

@@ -1,8 +1,14 @@
-"""Estimates the remaining time of a cell from its journals and of a study from its finished jobs.
+"""Estimates the remaining time of a train job and of a whole study.
 
-Cell: left = steps to do · (seconds spent / steps done) − seconds since the last journal entry.
-Study: left = max(longest running job, (running + waiting work) / w) for w jobs at the same time.
-No schedule of the jobs is faster than the estimate of a study [graham1966].
+The estimate for a train job uses the training journals of the job's seeds:
+
+    left = steps to do · (seconds spent / steps done) − seconds since the last journal entry
+
+The estimate for a study uses the durations of finished jobs and w, the number of jobs at a time:
+
+    left = max(longest running job, (running + waiting work) / w)
+
+No schedule of the jobs of a study is faster than the estimate for the study [graham1966].
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,19 +17,24 @@ from statistics import mean
 
 from snakemake_logger_plugin_lookback.journal import Seed
 
-CLOCK_DIFFERENCE = 5.0  # largest assumed clock difference of two machines, in seconds
+CLOCK_DIFFERENCE = 5.0  # assumed maximum clock difference of two machines, in seconds
 
 
 def share_done(seeds: Sequence[Seed], planned: int) -> float:
-    """The finished share of a cell's training steps, 0 to 1; `planned` is the number of seeds."""
+    """The finished share of the training steps of all seeds of a cell, from 0 to 1.
+
+    The argument `planned` is the number of seeds of the cell.
+    """
     return sum(1.0 if s.ended else s.step / s.steps for s in seeds) / max(planned, len(seeds), 1)
 
 
 def cell_left(seeds: Sequence[Seed], planned: int, since: float, now: float) -> float | None:
-    """Seconds until all seeds of a cell are trained; None if no step was trained yet.
+    """The estimated seconds until all seeds of a cell are trained.
 
-    Only steps that were trained since the job began (`since`) determine the pace. Seeds of an
-    earlier job count as done, and a resumed seed counts from the step at which it resumed.
+    The result is None if the current job has not trained a step yet. The seconds per step are
+    computed only from steps after the start of the current job at the time `since`. Seeds that an
+    earlier job finished count as done. For a resumed seed, only steps after the resumption count as
+    trained steps.
     """
     if not seeds:
         return None
@@ -44,12 +55,12 @@ class Running:
 
     rule: str
     elapsed: float
-    left: float | None  # None if no journal shows the pace
+    left: float | None  # None if no journal shows the speed of the job
 
 
 @dataclass(frozen=True)
 class StudyLeft:
-    """Remaining seconds of a study.
+    """The estimated remaining seconds of a study.
 
     If the duration of some job is unknown, `complete` is false and `seconds` is a lower bound.
     """
@@ -64,14 +75,17 @@ def study_left(
     finished: Mapping[str, Sequence[float]],
     side_by_side: int,
 ) -> StudyLeft | None:
-    """The remaining time of all jobs of a study; None if the duration of no job is known.
+    """The estimated remaining time of all jobs of a study.
 
-    `waiting` is the number of jobs of each rule that have not started. `finished` contains the
-    durations of the finished jobs of each rule, in seconds.
+    The result is None if the duration of no job is known. The argument `waiting` is the number of
+    jobs of each rule that have not started. The argument `finished` contains the durations of the
+    finished jobs of each rule, in seconds.
     """
     durations = {rule: mean(seconds) for rule, seconds in finished.items() if seconds}
     for rule in {job.rule for job in running} - durations.keys():
-        estimates = [job.elapsed + job.left for job in running if job.rule == rule and job.left]
+        estimates = [
+            job.elapsed + job.left for job in running if job.rule == rule and job.left is not None
+        ]
         if estimates:
             durations[rule] = mean(estimates)
     lefts, complete = [], True

@@ -14,7 +14,7 @@ from snakemake_logger_plugin_lookback.journal import Seed
 from snakemake_logger_plugin_lookback.messages import counted, duration, plain
 from snakemake_logger_plugin_lookback.pace import Running, cell_left, share_done, study_left
 
-MOST_ROWS = 9  # the screen adds an empty row above the board, so 10 rows in total
+MOST_ROWS = 9  # maximum number of board rows, without the empty row above the board
 BAR = 10
 COLUMNS = ("name", "bar", "percent", "seed", "step", "loss", "metric", "time")
 LEAST_NEEDED_FIRST = ("loss", "seed", "step", "metric", "percent", "bar", "time")
@@ -31,19 +31,22 @@ class Watched:
 
     @classmethod
     def of(cls, job: Job, now: float) -> "Watched":
-        """Read the journals of a job; `now` is the Unix time in seconds."""
+        """Read the journals of a job at the Unix time `now` in seconds."""
         seeds = job.follow()
         return cls(job, seeds, now - job.began, cell_left(seeds, len(job.seeds), job.began, now))
 
 
 class Board:
-    """Formats the progress of all jobs as rows of text."""
+    """Formats the progress of all Snakemake jobs as rows of text for a terminal."""
 
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
 
     def rows(self, width: int, height: int) -> list[str]:
-        """At most `height` rows of at most `width` columns; an empty list if no job runs."""
+        """The board as at most `height` rows of at most `width` columns.
+
+        The list of rows is empty if no job runs.
+        """
         now = time.time()
         progress = self._jobs.progress()
         if not progress.running:
@@ -60,7 +63,10 @@ class Board:
 
 
 def heading(progress: Progress, watched: list[Watched], elapsed: float) -> str:
-    """The first row, such as «3 of 13 jobs done, 2 running, 40 s so far, about 3 min to go»."""
+    """The first row of the board.
+
+    For example, the row is «3 of 13 jobs done, 2 running, 40 s so far, about 3 min to go».
+    """
     parts = [f"{progress.done} of {counted(progress.total, 'job')} done"]
     if progress.failed:
         parts.append(f"{len(progress.failed)} failed")
@@ -77,7 +83,7 @@ def heading(progress: Progress, watched: list[Watched], elapsed: float) -> str:
 
 
 def cells(watched: Watched) -> dict[str, str]:
-    """The text of each column in the row of a running job."""
+    """The text of each column of the board in the row of a running job."""
     row = {"name": watched.job.name, "time": f"{duration(watched.elapsed)} so far"}
     if watched.left is not None:
         row["time"] = f"{duration(watched.left)} to go"
@@ -101,9 +107,9 @@ def cells(watched: Watched) -> dict[str, str]:
 
 
 def table(rows: list[dict[str, str]], width: int) -> list[str]:
-    """Format rows with aligned columns; drop columns until the table is at most `width` wide.
+    """Format rows with aligned columns, and omit columns until the table fits into `width`.
 
-    LEAST_NEEDED_FIRST is the order in which columns are dropped.
+    The constant LEAST_NEEDED_FIRST is the order in which columns are omitted.
     """
     columns = [name for name in COLUMNS if any(row.get(name) for row in rows)]
     widths = {name: max(columns_of(row.get(name, "")) for row in rows) for name in columns}
@@ -115,7 +121,10 @@ def table(rows: list[dict[str, str]], width: int) -> list[str]:
 
 
 def columns_of(text: str) -> int:
-    """The width of a text on a terminal; wide characters, such as Chinese, take two columns."""
+    """The width of a text on a terminal, in columns.
+
+    A wide character, such as a Chinese character, takes two columns.
+    """
     return sum(2 if east_asian_width(letter) in "WF" else 1 for letter in text)
 
 
@@ -125,7 +134,7 @@ def pad(text: str, width: int) -> str:
 
 
 def crop(text: str, width: int) -> str:
-    """`text` cut to `width` columns; «…» marks a cut."""
+    """The `text` cut to `width` columns, with «…» at the end if a part was cut off."""
     text = text.rstrip()
     if columns_of(text) <= width:
         return text

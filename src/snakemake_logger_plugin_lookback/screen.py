@@ -1,8 +1,9 @@
-"""Prints lines to a stream and, on a terminal, redraws a board below the lines in place.
+"""Prints lines to a stream and, on a terminal, redraws a progress board below the lines.
 
-Between two writes, the cursor is on an empty row above the board. Erasing from the cursor to the
-end of the screen therefore clears the board, even if a resize has wrapped the board's rows. Output
-of other processes starts on that empty row.
+Between two writes, the terminal cursor is on an empty row above the board. To remove the board, the
+terminal is erased from the cursor to the end of the screen. The erasing also works if a resize of
+the terminal has wrapped the rows of the board. Output of other processes starts on the empty row
+above the board.
 """
 
 import os
@@ -10,7 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import TextIO
 
-Board = Callable[[int, int], list[str]]  # (width, height) in characters -> rows of text
+Board = Callable[[int, int], list[str]]  # maps width and height in characters to rows of text
 
 ERASE = "\r\x1b[J"
 ERASE_TO_END_OF_ROW = "\x1b[K"
@@ -18,7 +19,10 @@ SECONDS_A_FRAME = 0.25
 
 
 class Screen:
-    """Writes the plugin's output to a stream. The methods are safe to call from any thread."""
+    """Writes the plugin's output to a stream.
+
+    The methods of the class Screen can be called from any thread.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -27,7 +31,10 @@ class Screen:
         self._frame = ""
 
     def show(self, board: Board) -> None:
-        """Draw `board` below the lines every SECONDS_A_FRAME seconds until `close`."""
+        """Draw the `board` below the printed lines, and redraw it every SECONDS_A_FRAME seconds.
+
+        The redrawing ends when `close` is called.
+        """
         threading.Thread(target=self._redraw, args=(board,), daemon=True).start()
 
     def line(self, text: str) -> None:
@@ -36,12 +43,15 @@ class Screen:
             self._write((ERASE if self._frame else "") + text + "\n" + self._frame)
 
     def clear(self) -> None:
-        """Erase the board until the next redraw."""
+        """Erase the board from the terminal until the next redraw."""
         with self._lock:
             self._draw([])
 
     def close(self) -> None:
-        """Erase the board and stop redrawing; `line` still works."""
+        """Erase the board and stop redrawing.
+
+        The method `line` can still print lines after `close`.
+        """
         self._closed.set()
         self.clear()
 
@@ -49,10 +59,10 @@ class Screen:
         while not self._closed.wait(SECONDS_A_FRAME):
             try:
                 size = os.get_terminal_size(self._stream.fileno())
-                # `clear` waits for this lock, so an outdated board is never drawn after a clear.
+                # The lock ensures that no outdated board is drawn after a call of `clear`.
                 with self._lock:
                     self._draw(board(size.columns - 1, size.lines - 1))
-            except Exception as error:  # an error of the board must not stop a study
+            except Exception as error:  # an error while drawing must not stop the study
                 self.clear()
                 self.line(f"lookback: the live board stopped ({error!r}); the study continues.")
                 return
@@ -67,9 +77,9 @@ class Screen:
             self._write(ERASE)
 
     def _write(self, text: str) -> None:
-        """Write a text to the stream with «?» for characters outside the stream's encoding.
+        """Write a text to the stream, with «?» for each character that the stream cannot encode.
 
-        If the stream is a closed pipe or file, redrawing stops without an error.
+        If the stream is a closed pipe or file, the redrawing of the board stops without an error.
         """
         encoding = self._stream.encoding or "utf-8"
         try:

@@ -5,15 +5,17 @@ from pathlib import Path
 
 from lookback.planning.code_copy import take
 from lookback.planning.fingerprints import fingerprints
-from lookback.planning.plan import _foreign_targets, _targets, _versions, make, receipt_of
+from lookback.planning.libraries import versions_of
+from lookback.planning.plan import make, receipt_of
 from lookback.planning.study import compose_study
+from lookback.planning.targets import foreign_packages, own_targets
 from lookback.storage.atomic import read_json
 from tests.conftest import ROOT
 
 
 def test_a_target_in_a_list_is_reached_too():
     config = {"blocks": [{"_target_": "lookback.models.gru.GRU"}, {"deep": [{"_target_": "a.B"}]}]}
-    assert list(_targets(config)) == ["lookback.models.gru"]
+    assert list(own_targets(config)) == ["lookback.models.gru"]
 
 
 def test_the_libraries_of_a_stage_are_those_that_its_code_imports(in_tmp):
@@ -33,8 +35,8 @@ def test_the_libraries_of_a_stage_are_those_that_its_code_imports(in_tmp):
 
 def test_a_target_of_another_library_counts_by_the_name_it_is_installed_under():
     config = {"optimizer": {"_target_": "sklearn.linear_model.SGDClassifier"}}
-    assert list(_foreign_targets(config)) == ["sklearn"]
-    assert list(_versions(frozenset({"sklearn"}))) == ["scikit-learn"]
+    assert list(foreign_packages(config)) == ["sklearn"]
+    assert list(versions_of(frozenset({"sklearn"}))) == ["scikit-learn"]
 
 
 def test_data_in_a_folder_without_modules_belongs_to_the_package_above_it(in_tmp):

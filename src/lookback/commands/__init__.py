@@ -1,1 +1,1 @@
-"""The commands of `lookback`, and the duties of Snakemake's main process."""
+"""The commands of `lookback`, and the tasks of Snakemake's main process."""

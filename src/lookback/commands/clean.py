@@ -23,20 +23,21 @@ from lookback.storage.run_store import runs_folder, trials_folder
 
 
 def clean() -> None:
-    """Delete unused plans, code copies and seeds, and print how many MiB that freed.
+    """Delete unused plans, copies of the code and trained seeds, and print how many MiB are freed.
 
-    A plan is kept if a result or the last index of a study names the plan. The seeds of a cell are
-    kept if the cell is trained, or if the last index of a study contains the cell. A copy of the
-    code is kept if the last index of a study names the copy.
+    A plan (the settings file of a stage) is kept if a result stores its digest, or if the last run
+    of a study used the plan. The files of a cell's seeds are kept if the cell's results exist, or
+    if the last run of a study contained the cell. A copy of the code is kept if the last run of a
+    study used it.
 
-    Raises UserError while a study runs.
+    Raises UserError if a study is running.
     """
     with hold():
         _clean()
 
 
 def _clean() -> None:
-    """Delete unused files. The caller holds the lock of results/."""
+    """Delete unused files. The caller must hold the lock of the folder results/."""
     kept_plans, kept_code, kept_runs = set(_plans_of_results()), set(), set()
     for path in started_indices().values():
         index = read_json(path)
@@ -55,7 +56,10 @@ def _clean() -> None:
 
 
 def _runs_of_study(index: dict[str, Any]) -> Iterator[str]:
-    """The names of the existing run folders of all cells in a study's index."""
+    """Names of the folders with trained seeds and trials, for all cells of a study.
+
+    `index` is the content of the file that names all plans of the study.
+    """
     for name, stages in index["cells"].items():
         plans = {stage: Path(stages[stage]["plan"]) for stage in {"tune", "train"} & stages.keys()}
         yield from _runs_of_cell(
@@ -64,7 +68,10 @@ def _runs_of_study(index: dict[str, Any]) -> Iterator[str]:
 
 
 def _runs_of_cell(cell: CellPaths, plans: Mapping[str, Path]) -> Iterator[str]:
-    """The names of the run folders of a cell's trials and seeds, for plans given by stage."""
+    """Names of the folders with the trained seeds and the trials of a cell.
+
+    `plans` maps the stages tune and train to the paths of the cell's plan files.
+    """
     task = cell.task.facts
     existing = {stage for stage, plan in plans.items() if plan.exists() and task.exists()}
     if "tune" in existing:
@@ -74,13 +81,13 @@ def _runs_of_cell(cell: CellPaths, plans: Mapping[str, Path]) -> Iterator[str]:
 
 
 def _plans_of_results() -> Iterator[str]:
-    """The digests of all plans that results on disk store."""
+    """The digests of all plans that the result files on disk store."""
     for path in _results():
         yield from plans_of(path).values()
 
 
 def _results() -> Iterator[Path]:
-    """The path of every result on disk that stores its plans."""
+    """The paths of all result files on disk that store the digests of their plans."""
     for cell in cells_on_disk():
         yield from (cell.metrics, cell.tuning)
         yield from cell.probe("*").parent.glob(cell.probe("*").name)
@@ -90,7 +97,7 @@ def _results() -> Iterator[Path]:
 
 
 def _plans_in(node: object) -> Iterator[str]:
-    """The digests of all plans that an index names."""
+    """The digests of all plans that `node`, a part of a study's index file, names."""
     if isinstance(node, dict):
         if isinstance(node.get("plan"), str):
             yield Path(node["plan"]).stem
@@ -99,7 +106,7 @@ def _plans_in(node: object) -> Iterator[str]:
 
 
 def _prune(paths: Iterable[Path], kept: set[str]) -> int:
-    """Delete the paths whose stem is not in `kept`; returns the number of bytes freed."""
+    """Delete each path whose stem is not in `kept`, and return the number of bytes freed."""
     freed = 0
     for path in list(paths):
         if path.stem not in kept:

@@ -1,7 +1,7 @@
-"""Call the function of a `lookback` command, and turn its errors into exit statuses.
+"""Runs a `lookback` command, and turns its errors into messages and exit statuses.
 
-The module of a stage is imported only when the stage is called, because importing all stages takes
-seconds.
+The module of a stage is imported only when the stage is called, because importing the modules of
+all stages takes seconds.
 """
 
 import errno
@@ -19,7 +19,10 @@ Arguments = dict[str, str]
 
 
 def _seeds(text: str) -> list[int]:
-    """Convert «0,1,2» to a list. Raises UserError if an entry is not a whole number."""
+    """Convert a text such as «0,1,2» to a list of seeds.
+
+    Raises UserError if a seed is not a whole number from 0 on.
+    """
     seeds = text.split(",")
     if not all(seed.isdecimal() for seed in seeds):
         raise UserError(
@@ -29,13 +32,16 @@ def _seeds(text: str) -> list[int]:
 
 
 def _port(text: str) -> int:
-    """Convert the text of a port. Raises UserError if the text is not a number from 1 to 65535."""
+    """Convert the text of a port to a number.
+
+    Raises UserError if the text is not a whole number from 1 to 65535.
+    """
     if not text.isdecimal() or not 0 < int(text) < 1 << 16:
         raise UserError(f"port={text} cannot be used: a port is a number from 1 to 65535.")
     return int(text)
 
 
-# For each stage: its module, and for each argument the function that converts its text.
+# Each stage maps to its module, and to the functions that convert the stage's arguments.
 STAGES: dict[str, tuple[str, dict[str, Callable[[str], Any]]]] = {
     "download": ("lookback.data.download", {"plan": Path, "out": Path}),
     "prepare": ("lookback.data.prepare", {"plan": Path, "out": Path}),
@@ -68,9 +74,10 @@ Stages of the DAG, called with a plan: {", ".join(STAGES)}.
 
 
 def run(words: Sequence[str], *, forked: bool) -> int:
-    """Run one command in this process; returns its exit status.
+    """Run one command in this process, and return its exit status.
 
-    `forked`: the process is a child of the worker, so Snakemake does not count its CPU time.
+    `forked` says whether this process is a child of the worker. Snakemake does not count the CPU
+    time of the worker's children.
     """
     try:
         _call(words[0], words[1:])
@@ -94,13 +101,13 @@ def run(words: Sequence[str], *, forked: bool) -> int:
 
 
 def _print_error(text: str, status: int) -> int:
-    """Print a message to standard error; returns `status`."""
+    """Print a message to standard error, and return `status` unchanged."""
     print("lookback: " + text.replace("\n", "\n          "), file=sys.stderr)
     return status
 
 
 def disk_message(error: OSError, stage: str) -> str:
-    """The message for a full disk or a missing permission: which file, and the cure."""
+    """The error message for a full disk or a missing permission, with the file and the remedy."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         file = error.filename or f"the output of `lookback {stage}`"
         return (
@@ -116,7 +123,7 @@ def disk_message(error: OSError, stage: str) -> str:
 
 
 def _call(command: str, words: Sequence[str]) -> None:
-    """Check the arguments of a command, then import and call its function."""
+    """Check the arguments of a command, then import and call the command's function."""
     arguments = _parse(command, words)
     if command == "train" and "plan" not in arguments:
         from lookback.commands.train_one import train
@@ -152,7 +159,11 @@ def _call(command: str, words: Sequence[str]) -> None:
 
 
 def _parse(command: str, words: Sequence[str]) -> Arguments:
-    """The key=value arguments. Raises UserError for an unknown command or another form of word."""
+    """The key=value arguments of a command.
+
+    Raises UserError if the command is unknown, or if an argument is neither key=value nor an option
+    that the command has.
+    """
     if command not in (*STAGES, *COMMANDS):
         near = _did_you_mean(command, (*STAGES, *COMMANDS))
         raise UserError(f"there is no command '{command}'.{near} `lookback --help` lists all.")
@@ -165,7 +176,7 @@ def _parse(command: str, words: Sequence[str]) -> Arguments:
 
 
 def _require(command: str, arguments: Arguments, names: Sequence[str]) -> None:
-    """Raise UserError unless exactly the arguments `names` are given."""
+    """Raise UserError unless the arguments are exactly those in `names`."""
     missing = [name for name in names if name not in arguments]
     if missing:
         raise UserError(f"`lookback {command}` needs {missing[0]}=….")

@@ -21,8 +21,9 @@ def list_models(task: str = "digits_pixels") -> None:
     """Print one line per model: parameters, FLOPs per time step, step-by-step mode, paper.
 
     FLOPs per step are the FLOPs of one forward pass over a sequence with one query, divided by the
-    length of the sequence. «step by step» tells whether the model can read one time step at a time.
-    Raises UserError if the task does not exist, or if a model cannot be built for the task.
+    length of the sequence. The column «step by step» tells whether the model can read a sequence
+    one time step at a time. Raises UserError if the task does not exist, or if a model cannot be
+    built for the task.
     """
     conf = PROJECT / "conf"
     names = sorted(path.stem for path in (conf / "model").glob("*.yaml"))
@@ -41,7 +42,7 @@ def list_models(task: str = "digits_pixels") -> None:
 
 
 def _row(cell: CellConfig, facts: Facts) -> tuple[str, str, str, str]:
-    """The columns of one model after its name, as text."""
+    """The table row of one model as text, without the model's name."""
     network = build_network(cell.model, cell.recipe["initialisation"], facts, seed=0)
     encoder = network.encoder
     steps = isinstance(encoder, RecurrentEncoder) and not encoder.bidirectional
@@ -54,7 +55,10 @@ def _row(cell: CellConfig, facts: Facts) -> tuple[str, str, str, str]:
 
 
 def source_of(target: str) -> str:
-    """The first paper that the docstring of the target's module cites; empty if it cites none."""
+    """The first paper that is cited in the docstring of the module of `target`.
+
+    The result is empty if the docstring cites no paper.
+    """
     docstring = import_module(target.rpartition(".")[0]).__doc__ or ""
     key = re.search(rf"\[({KEY.pattern})\]", docstring)
     return citation(key[1]) if key else ""

@@ -1,6 +1,6 @@
-"""The duties of Snakemake's main process: plan, lock results/, run the worker, add up the cost.
+"""Snakemake's main process plans the study, locks results/, runs the worker and adds up the cost.
 
-Only the Snakefile calls this module; jobs do not.
+Only the Snakefile calls this module, not the jobs that Snakemake starts.
 """
 
 import json
@@ -26,9 +26,9 @@ CONFIG_KEYS = ("study", "overrides")  # the keys that `snakemake --config` accep
 
 
 def plan(root: Path, config: Mapping[str, Any], *, quiet: bool) -> Path:
-    """Compose and plan the study that `snakemake --config` names; returns the path of its index.
+    """Plan the study that `snakemake --config` names, and return the path of its index file.
 
-    Prints a message and exits with status 2 if that fails.
+    If the study cannot be planned, the function prints a message and exits with status 2.
     """
     try:
         for key in config:
@@ -46,7 +46,7 @@ def plan(root: Path, config: Mapping[str, Any], *, quiet: bool) -> Path:
             )
         return make(root, study)
     except Exception as error:
-        # Errors of YAML, Hydra and the disk are also printed as one sentence without a traceback.
+        # All errors, even those of YAML, Hydra and the disk, are printed without a traceback.
         if os.environ.get(TRACEBACK):
             raise
         text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
@@ -56,7 +56,7 @@ def plan(root: Path, config: Mapping[str, Any], *, quiet: bool) -> Path:
 
 
 class Session:
-    """One run of Snakemake: the lock of results/, the worker process, and the cost of all jobs."""
+    """One run of Snakemake, with the lock of results/, the worker, and the cost of all jobs."""
 
     def __init__(self, index: Path, code: str):
         self.index = index
@@ -69,7 +69,10 @@ class Session:
         self._ledger = Path(self._folder.name) / "usage.jsonl"
 
     def start(self) -> None:
-        """Lock results/ and start the worker; exits with status 2 if another run holds the lock."""
+        """Lock the folder results/, and start the worker process.
+
+        If another run of Snakemake holds the lock, the process exits with status 2.
+        """
         try:
             self._lock = hold()
         except UserError as mistake:
@@ -85,7 +88,7 @@ class Session:
         os.environ[worker.SOCKET] = str(self.address)
 
     def end(self, log: Any) -> None:
-        """Stop the worker and print the CPU seconds of each stage with `log`."""
+        """Stop the worker process, and print each stage's CPU seconds with the function `log`."""
         if self._server and self._server.stdin:
             self._server.stdin.close()
             self._server.wait()
@@ -93,7 +96,7 @@ class Session:
             log(line)
 
     def _costs(self) -> Sequence[str]:
-        """The lines of the cost table."""
+        """The lines of the table of CPU seconds by stage."""
         entries = []
         if self._ledger.exists():
             lines = self._ledger.read_text().splitlines()
@@ -106,21 +109,21 @@ class Session:
         usages = [
             resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
         ]
-        # RUSAGE_CHILDREN contains the jobs that Snakemake started; the ledger counts them already.
-        # RUSAGE_CHILDREN does not contain the jobs that the worker forked.
+        # RUSAGE_CHILDREN includes jobs that Snakemake started, so their CPU time is subtracted.
+        # RUSAGE_CHILDREN does not include jobs that the worker forked.
         stages["snakemake"] = [0.0, sum(u.ru_utime + u.ru_stime for u in usages) - counted]
         return _table(stages, time.monotonic() - self.started)
 
 
 def _short_folder() -> str:
-    """The folder for temporary files, or /tmp if the path of a socket there would be too long."""
+    """The folder for temporary files, or /tmp if a socket's path in it would be too long."""
     folder = tempfile.gettempdir()
     longest = worker.LONGEST - len("/lookback-xxxxxxxx/worker")
     return folder if len(os.fsencode(folder)) <= longest else "/tmp"
 
 
 def _table(stages: Mapping[str, Sequence[float]], wall: float) -> list[str]:
-    """A table of CPU seconds by stage: work (train, evaluate, measure), and the rest."""
+    """A table of CPU seconds by stage, split into work (train, evaluate, measure) and the rest."""
     work, rest = (sum(column) for column in zip(*stages.values(), strict=True))
     lines = ["", f"{'CPU seconds':<14}{'work':>9}{'the rest':>10}"]
     lines += [f"{stage:<14}{w:>9.1f}{r:>10.1f}" for stage, (w, r) in stages.items()]

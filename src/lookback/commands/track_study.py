@@ -12,14 +12,15 @@ from lookback.storage.atomic import read_json
 from lookback.storage.lock import is_held
 from lookback.storage.paths import PROJECT, CellPaths, StudyPaths, lock_file
 
-INTERVAL = 2.0  # seconds between two readings of the journals
+INTERVAL = 2.0  # seconds between two readings of the training logs
 
 
 def track(study: str = DEFAULT_STUDY, uri: str | None = None, *, follow: bool = False) -> None:
-    """Write the results of a study to `uri`, or to the study's own store if no URI is given.
+    """Send the results of a study to the MLflow store `uri`, or to the study's configured store.
 
-    `follow`: also write the learning curves while the study trains, until the study is over.
-    Raises UserError if the study was never started, or if the store cannot be reached.
+    If `follow` is true, the learning curves are also sent while the study trains, until the study
+    is over. Raises UserError if the study was never started, or if the MLflow store cannot be
+    reached.
     """
     indices = started_indices()
     if study not in indices:
@@ -42,16 +43,18 @@ def track(study: str = DEFAULT_STUDY, uri: str | None = None, *, follow: bool = 
 
 
 def local_uri() -> str:
-    """The tracking URI of conf/tracking/local.yaml."""
+    """The URI of the MLflow store that conf/tracking/local.yaml sets."""
     from omegaconf import OmegaConf
 
     return str(OmegaConf.load(PROJECT / "conf/tracking/local.yaml").uri)
 
 
 def is_over(index: dict[str, Any]) -> bool:
-    """Whether the study no longer trains: all seeds are finished, or its processes were stopped.
+    """Whether a study has stopped training, because it is finished or its processes were stopped.
 
-    A training job that outlived its Snakemake still holds the lock of its seed.
+    A study is finished if all its seeds are finished.
+
+    A training process that continues after Snakemake has ended still holds the lock of its seed.
     """
     if is_held():
         return not _unfinished_seeds(index)
@@ -60,7 +63,7 @@ def is_over(index: dict[str, Any]) -> bool:
 
 
 def _unfinished_seeds(index: dict[str, Any]) -> list[str]:
-    """The names of the seeds of a study that are not finished, e.g. «adding/gru seed 0»."""
+    """The names of the unfinished seeds of a study, such as «adding/gru seed 0»."""
     return [
         seed
         for seed, folder in _seed_folders(index).items()
@@ -69,7 +72,10 @@ def _unfinished_seeds(index: dict[str, Any]) -> list[str]:
 
 
 def _seed_folders(index: dict[str, Any]) -> dict[str, Path | None]:
-    """The folder of each seed of a study, by the seed's name; None before the task is prepared."""
+    """The folder of each seed of a study, as a mapping from the seed's name to its folder.
+
+    The folder is None as long as the task is not prepared or the cell is not tuned.
+    """
     folders: dict[str, Path | None] = {}
     for name, stages in index["cells"].items():
         cell = CellPaths(StudyPaths.of(index["study"]["name"]).folder / name)

@@ -1,6 +1,6 @@
 """`lookback train task=… model=…`: train one run by hand, into results/by-hand/.
 
-The stages are those of a study; they run in this process instead of Snakemake jobs.
+The stages of the run are the same as in a study, but they run in this process, without Snakemake.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,9 +16,9 @@ from lookback.storage.paths import PROJECT, CellPaths, StudyPaths, TaskPaths, ma
 
 
 def train(words: Sequence[str]) -> None:
-    """Plan one cell with one seed and run its stages in this process.
+    """Train one model on one task with one seed, with all stages in this process.
 
-    Raises UserError if the task or the model is missing or unknown, or if an override does not fit.
+    Raises UserError if the task or the model is missing or unknown, or if an override is invalid.
     """
     choices = dict(
         word.split("=", 1) for word in words if word.split("=")[0] in ("task", "model", "seed")
@@ -43,9 +43,9 @@ def train(words: Sequence[str]) -> None:
 
 
 def prepare(index: Mapping[str, Any], task: str) -> TaskPaths:
-    """Run the download and prepare stages of a task; returns the paths of the task.
+    """Download and prepare the data of a task, and return the paths of the task's files.
 
-    `index` is the content of a plan's index.
+    `index` is the content of the file that names all plans of the study.
     """
     planned, paths = index["tasks"][task], StudyPaths.of(index["study"]["name"]).task(task)
     if dataset := planned["dataset"]:
@@ -55,5 +55,5 @@ def prepare(index: Mapping[str, Any], task: str) -> TaskPaths:
 
 
 def _run_stage(name: str, stage: Mapping[str, str], out: Path) -> None:
-    """Run a data stage in this process with its plan."""
+    """Run the stage `name` (download or prepare) in this process, by the plan in `stage`."""
     import_module(f"lookback.data.{name}").main(plan=Path(stage["plan"]), out=out)

@@ -1,14 +1,15 @@
-"""The worker: a process that has imported torch and Lightning once, and forks a child for each job.
+"""The worker process, which imports torch and Lightning once and forks a child for each job.
 
-Importing torch and Lightning takes 3 to 6 CPU seconds per process; a fork of the worker takes some
-hundredths of a second. Snakemake's main process starts the worker. `lookback STAGE` is the client:
-it sends its arguments, folder, environment and open files to the worker over a socket, and waits
-for the exit status. If there is no worker, or if the worker does not answer, the command runs in
-its own process. The results are equal with and without a worker; only the start is slower.
+Importing torch and Lightning takes 3 to 6 CPU seconds, but a fork of the worker takes only some
+hundredths of a second. Snakemake's main process starts the worker. The worker's client is the
+command `lookback STAGE`, which sends its arguments, folder, environment and open files to the
+worker over a socket, and waits for the exit status. If there is no worker, or if the worker does
+not answer, the command runs in its own process. The results are equal with and without a worker,
+but without a worker each command starts more slowly.
 
-The worker computes nothing itself, so no thread pool and no CUDA context exists when it forks. The
-worker ends when the main process ends, because a pipe between them closes. A forked job ends when
-its client is killed.
+The worker computes nothing itself, so that no thread pool and no CUDA context exists when it forks.
+The worker ends when Snakemake's main process ends, because the pipe between the two processes
+closes. A forked job ends when its client is killed.
 """
 
 import json
@@ -23,7 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 SOCKET = "LOOKBACK_WORKER"  # environment variable that holds the path of the worker's socket
-LONGEST = 103  # bytes of a socket's path: Linux allows 107, macOS allows 103
+LONGEST = 103  # maximum length of a socket's path, in bytes (macOS: 103, Linux: 107)
 STAGES = ("prepare", "tune", "train", "probe", "explain", "summarise", "report")
 IMPORTS = (
     "lookback.training.tune",
@@ -36,10 +37,10 @@ IMPORTS = (
 
 
 def hand_over(words: Sequence[str]) -> int | None:
-    """Let the worker run a command; returns the exit status.
+    """Let the worker run a command, and return the command's exit status.
 
-    Returns None if the caller must run the command itself: there is no worker, the worker does not
-    answer, or the command is not a stage.
+    The result is None if there is no worker, if the worker does not answer, or if the command is
+    not a stage. If the result is None, the caller must run the command itself.
     """
     address = os.environ.get(SOCKET)
     if not address or words[0] not in STAGES:
@@ -71,9 +72,9 @@ def hand_over(words: Sequence[str]) -> int | None:
 
 
 def _exit_status(client: socket.socket) -> bytes:
-    """Wait for the exit status of the job; empty if the job was killed.
+    """Wait for the exit status of the job, which is one byte, or no byte if the job was killed.
 
-    After Ctrl-C the client still waits, because the job is killed when the client ends.
+    After Ctrl-C the client still waits, because the job would be killed if the client ended.
     """
     try:
         return client.recv(1)
@@ -83,14 +84,14 @@ def _exit_status(client: socket.socket) -> bytes:
 
 
 def serve(address: Path, parent: int) -> None:
-    """Accept jobs at the socket `address` until the main process closes the pipe `parent`."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C interrupts the jobs, not the worker
+    """Accept jobs at the socket `address`, until Snakemake's process closes the pipe `parent`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C interrupts the jobs, but not the worker
     address.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(address))
         server.listen(128)
         _import_all()
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel removes finished children
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel removes ended child processes
         watched = [server.fileno(), parent]
         while parent not in (ready := select.select(watched, [], [])[0]):
             if ready:
@@ -99,7 +100,7 @@ def serve(address: Path, parent: int) -> None:
 
 
 def _fork_for(server: socket.socket) -> None:
-    """Accept one connection and fork a child that runs its job."""
+    """Accept the connection of one client, and fork a child process that runs the client's job."""
     connection, _ = server.accept()
     with connection:
         try:
@@ -107,30 +108,33 @@ def _fork_for(server: socket.socket) -> None:
                 server.close()
                 _child(connection)
         except OSError:
-            return  # fork failed: the client sees the closed socket, and runs the job itself
+            return  # if the fork fails, the socket closes and the client runs the job itself
 
 
 def _import_all() -> None:
-    """Import the modules of all stages, and set up numba."""
+    """Import the modules of all stages, and let numba set up its compiler."""
     from importlib import import_module
 
     import numpy as np
 
     for module in IMPORTS:
         import_module(module)
-    # numba's first call sets up LLVM, which takes half a second. Do this once, before any fork.
+    # Call numba once before any fork, so that no child spends half a second to set up LLVM.
     from lookback.kernels.product import pack
 
     pack(np.zeros((1, 8), np.float32), np.empty(8, np.float32))
 
 
 def _child(connection: socket.socket) -> None:
-    """Run one job, send its exit status, and end this process; never returns."""
+    """Run one job, send its exit status to the client, and end this process.
+
+    The function never returns.
+    """
     try:
         words = _accept(connection)
     except BaseException:
         traceback.print_exc()
-        os._exit(1)  # no byte was sent, so the client runs the job itself
+        os._exit(1)  # the client received no byte, so it runs the job itself
     status = 1
     try:
         threading.Thread(target=_end_with_client, args=(connection,), daemon=True).start()
@@ -152,7 +156,7 @@ def _child(connection: socket.socket) -> None:
 
 
 def _accept(connection: socket.socket) -> list[str]:
-    """Take over the folder, environment and open files of the client; returns its arguments."""
+    """Take over the client's folder, environment and open files, and return its arguments."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     start, files, _, _ = socket.recv_fds(connection, 8, 3)
@@ -171,7 +175,10 @@ def _accept(connection: socket.socket) -> list[str]:
 
 
 def _exactly(connection: socket.socket, size: int) -> bytes:
-    """Read `size` bytes. Raises EOFError if the client closes the connection too early."""
+    """Read `size` bytes from the client.
+
+    Raises EOFError if the client closes the connection before `size` bytes have arrived.
+    """
     content = b""
     while len(content) < size:
         part = connection.recv(size - len(content))
@@ -182,7 +189,10 @@ def _exactly(connection: socket.socket, size: int) -> bytes:
 
 
 def _end_with_client(connection: socket.socket) -> None:
-    """Wait until the connection closes, then kill this process: its client was killed."""
+    """Kill this process as soon as the connection to its client closes.
+
+    A connection that closes before the job ends means that the client was killed.
+    """
     try:
         alive = bool(connection.recv(1))
     except OSError:

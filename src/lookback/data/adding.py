@@ -1,8 +1,9 @@
-"""Adding problem [hochreiter1997], section 5.4: what is the sum of the two marked values?
+"""The adding problem [hochreiter1997], section 5.4, asks for the sum of two marked values.
 
-Each step has two features: a value x_t ~ U(0, 1) and a marker m_t. The marker is 1 at one random
-step in each half of the sequence. The query at the last step asks for the sum of the two marked
-values. The value range and the plain sum follow later papers, not [hochreiter1997].
+Each step has two features: a value x_t ~ U(0, 1) and a marker m_t. In each half of the sequence,
+the marker is 1 at one random step and 0 at all other steps. The query at the last step asks for the
+sum of the two values whose marker is 1. The value range 0 to 1 and the plain sum as target follow
+later papers and differ from [hochreiter1997].
 
     value   .31  .72  .05  .90  .44  .61
     marker   0    1    0    0    1    0      target .72 + .44 = 1.16
@@ -21,7 +22,7 @@ from lookback.errors import UserError
 
 
 class Adding(GeneratedTask):
-    """What is the sum of the two marked values?"""
+    """A task whose target is the sum of the two marked values of a sequence."""
 
     kind = "value"
     features, outputs = 2, 1
@@ -35,7 +36,10 @@ class Adding(GeneratedTask):
             )
 
     def draw(self, count: int, generator: np.random.Generator) -> SequenceDataset:
-        """Draw inputs (N, T, 2), which are values and markers, and targets (N, 1, 1)."""
+        """Draw N sequences with inputs (N, T, 2) and targets (N, 1, 1).
+
+        The two features of the inputs are the value and the marker.
+        """
         half = self.length // 2
         values = generator.random((count, self.length), dtype=np.float32)
         first = generator.integers(0, half, count)

@@ -1,19 +1,22 @@
-"""Multi-query associative recall (MQAR) [arora2023], section 3 and appendix.
+"""Multi-query associative recall (MQAR) asks for the values of keys that the sequence showed.
 
-The sequence starts with D pairs of a key and a value, k_1 v_1 … k_D v_D. Each key then appears once
-more, and the query at this step asks for the value of the key. The keys are different tokens in
-1 … V/2 − 1, and the values are different tokens in V/2 … V − 1.
+The task follows section 3 and the appendix of [arora2023]. The sequence starts with D pairs of a
+key and a value, k_1 v_1 … k_D v_D. After the D pairs, each key appears once more, and a query at
+the second appearance of the key asks for the value of the key. With the vocabulary size V, the keys
+are different tokens in 1 … V/2 − 1, and the values are different tokens in V/2 … V − 1.
 
-Key i reappears at step 2 D + 2 g_i. The gaps g_i are different integers in 0 … G − 1, where G is
-(T − 2 D) / 2. The gaps are drawn one after another with P(g) ∝ (g + 1)^(power − 1). A `power` near
-0 gives the distances of repeated bigrams in text, and `power` 1 gives uniform gaps.
+The second appearance of key i is at step 2 D + 2 g_i, and the integer g_i is called the gap of pair
+i. The D gaps are different integers in 0 … G − 1 with G = (T − 2 D) / 2. The gaps are drawn one
+after another without replacement, with the probability P(g) ∝ (g + 1)^(power − 1) for a gap g. With
+`power` near 0, the distances between the appearances of a key are distributed like the distances of
+repeated bigrams in text. With `power` = 1, all gaps are equally likely.
 
     token    4 8 2 6 0 0 2 0 4 0      D = 2
     target               6   8        query 8 (of key 4) and 6 (of key 2), in the order of the pairs
 
-The other steps hold the blank token 0, as in the paper's experiments. With `random_non_queries`, an
-option of the paper's code, the other steps hold random tokens. A random token may look like a
-query.
+The steps without a pair or a query hold the blank token 0, as in the experiments of [arora2023].
+With `random_non_queries`, an option in the code of [arora2023], the steps without a pair or a query
+hold random tokens. A random token may look like a query, because the token may equal a key.
 """
 
 import numpy as np
@@ -27,7 +30,7 @@ from lookback.errors import UserError
 
 
 class AssociativeRecall(GeneratedTask):
-    """Which value belongs to each key?"""
+    """A task whose targets are the values of D keys, given pairs of a key and a value."""
 
     def __init__(
         self,
@@ -60,7 +63,7 @@ class AssociativeRecall(GeneratedTask):
         self.features = self.outputs = vocabulary
 
     def draw(self, count: int, generator: np.random.Generator) -> SequenceDataset:
-        """Draw inputs (N, T) and targets (N, D), all tokens; a target is the value of a pair."""
+        """Draw N sequences of T tokens, with the values of the D pairs as targets (N, D)."""
         half, context = self.vocabulary // 2, 2 * self.pairs
         keys = 1 + shuffled(generator, distinct(generator, count, self.pairs, half - 1))
         values = shuffled(generator, distinct(generator, count, self.pairs, self.vocabulary - half))
@@ -81,11 +84,11 @@ class AssociativeRecall(GeneratedTask):
         )
 
     def _gaps(self, count: int, generator: np.random.Generator) -> Int[np.ndarray, "row pair"]:
-        """Draw different gaps for the D pairs of each row by the power law, without replacement.
+        """Draw D different gaps for each of `count` sequences, with P(g) ∝ (g + 1)^(power − 1).
 
-        Each gap g gets an exponential random time with rate (g + 1)^(power − 1). The D gaps with
-        the smallest times, in ascending order of time, are distributed like gaps drawn one after
-        another with P(g) ∝ rate.
+        Each possible gap g gets an exponential random number with the rate (g + 1)^(power − 1). The
+        D gaps with the smallest random numbers, in ascending order of the numbers, are distributed
+        like gaps that are drawn one after another, without replacement, with P(g) ∝ rate.
         """
         rates = np.arange(1, self.length // 2 - self.pairs + 1) ** (self.power - 1.0)
         times = generator.standard_exponential((count, len(rates))) / rates

@@ -1,7 +1,7 @@
 """Trivial baseline of a task: the test score of the best constant answer.
 
-The constant is fitted on the train split. A class task answers the most frequent class, and a value
-task answers the mean of the targets.
+The constant answer is computed from the train split. The constant answer is the most frequent class
+if the targets are classes, and the mean of the targets if the targets are real values.
 """
 
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ from lookback.data.batch import SequenceDataset
 
 @dataclass(frozen=True)
 class Baseline:
-    """The score of a constant answer on the test split."""
+    """The score on the test split if every answer is the same constant."""
 
-    name: str  # the constant answer: "most frequent class" or "mean of the targets"
+    name: str  # name of the constant answer, "most frequent class" or "mean of the targets"
     metric: Literal["accuracy", "mse"]
     score: float
 
 
 def most_frequent_class(train: Int[Tensor, " answer"], test: Int[Tensor, " other"]) -> Baseline:
-    """The accuracy on `test` of the class that is most frequent in `train`.
+    """The accuracy on `test` if every answer is the most frequent class of `train`.
 
-    The function chooses the smallest class if several classes are equally frequent.
+    If several classes are equally frequent in `train`, the answer is the smallest class index.
     """
     answer = train.bincount().argmax()
     return Baseline("most frequent class", "accuracy", (test == answer).double().mean().item())
@@ -34,7 +34,7 @@ def most_frequent_class(train: Int[Tensor, " answer"], test: Int[Tensor, " other
 def mean_of_targets(
     train: Float[Tensor, "answer value"], test: Float[Tensor, "other value"]
 ) -> Baseline:
-    """The mean squared error on `test` of the mean of `train`, in float64."""
+    """The mean squared error on `test` if every answer is the mean of `train`, in float64."""
     error = test.double() - train.double().mean(dim=0)
     return Baseline("mean of the targets", "mse", error.square().mean().item())
 
@@ -42,5 +42,5 @@ def mean_of_targets(
 def asked_targets(
     data: SequenceDataset,
 ) -> Int[Tensor, " answer"] | Float[Tensor, "answer value"]:
-    """The targets of all queries of a split, without the padding queries (step −1)."""
+    """The targets of all queries of a split except the padding queries, whose step is −1."""
     return data.target[data.query >= 0]

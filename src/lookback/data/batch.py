@@ -1,4 +1,4 @@
-"""Batches and datasets of B sequences with T steps, F features and Q queries per sequence."""
+"""Batches and datasets of sequences, which have T steps, F features per step and Q queries."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -13,14 +13,18 @@ from lookback.errors import UserError
 
 @dataclass(frozen=True)
 class Batch:
-    """Sequences with their queries and targets; a shorter sequence is padded after its end."""
+    """Sequences with their queries and targets.
+
+    A sequence that is shorter than the inputs is padded at its end.
+    """
 
     inputs: Float[Tensor, "batch time feature"] | Int[Tensor, "batch time"]
     lengths: Int[Tensor, " batch"]
-    query: Int[Tensor, "batch query"]  # step of each query; −1 for a padding query
+    query: Int[Tensor, "batch query"]  # step of each query, or −1 if the query is padding
     target: Int[Tensor, "batch query"] | Float[Tensor, "batch query value"]
     evidence: Bool[Tensor, "batch query time"] | None = None  # steps that decide the answer
-    lag: Int[Tensor, "batch query"] | None = None  # steps from first evidence to query; −1: padding
+    # The lag is the number of steps from the first evidence to the query, or −1 for padding.
+    lag: Int[Tensor, "batch query"] | None = None
 
     def to(self, device: torch.device | str) -> "Batch":
         """A copy of the batch on `device`."""
@@ -32,7 +36,7 @@ class Batch:
         return replace(self, **moved)
 
     def asked_last(self) -> "Batch":
-        """The same sequences with only the last query of each sequence (Q = 1)."""
+        """A copy of the batch with only the last query of each sequence (Q = 1)."""
         rows, last = torch.arange(len(self.query), device=self.query.device), self.query.argmax(1)
         chosen = {
             name: value[rows, last].unsqueeze(1)
@@ -44,19 +48,22 @@ class Batch:
 
 @dataclass(frozen=True)
 class SequenceDataset:
-    """All N sequences of a split in one tensor per field, so that a batch needs one indexing."""
+    """All N sequences of a split.
+
+    Each field is one tensor for all sequences, so that one indexing per field gives a batch.
+    """
 
     inputs: Float[Tensor, "batch time feature"] | Int[Tensor, "batch time"]
     lengths: Int[Tensor, " batch"]
     query: Int[Tensor, "batch query"]
     target: Int[Tensor, "batch query"] | Float[Tensor, "batch query value"]
     lag: Int[Tensor, "batch query"] | None = None
-    # `evidence` is a function of a batch's inputs: a stored tensor would need too much memory,
-    # Q × T booleans per sequence.
+    # `evidence` is a function that computes the evidence from the inputs of a batch.
+    # A stored evidence tensor of Q × T booleans per sequence would need too much memory.
     evidence: Callable[[Tensor], Bool[Tensor, "batch query time"]] | None = None
 
     def __post_init__(self) -> None:
-        """Raise UserError if a length is below 1 or above T."""
+        """Raise UserError if the length of a sequence is below 1 or above the number of steps T."""
         steps = self.inputs.shape[1]
         is_invalid = (self.lengths < 1) | (self.lengths > steps)
         if is_invalid.any():
@@ -70,7 +77,10 @@ class SequenceDataset:
         return len(self.lengths)
 
     def batch(self, index: Int[Tensor, " batch"] | slice, *, evidence: bool = False) -> Batch:
-        """The sequences at `index`; `evidence=True` adds the evidence if the task knows it."""
+        """A batch of the sequences at `index`.
+
+        With `evidence` = True, the batch contains the evidence if the task defines evidence.
+        """
         inputs = self.inputs[index]
         return Batch(
             inputs=inputs,

@@ -1,6 +1,7 @@
-"""Digest of a task's data: training checks that its data equal the prepared data.
+"""Digests of a task's data, with which training checks that its data equal the prepared data.
 
-The nodes of a cluster may have different releases of a library, which may draw different numbers.
+The nodes of a cluster may have different releases of a library, and the releases may draw different
+random numbers from the same seed.
 """
 
 import hashlib
@@ -17,7 +18,10 @@ from lookback.storage.atomic import digest, read_json
 
 
 def digest_of(dataset: SequenceDataset) -> str:
-    """A digest of all tensors of a split; MNIST's 60,000 images take 0.1 s."""
+    """A digest of all tensors of a split.
+
+    Computing the digest of MNIST's 60,000 training images takes 0.1 s.
+    """
     lines = []
     for field in fields(dataset):
         tensor = getattr(dataset, field.name)
@@ -28,9 +32,10 @@ def digest_of(dataset: SequenceDataset) -> str:
 
 
 def as_prepared(task: Task, split: Split, prepared: Path) -> SequenceDataset:
-    """A split of `task`, checked against the digest in the task.json file `prepared`.
+    """Load a split of `task`, and compare its digest with the digest in the file `prepared`.
 
-    Raises UserError if the digest of the split differs from the digest in task.json.
+    Raises UserError if the digest of the split differs from the digest in `prepared`, a task.json
+    file.
     """
     dataset = task.dataset(split)
     digests: Mapping[Split, str] = read_json(prepared)["digest"]

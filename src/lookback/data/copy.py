@@ -1,17 +1,19 @@
-"""Copying [arjovsky2016], section 4.1: repeat symbols after a long stretch of blanks.
+"""The copying task [arjovsky2016], section 4.1, is to repeat symbols after many blanks.
 
-The sequence starts with `items` random symbols from an alphabet of S. T − 1 blanks, one delimiter
-and `items` more blanks follow. The queries at the last `items` blanks ask for the symbols in order.
-Tokens 0 … S − 1 are the symbols, S is the blank, and S + 1 is the delimiter.
+The sequence starts with `items` random symbols from an alphabet of S symbols. The symbols are
+followed by T − 1 blanks, one delimiter and `items` more blanks. The queries at the last `items`
+blanks ask for the symbols in the order of the sequence. Tokens 0 … S − 1 are the symbols, token S
+is the blank, and token S + 1 is the delimiter.
 
-`length` is the whole sequence, T + 2 · `items`. For example, T = 1000 [bai2018] with 10 items is
-length 1020.
+The argument `length` is the length of the whole sequence, T + 2 · `items`. For example, T = 1000
+and `items` = 10, as in [bai2018], give `length` = 1020.
 
     token    3 1 2 B B B B D B B B
     target                   3 1 2
 
-The paper also scores the blanks before the last `items` steps. The task has no query there, because
-every model predicts these blanks correctly.
+The score in [arjovsky2016] includes the steps before the last `items` steps, where the target is a
+blank. The task in this file has no query where the target is a blank, because every model predicts
+the blanks correctly.
 """
 
 import numpy as np
@@ -25,7 +27,7 @@ from lookback.errors import UserError
 
 
 class Copy(GeneratedTask):
-    """Which symbols did the sequence start with, in which order?"""
+    """A task whose targets are the first `items` symbols of the sequence, in their order."""
 
     def __init__(
         self,
@@ -50,7 +52,7 @@ class Copy(GeneratedTask):
         self.features, self.outputs = symbols + 2, symbols
 
     def draw(self, count: int, generator: np.random.Generator) -> SequenceDataset:
-        """Draw tokens (N, T + 2 · items) and targets (N, items)."""
+        """Draw N sequences of T + 2 · items tokens, with the symbols as targets (N, items)."""
         first = self.length - self.items
         symbols = generator.integers(0, self.symbols, (count, self.items))
         inputs = np.full((count, self.length), self.symbols)

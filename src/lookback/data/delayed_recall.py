@@ -1,14 +1,14 @@
 """Delayed recall: which symbol did the sequence show at the cued step, `lag` steps ago?
 
-Each step shows one of S symbols (one-hot) and a cue c_t. The cue is 1 at step q − lag and 0 at all
-other steps; q is the last step, where the query asks for the cued symbol. The lag is drawn
-log-uniformly, P(lag = k) ∝ 1/k for k = 1 … `longest_lag`, so that every order of magnitude of the
-lag is equally frequent.
+Each step shows one of S symbols (one-hot) and a cue c_t. The query at the last step q asks for the
+symbol of the cued step q − lag. The cue is 1 at step q − lag and 0 at all other steps. The lag is
+drawn log-uniformly, P(lag = k) ∝ 1/k for k = 1 … `longest_lag`, so that every order of magnitude of
+the lag is equally frequent.
 
     symbol   b  d  a  c  d  a
     cue      0  0  1  0  0  0      lag 3, target a
 
-All steps show symbols of the same alphabet, so only the cue tells which symbol to store.
+All steps show symbols of the same alphabet, so only the cue tells a model which symbol to store.
 """
 
 import numpy as np
@@ -22,7 +22,7 @@ from lookback.errors import UserError
 
 
 class DelayedRecall(GeneratedTask):
-    """Which symbol did the cued step show?"""
+    """A task whose target is the symbol of the cued step."""
 
     def __init__(
         self,
@@ -45,7 +45,10 @@ class DelayedRecall(GeneratedTask):
         self.features, self.outputs = symbols + 1, symbols
 
     def draw(self, count: int, generator: np.random.Generator) -> SequenceDataset:
-        """Draw inputs (N, T, S + 1), which are one-hot symbols and the cue, and targets (N, 1)."""
+        """Draw N sequences with inputs (N, T, S + 1) and targets (N, 1).
+
+        The inputs at a step are the one-hot symbol (S features) and the cue (1 feature).
+        """
         symbols = generator.integers(0, self.symbols, (count, self.length))
         bounds = np.cumsum(1 / np.arange(1, self.longest_lag + 1))
         lag = 1 + np.searchsorted(bounds[:-1], generator.random(count) * bounds[-1], side="right")

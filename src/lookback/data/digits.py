@@ -1,7 +1,7 @@
 """Digits: 1,797 handwritten digits of 8 × 8 pixels with 17 grey values [alpaydin1998].
 
-The images are the test part of «Optical recognition of handwritten digits» (UCI). scikit-learn
-ships the file.
+The images are the test set of «Optical recognition of handwritten digits» from the UCI repository.
+The Python package scikit-learn contains the file of the images.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,10 @@ from lookback.data.task import Split
 
 
 class Digits(ImageTask):
-    """Which digit does the image show? Every split has the same class proportions."""
+    """A task whose target is the digit that the image shows.
+
+    Every split contains the ten digits in the same proportions.
+    """
 
     classes, brightest, height, width = 10, 16, 8, 8
 
@@ -31,7 +34,7 @@ class Digits(ImageTask):
         self.seed = seed
 
     def images(self, split: Split) -> tuple[Images, Labels]:
-        """Images (N, 8, 8) with grey values 0 to 16, and the digit of each image."""
+        """The images of a split (N, 8, 8) with grey values 0 to 16, and the digit of each image."""
         index = self._split_index[split]
         return self._images[index], self._labels[index]
 

@@ -1,10 +1,11 @@
 """Stage `download`: fetch each file of a dataset from the first mirror with the right content.
 
-A mirror is the address of a folder: https://…, http://…, file:///…, or package:NAME/FOLDER, which
-is a folder of an installed package (the package is not imported). The size and the SHA-256 are
-checked after gunzip, because mirrors compress the same file differently. An interrupted download is
-kept as `<file>.part`. The next attempt requests only the missing bytes (HTTP Range, RFC 9110,
-section 14).
+A mirror is a folder that contains the files of a dataset. The address of a mirror is https://…,
+http://…, file:///… or package:NAME/FOLDER. The address package:NAME/FOLDER names a folder in an
+installed Python package, which is not imported. The size and the SHA-256 of a file are checked
+after decompression, because mirrors compress the same file differently. If a download is
+interrupted, the bytes received so far remain in `<file>.part`. The next download of the file
+requests only the missing bytes (HTTP Range, RFC 9110, section 14).
 """
 
 import fcntl
@@ -25,8 +26,8 @@ from urllib.request import Request, url2pathname, urlopen
 from lookback.errors import UserError
 from lookback.storage.atomic import atomic_write, read_json, write_json
 
-TIMEOUT = 30.0  # seconds without a byte before a mirror is given up
-SLOWEST = 1024  # bytes per second: a slower mirror is given up
+TIMEOUT = 30.0  # maximum wait for the next byte from a mirror, in seconds
+SLOWEST = 1024  # minimum speed of a download, in bytes per second
 BLOCK = 1 << 18  # bytes read at once
 GZIP = b"\x1f\x8b"  # the first bytes of a gzip file
 
@@ -36,17 +37,19 @@ class _Unserved(Exception):
 
 
 def main(plan: Path, out: Path) -> None:
-    """Download and verify every file of the plan's dataset, and write the manifest `out`.
+    """Download and verify all files of the dataset that the file `plan` describes.
 
-    The files are stored in the folder that contains `out`. Raises UserError if no mirror serves a
-    file, and OSError if a file cannot be written to disk.
+    Write a manifest with the SHA-256 of each file to `out`. The downloaded files are stored in the
+    folder that contains `out`. Raises UserError if no mirror serves a file, and OSError if a file
+    cannot be written to disk.
     """
     dataset = read_json(plan)["dataset"]
     _check(dataset)
     checksums = {}
     out.parent.mkdir(parents=True, exist_ok=True)
     with (out.parent / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # A second process waits, then finds the files.
+        # A second process that needs the dataset waits for this lock, then finds the files.
+        fcntl.flock(lock, fcntl.LOCK_EX)
         for name, expected in dataset["files"].items():
             target = out.parent / name.removesuffix(".gz")
             if not _has_content(target, expected):
@@ -57,7 +60,7 @@ def main(plan: Path, out: Path) -> None:
 
 
 def _check(dataset: Mapping[str, Any]) -> None:
-    """Raise UserError unless each file has exactly the keys `size` and `sha256`."""
+    """Raise UserError unless each file of the dataset has exactly the keys `size` and `sha256`."""
     for name, expected in dataset["files"].items():
         if set(expected) != {"size", "sha256"}:
             raise UserError(
@@ -67,7 +70,7 @@ def _check(dataset: Mapping[str, Any]) -> None:
 
 
 def _has_content(path: Path, expected: Mapping[str, Any]) -> bool:
-    """Whether the file exists and has the expected size and SHA-256."""
+    """Whether a file exists at `path` and has the expected size and SHA-256."""
     if not path.is_file() or path.stat().st_size != expected["size"]:
         return False
     with path.open("rb") as file:
@@ -76,9 +79,9 @@ def _has_content(path: Path, expected: Mapping[str, Any]) -> bool:
 
 
 def _fetch(dataset: Mapping[str, Any], name: str, target: Path) -> None:
-    """Write `target` from the first mirror that serves the file.
+    """Download the file `name` to `target` from the first mirror that serves the file.
 
-    Raises UserError with the reason of each mirror if no mirror serves the file.
+    If no mirror serves the file, raises UserError with the reason for each mirror.
     """
     refusals = []
     for mirror in filter(None, dataset["mirrors"]):  # An unset variable gives a null.
@@ -97,7 +100,10 @@ def _fetch(dataset: Mapping[str, Any], name: str, target: Path) -> None:
 
 
 def _fetch_from(mirror: str, name: str, target: Path, expected: Mapping[str, Any]) -> None:
-    """Write `target` from one mirror. Raises _Unserved if the mirror does not serve the file."""
+    """Download the file `name` to `target` from one mirror.
+
+    Raises _Unserved if the mirror does not serve the file.
+    """
     scheme, _, location = mirror.partition(":")
     if scheme == "file":
         _unpack(Path(url2pathname(urlsplit(mirror).path)) / name, target, expected)
@@ -110,9 +116,9 @@ def _fetch_from(mirror: str, name: str, target: Path, expected: Mapping[str, Any
 
 
 def _package_folder(location: str) -> Path:
-    """The folder of an installed package that the location PACKAGE/FOLDER names."""
+    """The path of FOLDER in the installed package PACKAGE, if `location` is PACKAGE/FOLDER."""
     package, _, folder = location.partition("/")
-    # find_spec imports the parents of a dotted name, so dotted names are refused.
+    # find_spec would import the parent package of a dotted name, so dotted names are refused.
     spec = find_spec(package) if package.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
         raise _Unserved(f"no package '{package}' is installed here")
@@ -120,12 +126,12 @@ def _package_folder(location: str) -> Path:
 
 
 def _fetch_by_http(url: str, name: str, target: Path, expected: Mapping[str, Any]) -> None:
-    """Write `target` from a server.
+    """Download the file `name` from `url` to `target`.
 
-    The whole file is requested again if a resumed download has the wrong content.
+    If a resumed download has the wrong content, the whole file is downloaded again.
     """
     part = target.with_name(f"{name}.part")
-    # gzip enlarges a file by less than 1 % + 4096 bytes, even random bytes.
+    # Compression by gzip enlarges even a file of random bytes by less than 1 % + 4096 bytes.
     limit = expected["size"] + expected["size"] // 100 + 4096
     while True:
         resumed = _receive(url, part, limit)
@@ -139,7 +145,11 @@ def _fetch_by_http(url: str, name: str, target: Path, expected: Mapping[str, Any
 
 
 def _receive(url: str, part: Path, limit: int) -> bool:
-    """Download the missing bytes of `part` or the whole file; return whether it resumed."""
+    """Download the missing bytes of the partial file `part`, and append them to `part`.
+
+    If the server cannot send a part of a file, the whole file is downloaded. Returns whether the
+    server sent only the missing bytes.
+    """
     with _request(url, start=part.stat().st_size if part.exists() else 0) as response:
         resumed = response.status == HTTPStatus.PARTIAL_CONTENT
         with part.open("ab" if resumed else "wb") as file:
@@ -149,7 +159,7 @@ def _receive(url: str, part: Path, limit: int) -> bool:
 
 
 def _request(url: str, start: int) -> HTTPResponse:
-    """The server's response, from byte `start` if the server supports ranges."""
+    """The server's response, which starts at byte `start` if the server supports byte ranges."""
     headers = {"Range": f"bytes={start}-"} if start else {}
     try:
         response: HTTPResponse = urlopen(Request(url, headers=headers), timeout=TIMEOUT)
@@ -163,16 +173,16 @@ def _request(url: str, start: int) -> HTTPResponse:
 
 
 def _blocks(response: HTTPResponse, limit: int) -> Iterator[bytes]:
-    """The bytes of a response, until the total exceeds `limit`.
+    """The bytes of a response in blocks, until the total exceeds `limit` bytes.
 
-    Raises _Unserved if the connection fails, is too slow, or closes early.
+    Raises _Unserved if the connection fails, is too slow, or closes before all bytes are received.
     """
     announced = response.headers.get("Content-Length")
     size = int(announced) if announced and announced.isdecimal() else None
     start_time, recent, count = time.monotonic(), 0, 0
     while count != size and count <= limit:
         try:
-            # read1 returns the bytes that have arrived; read would wait for a full block.
+            # `read1` returns the bytes that have arrived, but `read` would wait for a full block.
             block = response.read1(BLOCK)
         except (OSError, HTTPException) as error:
             raise _Unserved(f"{_message(error)} after {count:,} bytes") from None
@@ -190,9 +200,9 @@ def _blocks(response: HTTPResponse, limit: int) -> Iterator[bytes]:
 
 
 def _unpack(packed: Path, target: Path, expected: Mapping[str, Any]) -> None:
-    """Write the content of `packed` to `target`.
+    """Write the content of the file `packed` to `target`, decompressed if the file is gzip.
 
-    Raises _Unserved if the size or the SHA-256 of the content is not the expected one.
+    Raises _Unserved if the size or the SHA-256 of the content differs from the expected value.
     """
     checksum, size = hashlib.sha256(), 0
     with atomic_write(target) as temporary, temporary.open("wb") as file:
@@ -209,10 +219,10 @@ def _unpack(packed: Path, target: Path, expected: Mapping[str, Any]) -> None:
 
 
 def _content(packed: Path) -> Iterator[bytes]:
-    """The content of a file, after gunzip if the first bytes are those of gzip.
+    """The content of a file, decompressed if the file starts with the first bytes of gzip.
 
-    The name does not show whether the file is compressed, because some servers decompress a .gz
-    file before sending.
+    The file name does not show whether the file is compressed, because some servers decompress a
+    .gz file before they send the file.
     """
     try:
         with packed.open("rb") as file:
@@ -226,6 +236,9 @@ def _content(packed: Path) -> Iterator[bytes]:
 
 
 def _message(error: Exception) -> str:
-    """The message of an error, without its number. urllib stores the cause as `reason`."""
+    """The text of an error without the error number.
+
+    The library urllib stores the original error in the attribute `reason`.
+    """
     cause = getattr(error, "reason", error)
     return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__

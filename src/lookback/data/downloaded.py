@@ -1,7 +1,7 @@
 """Paths of downloaded files.
 
-Tasks import this module and not `download.py`, so that an edit of `download.py` does not retrain a
-model.
+Tasks import `downloaded.py` and not `download.py`, so that an edit of `download.py` does not cause
+any model to be trained again.
 """
 
 from pathlib import Path
@@ -11,7 +11,10 @@ from lookback.storage.paths import dataset_folder, manifest_file
 
 
 def downloaded(dataset: str, name: str) -> Path:
-    """The path of a downloaded file of a dataset. Raises UserError if the file is missing."""
+    """The path of the downloaded file `name` of the dataset.
+
+    Raises UserError if the downloaded file is missing.
+    """
     path = dataset_folder(dataset) / name
     if not path.is_file():
         raise UserError(

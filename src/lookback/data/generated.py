@@ -1,8 +1,8 @@
 """Generated tasks: a seed draws the same sequences on every machine, and no two are equal.
 
-Each split has a separate random generator. The task rejects a sequence that equals an earlier
-sequence, and draws another. The test split is drawn first, so that the sizes of train and
-validation do not change the test sequences.
+Each split of a task has a separate random generator. The task rejects a sequence that equals an
+earlier sequence, and draws a new sequence instead. The test split is drawn first, so that the sizes
+of the train and validation splits do not change the test sequences.
 """
 
 from abc import abstractmethod
@@ -21,16 +21,23 @@ from lookback.data.splits import split_generators, unseen_rows
 from lookback.data.task import Facts, Split, Task
 from lookback.errors import UserError
 
-ORDER: tuple[Split, ...] = ("test", "validation", "train")  # the order in which splits are drawn
-ROUNDS = 50  # the maximum number of attempts to draw the missing sequences of a split
+ORDER: tuple[Split, ...] = (
+    "test",
+    "validation",
+    "train",
+)  # order in which the splits of a task are drawn
+ROUNDS = 50  # maximum number of draws until a split has enough different sequences
 
 
 class GeneratedTask(Task):
-    """A task that draws its sequences. A subclass defines `draw`, `kind`, `features`, `outputs`."""
+    """A task whose sequences are drawn at random from a seed.
+
+    Each subclass of GeneratedTask defines `draw`, `kind`, `features` and `outputs`.
+    """
 
     kind: ClassVar[Literal["class", "value"]] = "class"
-    features: int  # the number of features of a step; for tokens, the size of the vocabulary
-    outputs: int  # the number of classes, or of values in an answer
+    features: int  # number of features per step, or size of the vocabulary if inputs are tokens
+    outputs: int  # number of classes, or number of real values per answer
 
     def __init__(self, length: int, train: int, validation: int, test: int, seed: int):
         self.length = length
@@ -48,7 +55,8 @@ class GeneratedTask(Task):
     def dataset(self, split: Split) -> SequenceDataset:
         """The sequences of a split.
 
-        Raises UserError if the task has fewer different sequences than the splits need.
+        Raises UserError if the task's settings allow fewer different sequences than the splits
+        need.
         """
         generators = split_generators(self.seed)
         seen: set[bytes] = set()
@@ -57,7 +65,11 @@ class GeneratedTask(Task):
         return self._draw_unseen(split, generators[split], seen)
 
     def facts(self) -> Facts:
-        """Shapes, sizes, trivial baseline and optimum; the best possible answer is always right."""
+        """The shapes, split sizes, trivial baseline and optimum of the task.
+
+        The optimum is the score if all answers are right, which is accuracy 1 or mean squared error
+        0.
+        """
         train, test = self.dataset("train"), self.dataset("test")
         is_class = self.kind == "class"
         fit_constant = most_frequent_class if is_class else mean_of_targets
@@ -78,7 +90,7 @@ class GeneratedTask(Task):
     def _draw_unseen(
         self, split: Split, generator: np.random.Generator, seen: set[bytes]
     ) -> SequenceDataset:
-        """Draw sequences of a split that are not in `seen`, and add their hashes to `seen`."""
+        """Draw sequences whose hashes are not in `seen`, and add the new hashes to `seen`."""
         count = missing = self.sizes[split]
         parts: list[SequenceDataset] = []
         for _ in range(ROUNDS):
@@ -96,7 +108,7 @@ class GeneratedTask(Task):
 
 
 def require_symbols(symbols: int) -> None:
-    """Raise UserError if the alphabet has fewer than two symbols."""
+    """Raise UserError if a task's alphabet has fewer than two symbols."""
     if symbols < 2:
         raise UserError(f"symbols: {symbols} cannot be told apart; make it 2 or more.")
 
@@ -104,10 +116,11 @@ def require_symbols(symbols: int) -> None:
 def distinct(
     generator: np.random.Generator, rows: int, count: int, size: int
 ) -> Int[np.ndarray, "row count"]:
-    """Draw `count` different integers from 0 … size − 1 in each row.
+    """Draw `count` different integers from 0 … size − 1 for each of `rows` rows.
 
-    Every set of integers has the same probability, but the order within a row is not random.
-    Floyd's algorithm [bentley1987] needs no table of `size` entries per row.
+    All sets of `count` integers have the same probability, but the order of the integers in a row
+    is not uniformly random. The function uses Floyd's algorithm [bentley1987], which needs no table
+    of `size` entries per row.
     """
     chosen = np.full((rows, count), -1)
     for column, top in enumerate(range(size - count, size)):

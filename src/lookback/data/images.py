@@ -1,8 +1,9 @@
 """Image tasks: a model reads an image row by row or pixel by pixel [le2015], section 4.2.
 
-The order `rows` feeds one image row per step: T = height, F = width. The order `pixels` feeds one
-pixel per step from left to right and top to bottom: T = height × width, F = 1. Grey values are
-scaled to [0, 1]. The query at the last step asks for the class.
+With the order `rows`, each step is one image row (T = height steps, F = width features). With the
+order `pixels`, each step is one pixel, from left to right and top to bottom (T = height × width
+steps, F = 1 feature). Grey values are scaled to [0, 1]. The query at the last step asks for the
+class of the image.
 """
 
 from abc import abstractmethod
@@ -23,10 +24,10 @@ Labels = Int[np.ndarray, " image"]
 
 
 class ImageTask(Task):
-    """Classification of images. A subclass loads the images of each split."""
+    """A task to classify images. Each subclass of ImageTask loads the images of its splits."""
 
     classes: ClassVar[int]
-    brightest: ClassVar[int]  # the raw grey value that is scaled to 1
+    brightest: ClassVar[int]  # largest raw grey value, which is scaled to 1
     height: ClassVar[int]
     width: ClassVar[int]
 
@@ -43,10 +44,10 @@ class ImageTask(Task):
 
     @abstractmethod
     def images(self, split: Split) -> tuple[Images, Labels]:
-        """The images of a split, and the class of each image."""
+        """The images of a split and the class of each image."""
 
     def dataset(self, split: Split) -> SequenceDataset:
-        """The sequences of a split; inputs (N, T, F) are in [0, 1]."""
+        """The sequences of a split, with inputs (N, T, F) in [0, 1]."""
         images, labels = self.images(split)
         raw = torch.from_numpy(images.reshape(len(images), self.length, self.features))
         return SequenceDataset(
@@ -57,7 +58,10 @@ class ImageTask(Task):
         )
 
     def facts(self) -> Facts:
-        """Shapes, sizes, scaling and trivial baseline; the file format fixes the scaling."""
+        """The shapes, split sizes, scaling and trivial baseline of the task.
+
+        The scaling follows from the grey values that the file format allows, not from the images.
+        """
         labels = {split: torch.from_numpy(self.images(split)[1]) for split in SPLITS}
         baseline = most_frequent_class(labels["train"], labels["test"])
         return Facts(

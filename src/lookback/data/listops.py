@@ -2,19 +2,20 @@
 
     [ MAX 2 9 [ MIN 4 7 ] 0 ]  =  9
 
-The generator follows the Long Range Arena [tay2021]. The root is an operator. Any other node is an
-operator with probability 1/4 and a digit with probability 3/4, and a node at the greatest depth is
-always a digit. An operator has 2 to `arguments` arguments, each number with the same probability.
-The operators MIN, MAX, MED (the median, rounded down) and SM (the sum modulo 10) have the same
-probability.
+The generator follows the Long Range Arena [tay2021]. An expression is a tree of nodes, and the root
+is an operator. A node between the root and the maximum depth is an operator with probability 1/4
+and a digit with probability 3/4. A node at the maximum depth is always a digit. The number of
+arguments of an operator is drawn uniformly from 2 to `arguments`. The operators MIN, MAX, MED (the
+median, rounded down) and SM (the sum modulo 10) are equally likely.
 
-The generator rejects expressions of fewer than `shortest` or more than `length` tokens. The Long
-Range Arena has 501 to 1999 tokens and nodes to depth 10. Token 0 is padding, tokens 1 … 10 are the
-digits, tokens 11 … 14 are the opening brackets of the operators, and 15 is the closing bracket.
+The generator rejects expressions of fewer than `shortest` or more than `length` tokens. The
+expressions of the Long Range Arena have 501 to 1999 tokens and a maximum depth of 10. Token 0 is
+padding, tokens 1 … 10 are the digits 0 … 9, tokens 11 … 14 are the opening brackets of the
+operators, and token 15 is the closing bracket.
 
-The query at the last bracket asks for the value. The evidence is the whole expression, because any
-digit may decide the value. The lag is therefore the number of steps from the first token to the
-query.
+The query at the last bracket asks for the value of the whole expression. All tokens of the
+expression are evidence, because any digit may decide the value. The lag of an answer is the number
+of steps from the first token of the expression to the query.
 """
 
 from dataclasses import dataclass
@@ -31,32 +32,32 @@ from lookback.errors import UserError
 Nodes = Int[np.ndarray, " _"]  # one integer per node of a depth
 
 OPERATOR_SHARE = 0.25
-DIGIT, OPERATORS, CLOSE = 1, 11, 15  # the tokens of digit 0, of the first operator MIN, and of ]
-CHUNK = 2048  # the number of expressions drawn at once
-RAREST = 10_000  # the maximum number of draws per accepted expression
+DIGIT, OPERATORS, CLOSE = 1, 11, 15  # tokens of digit 0, operator MIN and the closing bracket
+CHUNK = 2048  # number of ListOps expressions that are drawn at once
+RAREST = 10_000  # maximum number of drawn expressions per accepted expression
 
 
 @dataclass(frozen=True)
 class Level:
-    """The nodes of one depth, ordered by expression and by position in the expression."""
+    """The nodes of all expressions at one depth, ordered by expression and then by position."""
 
-    tree: Nodes  # the index of the node's expression
-    parent: Nodes  # the index of the node's parent in the level above
-    arguments: Nodes  # the number of the node's arguments; 0 for a digit
+    tree: Nodes  # index of the expression that contains the node
+    parent: Nodes  # index of the parent node among the nodes of the level above
+    arguments: Nodes  # number of arguments of the node, which is 0 for a digit
 
     @property
     def is_operator(self) -> Bool[np.ndarray, " _"]:
-        """Whether each node is an operator; the other nodes are digits."""
+        """For each node, whether the node is an operator and not a digit."""
         return self.arguments > 0
 
     @property
     def first(self) -> Nodes:
-        """The index of each node's first argument in the level below."""
+        """The index of each node's first argument among the nodes of the level below."""
         return _sum_before(self.arguments)
 
 
 class ListOps(GeneratedTask):
-    """What is the value of the expression?"""
+    """A task whose target is the value of a nested list expression."""
 
     features, outputs = CLOSE + 1, 10
 
@@ -84,9 +85,9 @@ class ListOps(GeneratedTask):
         self.shortest, self.depth, self.arguments = shortest, depth, arguments
 
     def draw(self, count: int, generator: np.random.Generator) -> SequenceDataset:
-        """Draw tokens (N, T) and targets (N, 1).
+        """Draw N sequences of T tokens, with the value of each expression as target (N, 1).
 
-        Raises UserError if expressions of the required length are too rare.
+        Raises UserError if expressions of `shortest` to `length` tokens are too rare.
         """
         token_chunks = [np.zeros((0, self.length), dtype=np.int64)]
         value_chunks = [np.zeros(0, dtype=np.int64)]
@@ -116,7 +117,7 @@ class ListOps(GeneratedTask):
         )
 
     def _levels(self, generator: np.random.Generator) -> list[Level]:
-        """Draw CHUNK expressions and keep those of `shortest` to `length` tokens."""
+        """Draw CHUNK expressions, and keep the expressions of `shortest` to `length` tokens."""
         levels: list[Level] = []
         tree, parent, lengths = np.arange(CHUNK), *np.zeros((2, CHUNK), dtype=np.int64)
         for depth in range(1, self.depth + 1):
@@ -124,7 +125,8 @@ class ListOps(GeneratedTask):
             is_operator = generator.random(len(tree)) < share
             arguments = generator.integers(2, self.arguments + 1, len(tree)) * is_operator
             lengths += np.bincount(tree, 1 + is_operator, CHUNK).astype(np.int64)
-            arguments[lengths[tree] > self.length] = 0  # stop the growth of too long expressions
+            # An expression that already has too many tokens gets no more nodes.
+            arguments[lengths[tree] > self.length] = 0
             levels.append(Level(tree, parent, arguments))
             parent = np.repeat(np.arange(len(tree)), arguments)
             tree = tree[parent]
@@ -132,7 +134,10 @@ class ListOps(GeneratedTask):
 
 
 def _select(levels: list[Level], is_selected: Bool[np.ndarray, " tree"]) -> list[Level]:
-    """The levels of the selected expressions, with new indices of expressions and of nodes."""
+    """The levels of the selected expressions.
+
+    In the returned levels, expressions and nodes are numbered from 0 without gaps.
+    """
     selected = []
     new_tree = np.cumsum(is_selected) - 1
     new_parent = np.zeros(len(is_selected), dtype=np.int64)  # by index in the whole level above
@@ -145,18 +150,18 @@ def _select(levels: list[Level], is_selected: Bool[np.ndarray, " tree"]) -> list
 
 
 def _sum_before(counts: Nodes) -> Nodes:
-    """For each position, the sum of the counts at earlier positions."""
+    """For each element of `counts`, the sum of all elements before the element."""
     sums: Nodes = np.cumsum(counts) - counts
     return sums
 
 
 def _symbols(level: Level, generator: np.random.Generator) -> Nodes:
-    """Draw an operator 0 … 3 for each operator node and a digit 0 … 9 for each other node."""
+    """Draw an operator 0 … 3 for each operator node, and a digit 0 … 9 for each digit node."""
     return generator.integers(0, np.where(level.is_operator, CLOSE - OPERATORS, 10))
 
 
 def _tokens(levels: list[Level], symbols: list[Nodes], length: int) -> Int[np.ndarray, "tree time"]:
-    """The tokens of each expression, padded with zeros after the end."""
+    """The tokens of each expression, padded with zeros to `length` tokens."""
     sizes = [1 + level.is_operator for level in levels]  # tokens of each node's subtree
     for level, above, below in zip(levels[:0:-1], sizes[-2::-1], sizes[:0:-1], strict=True):
         above += np.bincount(level.parent, below, len(above)).astype(np.int64)

@@ -1,7 +1,8 @@
 """MNIST: 70,000 handwritten digits of 28 × 28 pixels [lecun1998].
 
-The files have the IDX format: bytes 0, 0, type code (8 for unsigned bytes), number of dimensions;
-then the size of each dimension as a big-endian 32-bit integer; then the values in C order.
+The files have the IDX format. An IDX file starts with the bytes 0 and 0, a type code (8 for
+unsigned bytes) and the number of dimensions. The number of dimensions is followed by the size of
+each dimension as a big-endian 32-bit integer. The rest of an IDX file is the values in C order.
 """
 
 import math
@@ -22,10 +23,11 @@ from lookback.errors import UserError
 
 
 class Mnist(ImageTask):
-    """Which digit does the image show?
+    """A task whose target is the digit that the image shows.
 
-    The test split is the published test set. Train and validation share the published training set.
-    The seed `permutation` draws one order of the pixels for all images [le2015], section 4.2.
+    The test split is the published test set of MNIST. The train and validation splits are disjoint
+    parts of the published training set. If `permutation` is a seed, the pixels of all images are
+    put in the same random order [le2015], section 4.2.
     """
 
     classes, brightest, height, width = 10, 255, 28, 28
@@ -45,7 +47,7 @@ class Mnist(ImageTask):
         self.seed = seed
 
     def images(self, split: Split) -> tuple[Images, Labels]:
-        """Images (N, 28, 28) with grey values 0 to 255, and the digit of each image."""
+        """Images of a split (N, 28, 28) with grey values 0 to 255, and the digit of each image."""
         if split == "test":
             return self._test
         images, labels = self._training
@@ -74,9 +76,9 @@ class Mnist(ImageTask):
 
 
 def read_idx(path: Path) -> UInt8[np.ndarray, "..."]:
-    """The array in an IDX file of unsigned bytes.
+    """Read the array from an IDX file of unsigned bytes.
 
-    Raises UserError if the file is not an IDX file of unsigned bytes, or is incomplete.
+    Raises UserError if the file is incomplete or is not an IDX file of unsigned bytes.
     """
     content = path.read_bytes()
     dimensions = content[3] if content[:3] == b"\0\0\x08" and len(content) > 3 else 0

@@ -1,8 +1,9 @@
-"""Noise-padded digits, in the manner of the noise-padded CIFAR-10 of [chang2019], section 5.3.
+"""Noise-padded digits, a task like the noise-padded CIFAR-10 of [chang2019], section 5.3.
 
-Each of the first 8 steps shows one row of a digit. Every later step shows noise, x_t ~ N(0, 1) in
-each feature. The query at the last step asks for the digit. The 8 rows are the evidence, and the
-lag is the number of steps from the first row to the query.
+Each of the first 8 steps of a sequence shows one row of the image of a digit. Every step after the
+image shows noise, x_t ~ N(0, 1) in each feature. The query at the last step asks for the digit. The
+8 image rows are the evidence, and the lag is the number of steps from the first image row to the
+query.
 """
 
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ from lookback.errors import UserError
 
 
 class PaddedDigits(Task):
-    """Which digit did the sequence show before the noise?"""
+    """A task whose target is the digit that the sequence showed before the noise."""
 
     def __init__(
         self, dataset: Mapping[str, Any], length: int, validation: int, test: int, seed: int
@@ -36,7 +37,10 @@ class PaddedDigits(Task):
         self.length, self.seed = length, seed
 
     def dataset(self, split: Split) -> SequenceDataset:
-        """The sequences of a split; inputs (N, T, 8) are pixels in [0, 1], then noise."""
+        """The sequences of a split.
+
+        The inputs (N, T, 8) are pixels in [0, 1] for 8 steps, and noise at all later steps.
+        """
         digits = self.digits.dataset(split)
         count, rows, features = digits.inputs.shape
         noise = split_generators(self.seed)[split].standard_normal(
@@ -53,7 +57,7 @@ class PaddedDigits(Task):
         )
 
     def facts(self) -> Facts:
-        """The facts of the digits, with the length of the padded sequences."""
+        """The facts of the task Digits with the length of the padded sequences."""
         return replace(self.digits.facts(), length=self.length)
 
 

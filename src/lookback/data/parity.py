@@ -1,14 +1,15 @@
 """Parity: is the number of ones so far odd? y_t = y_{t−1} XOR x_t, with a query at every step.
 
-A model needs one bit of state, and every step may flip the bit. A linear recurrence whose
-eigenvalues are all real and non-negative cannot compute parity [grazzi2025], theorem 1.
+To compute parity, a model needs one bit of state, and every input may flip the bit. A linear
+recurrence whose eigenvalues are all real and non-negative cannot compute parity [grazzi2025],
+theorem 1.
 
     token    0 1 1 0 1
     target   0 1 0 0 1
 
-All bits up to step t decide the answer at t, so the lag of this answer is t. Skill by lag therefore
-shows for how many steps a model updates its state without an error. Skill by lag does not show how
-long a model remembers one bit.
+All bits up to step t decide the answer at step t, so the lag of the answer at step t is t. On
+parity, skill by lag shows for how many steps a model updates its state without an error. On parity,
+skill by lag does not show for how many steps a model remembers one bit.
 """
 
 import numpy as np
@@ -22,7 +23,7 @@ from lookback.errors import UserError
 
 
 class Parity(GeneratedTask):
-    """Is the number of ones so far odd?"""
+    """A task whose target at each step is whether the number of ones so far is odd."""
 
     features, outputs = 2, 2
 
@@ -32,7 +33,7 @@ class Parity(GeneratedTask):
             raise UserError(f"length: {length} leaves no room for a bit; make it 1 or more.")
 
     def draw(self, count: int, generator: np.random.Generator) -> SequenceDataset:
-        """Draw bits (N, T) and targets (N, T)."""
+        """Draw N sequences of T bits, with the parity of the bits so far as targets (N, T)."""
         bits = torch.from_numpy(generator.integers(0, 2, (count, self.length)))
         steps = torch.arange(self.length).repeat(count, 1)
         return SequenceDataset(

@@ -13,10 +13,11 @@ from lookback.storage.paths import MANIFEST
 
 
 def main(plan: Path, out: Path) -> None:
-    """Write the facts and digests of the plan's task to `out`.
+    """Write the facts of a task and the digests of its splits to the file `out`.
 
-    The task's name is the name of the folder of `out`. Raises UserError if the task's settings are
-    wrong or its downloaded files are missing.
+    The file `plan` holds the settings of the task. The name of the task is the name of the folder
+    that contains `out`. Raises UserError if the settings of the task are wrong, or if its
+    downloaded files are missing.
     """
     config = read_json(plan)["task"]
     task: Task = instantiate(config)
@@ -26,7 +27,10 @@ def main(plan: Path, out: Path) -> None:
 
 
 def _plans(plan: Path, config: Mapping[str, Any]) -> dict[str, str]:
-    """The digest of this plan, and of the download's plan if the task has a dataset."""
+    """The digest of the plan file of each stage that made the data, by stage name.
+
+    The stages are `prepare` and, if the task has a dataset, `download`.
+    """
     plans = {"prepare": plan.stem}
     if "dataset" in config:
         plans.update(read_json(downloaded(config["dataset"]["name"], MANIFEST))["plans"])

@@ -15,12 +15,12 @@ class Scaling:
     scale: tuple[float, ...]
 
     def apply(self, raw: Shaped[Tensor, "*axes feature"]) -> Float[Tensor, "*axes feature"]:
-        """The model's inputs in float32 from raw inputs of any number type."""
+        """Scale raw inputs of any number type to inputs of the model in float32."""
         mean = torch.tensor(self.mean, dtype=torch.float32)
         scale = torch.tensor(self.scale, dtype=torch.float32)
         return (raw.float() - mean) / scale
 
 
 def unit_range(brightest: int, features: int) -> Scaling:
-    """The scaling that maps raw values 0 … `brightest` to 0 … 1 for each of `features` features."""
+    """The scaling that maps raw values 0 … `brightest` to 0 … 1 in each of `features` features."""
     return Scaling(mean=(0.0,) * features, scale=(float(brightest),) * features)

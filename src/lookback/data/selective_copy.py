@@ -1,10 +1,10 @@
-"""Selective copying [gu2023], section 4.1.1: repeat the symbols among blanks in their order.
+"""Selective copying [gu2023], section 4.1.1, asks for the symbols among blanks in their order.
 
-The first T − `items` steps hold `items` symbols at random steps, and blanks at the other steps. The
-last `items` steps hold the token «now», and the query at each of them asks for the next symbol. A
-fixed delay solves the copying of [arjovsky2016], but it cannot solve selective copying, because the
-gaps between symbols are random. Token 0 is the blank, tokens 1 … S are the symbols, and token S + 1
-is «now».
+The first T − `items` steps hold `items` symbols at random steps, and blanks at all other steps. The
+last `items` steps hold the token «now». The queries at the last `items` steps ask for the symbols
+in the order of the sequence. A model with a fixed delay can solve the copying task of
+[arjovsky2016]. A fixed delay cannot solve selective copying, because the gaps between symbols are
+random. Token 0 is the blank, tokens 1 … S are the symbols, and token S + 1 is «now».
 
     token    0 3 0 0 1 0 2 0 N N N
     target                   3 1 2      as classes 2 0 1
@@ -21,7 +21,7 @@ from lookback.errors import UserError
 
 
 class SelectiveCopy(GeneratedTask):
-    """Which symbols did the sequence show, in which order?"""
+    """A task whose targets are the symbols among the blanks, in their order."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class SelectiveCopy(GeneratedTask):
         self.features, self.outputs = symbols + 2, symbols
 
     def draw(self, count: int, generator: np.random.Generator) -> SequenceDataset:
-        """Draw tokens (N, T) and targets (N, items)."""
+        """Draw N sequences of T tokens, with the symbols in their order as targets (N, items)."""
         first_query = self.length - self.items
         steps = np.sort(distinct(generator, count, self.items, first_query), axis=1)
         symbols = generator.integers(0, self.symbols, (count, self.items))

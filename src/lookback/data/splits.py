@@ -14,7 +14,7 @@ Index = Int[np.ndarray, " _"]
 
 
 def split_generators(seed: int) -> dict[Split, np.random.Generator]:
-    """A random generator for each split; the random numbers of two splits are independent."""
+    """A random generator for each split, with independent random numbers in different splits."""
     children = np.random.SeedSequence(seed).spawn(len(SPLITS))
     return {
         split: np.random.default_rng(child) for split, child in zip(SPLITS, children, strict=True)
@@ -22,9 +22,9 @@ def split_generators(seed: int) -> dict[Split, np.random.Generator]:
 
 
 def unseen_rows(inputs: Tensor, seen: set[bytes], limit: int) -> list[int]:
-    """The indices of the first `limit` sequences that are not in `seen`.
+    """The indices of the first `limit` sequences whose hashes are not in `seen`.
 
-    The function adds the hash of each returned sequence to `seen`.
+    The function also adds the hash of each returned sequence to `seen`.
     """
     rows: list[int] = []
     for row, sequence in enumerate(inputs.numpy()):
@@ -38,7 +38,10 @@ def unseen_rows(inputs: Tensor, seen: set[bytes], limit: int) -> list[int]:
 
 
 def random_split(count: int, validation: int, generator: np.random.Generator) -> dict[Split, Index]:
-    """Split 0 … count − 1 at random into train and validation; `validation` is a size."""
+    """Split the indices 0 … count − 1 at random into train and validation.
+
+    The argument `validation` is the number of indices in the validation split.
+    """
     order = generator.permutation(count)
     return {"train": order[: count - validation], "validation": order[count - validation :]}
 
@@ -46,21 +49,23 @@ def random_split(count: int, validation: int, generator: np.random.Generator) ->
 def stratified_split(
     labels: Index, validation: int, test: int, generator: np.random.Generator
 ) -> dict[Split, Index]:
-    """Random indices of the three splits; every split has the class proportions of `labels`."""
+    """Random indices of the three splits, with the class proportions of `labels` in every split."""
     parts = np.split(stratified_order(labels, generator), np.cumsum([test, validation]))
     return dict(zip(("test", "validation", "train"), parts, strict=True))
 
 
 def stratified_order(labels: Index, generator: np.random.Generator) -> Index:
-    """A random order in which every contiguous part has the class proportions of `labels`.
+    """A random order in which every contiguous part has the class proportions of all `labels`.
 
-    Each class is spread evenly: sequence k of a class of n sequences is sorted by (k + ½) / n.
+    Each class is spread evenly over the order, because sequence k of a class of n sequences gets
+    the sort key (k + ½) / n.
     """
     position = np.empty(len(labels))
     for label in np.unique(labels):
         members = generator.permutation(np.flatnonzero(labels == label))
         position[members] = (np.arange(len(members)) + 0.5) / len(members)
-    return np.argsort(position, kind="stable")  # A stable sort gives the same order on every CPU.
+    # A stable sort keeps equal sort keys in order, so the result is the same on every CPU.
+    return np.argsort(position, kind="stable")
 
 
 def require_train(name: str, count: int, held_out: Mapping[Split, int]) -> None:

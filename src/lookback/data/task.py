@@ -16,24 +16,28 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Facts:
-    """The properties of a task that models and the judgement of scores need, as in `task.json`."""
+    """The properties of a task that are needed to build a model and to judge its scores.
+
+    The file task.json of a task contains the task's facts.
+    """
 
     kind: Literal["class", "value"]
-    tokens: bool  # whether inputs are token ids; `features` is then the size of the vocabulary
-    features: int
+    tokens: bool  # whether the inputs are token ids instead of feature vectors
+    features: int  # number of features per step, or size of the vocabulary if inputs are tokens
     length: int  # steps of the longest sequence
-    outputs: int  # the number of classes, or of values in an answer
+    outputs: int  # number of classes, or number of real values per answer
     metric: Literal["accuracy", "mse"]
-    baseline: float  # the test score of the best constant answer, which is fitted on train
-    baseline_name: str  # the constant answer: "most frequent class" or "mean of the targets"
-    sizes: Mapping[str, int]  # the number of sequences in each split
-    mean: tuple[float, ...] = ()  # per feature: input = (raw − mean) / scale; empty: no scaling
+    baseline: float  # test score of the best constant answer, computed from the train split
+    baseline_name: str  # the constant answer, "most frequent class" or "mean of the targets"
+    sizes: Mapping[str, int]  # number of sequences in each split
+    # Each feature is scaled as input = (raw − mean) / scale. Empty tuples mean no scaling.
+    mean: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
-    optimum: float | None = None  # the score of the best possible answer; None: unknown
+    optimum: float | None = None  # score of the best possible answers, or None if unknown
 
     @property
     def higher_is_better(self) -> bool:
-        """Whether a larger value of the metric is better."""
+        """Whether a larger value of the task's metric is better."""
         return self.metric == "accuracy"
 
     def to_dict(self) -> dict[str, Any]:
@@ -42,7 +46,10 @@ class Facts:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Facts":
-        """The facts from a dictionary of `to_dict`; other keys are ignored."""
+        """The facts from a dictionary that `to_dict` returned.
+
+        Keys of the dictionary that are not names of facts are ignored.
+        """
         known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
         return cls(**{**known, "mean": tuple(known["mean"]), "scale": tuple(known["scale"])})
 
@@ -52,8 +59,8 @@ class Task(ABC):
 
     @abstractmethod
     def facts(self) -> Facts:
-        """Shapes, sizes, scaling, and the trivial baseline."""
+        """The shapes, split sizes, input scaling and trivial baseline of the task."""
 
     @abstractmethod
     def dataset(self, split: Split) -> SequenceDataset:
-        """The scaled sequences of a split; no sequence is in two splits."""
+        """The sequences of a split, with scaled inputs. No sequence is in two splits."""

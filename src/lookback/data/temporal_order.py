@@ -1,14 +1,15 @@
-"""Temporal order [hochreiter1997], section 5.6: in which order did the marks X and Y appear?
+"""Temporal order [hochreiter1997], section 5.6, asks in which order the marks X and Y appeared.
 
-A sequence of one-hot symbols starts with E and ends with B. The steps between E and B hold two or
-three marks, each X or Y, and random distractors a, b, c or d. The query at B asks for the marks in
-their order.
+A sequence of one-hot symbols starts with E and ends with B. Between E and B, two or three steps
+show a mark (X or Y), and all other steps show a random distractor (a, b, c or d). The query at the
+final symbol B asks for the marks in their order.
 
     symbol   E b X a d c Y b B      class 1 of 0 … 3, which are XX, XY, YX, YY.
 
-The paper's sequences have 100 to 110 symbols. Problem 6a has two marks, at steps 10–20 and 50–60.
-Problem 6b has three marks, at steps 10–20, 33–43 and 66–76. `length` is the length of the longest
-sequence; all step ranges are scaled by length / 110.
+The sequences of [hochreiter1997] have 100 to 110 symbols. Problem 6a of [hochreiter1997] has two
+marks, at random steps in 10–20 and 50–60. Problem 6b of [hochreiter1997] has three marks, at random
+steps in 10–20, 33–43 and 66–76. The argument `length` is the length of the longest sequence. All
+step ranges of [hochreiter1997] are scaled by `length` / 110.
 """
 
 import numpy as np
@@ -20,13 +21,14 @@ from lookback.data.batch import SequenceDataset
 from lookback.data.generated import GeneratedTask
 from lookback.errors import UserError
 
-DISTRACTORS, START, END, X, Y = 4, 4, 5, 6, 7  # the features: a, b, c, d, E, B, X, Y
+# The features of the one-hot symbols are, in this order, a, b, c, d, E, B, X and Y.
+DISTRACTORS, START, END, X, Y = 4, 4, 5, 6, 7
 LONGEST, SHORTEST = 110, 100  # steps of the paper's sequences
 BOUNDS = {2: ((10, 20), (50, 60)), 3: ((10, 20), (33, 43), (66, 76))}  # step ranges by marks
 
 
 class TemporalOrder(GeneratedTask):
-    """Which marks did the sequence show, in which order?"""
+    """A task whose target is the order of the marks X and Y in the sequence."""
 
     features = Y + 1
 
@@ -45,7 +47,10 @@ class TemporalOrder(GeneratedTask):
         self.outputs = 2**marks
 
     def draw(self, count: int, generator: np.random.Generator) -> SequenceDataset:
-        """Draw one-hot inputs (N, T, 8), zero after a sequence's end, and targets (N, 1)."""
+        """Draw N sequences with one-hot inputs (N, T, 8) and targets (N, 1).
+
+        The inputs are zero after the end of a sequence.
+        """
         rows = np.arange(count)
         lengths = self._between(SHORTEST, LONGEST, count, generator)
         symbols = generator.integers(0, DISTRACTORS, (count, self.length))
@@ -67,7 +72,7 @@ class TemporalOrder(GeneratedTask):
     def _between(
         self, low: int, high: int, count: int, generator: np.random.Generator
     ) -> np.ndarray:
-        """Draw integers of `low` … `high`, both scaled from the paper's 110 steps to `length`."""
+        """Draw integers from `low` to `high`, after both bounds are scaled by `length` / 110."""
         least, most = (bound * self.length // LONGEST for bound in (low, high))
         return generator.integers(least, most, count, endpoint=True)
 

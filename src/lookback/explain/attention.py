@@ -1,6 +1,7 @@
-"""The model's own attention weights at the query, used as an attribution.
+"""Explainer that uses the model's own attention weights at the query as an attribution.
 
-Whether attention is an explanation is disputed [jain2019] [wiegreffe2019]; scores.py measures it.
+Whether attention weights explain an answer is disputed [jain2019] [wiegreffe2019]. The scores in
+scores.py measure how well attention weights explain an answer.
 """
 
 import torch
@@ -14,7 +15,7 @@ from lookback.models.network import Network
 
 
 class Attention:
-    """Attention weights. They are never negative and do not depend on the explained answer."""
+    """Attention weights, which are never negative and do not depend on the explained answer."""
 
     def __init__(self, sequences: int):
         self.sequences = sequences
@@ -29,7 +30,9 @@ class Attention:
         background: Float[Tensor, "sequence time feature"],
         generator: torch.Generator,
     ) -> Attribution:
-        """The weight of each step, divided evenly among its F features; the values sum to 1.
+        """Attribute to each step its attention weight, divided evenly among its F features.
+
+        The values of each sequence sum to 1.
 
         Raises NotApplicable if the model has no attention.
         """

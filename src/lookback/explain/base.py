@@ -1,4 +1,7 @@
-"""What an explainer is: one Python file, and one YAML in conf/explainer/."""
+"""Interface of an explainer.
+
+Each explainer consists of one Python file in this folder and one YAML file in conf/explainer/.
+"""
 
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -13,18 +16,21 @@ from lookback.models.network import Network
 
 @dataclass(frozen=True)
 class Attribution:
-    """How much each input value speaks for the explained output: signed, zero past `lengths`."""
+    """Signed contribution of each input value to the explained output, zero past `lengths`."""
 
     values: Float[Tensor, "batch time feature"]
-    # |Σ values − (output − output at the background)|, if the method promises that it is zero.
+    # Error |Σ values − (output − output at the background)|, for methods whose exact error is 0.
     error: Float[Tensor, " batch"] | None = None
 
 
-@runtime_checkable  # so that the test run can check it
+@runtime_checkable  # The tests check types by isinstance(), which needs this decorator.
 class Explainer(Protocol):
-    """Attributes one answer of a model to its inputs. Call it through `attribution_of`."""
+    """Attributes one answer of a model to the model's inputs.
 
-    sequences: int  # the number of explained sequences, from the start of the test split
+    Call an explainer through `attribution_of`.
+    """
+
+    sequences: int  # Number of explained sequences, taken from the start of the test split.
 
     def attribute(
         self,
@@ -35,11 +41,12 @@ class Explainer(Protocol):
         background: Float[Tensor, "sequence time feature"],
         generator: torch.Generator,
     ) -> Attribution:
-        """Explain the answer `output` of each sequence, from embedded inputs and background.
+        """Attribute the answer `output` of each sequence to its embedded inputs.
 
-        The batch asks one query per sequence (Q = 1). `output` is the number of the class or of
-        the value. The model is in eval mode. The method must not change the model: its mode, its
-        weights and their gradients stay as they are.
+        The batch has one query per sequence (Q = 1). `output` is the number of the class or of the
+        value. `background` holds embedded training sequences. The model is in eval mode. The method
+        must not change the mode, the weights or the weight gradients of the model.
+
         Raises NotApplicable if the method has no meaning for the model.
         """
 
@@ -53,10 +60,11 @@ def attribution_of(
     background: Float[Tensor, "sequence time feature"],
     generator: torch.Generator,
 ) -> Attribution:
-    """What `explainer.attribute` returns for a model in eval mode, on any device.
+    """Return the attribution by `explainer` for a model in eval mode, on any device.
 
-    cuDNN cannot compute the backward pass of a recurrent module in eval mode. Train mode would turn
-    dropout on, and the explained function would be another one. So cuDNN is off for this call.
+    The function turns cuDNN off, because cuDNN cannot compute the backward pass of a recurrent
+    module in eval mode. Train mode is no alternative, because it turns dropout on and so changes
+    the explained function.
     """
     with torch.backends.cudnn.flags(enabled=False):
         return explainer.attribute(model, batch, output, background=background, generator=generator)
@@ -68,11 +76,11 @@ def answer(
     lengths: Int[Tensor, " batch"],
     query: Int[Tensor, "batch 1"],
 ) -> Float[Tensor, "batch output"]:
-    """The logits or values at the single query of each sequence, from embedded inputs."""
+    """The logits or values at the single query of each sequence, computed from embedded inputs."""
     answers: Tensor = model.head(model.encoder(inputs, lengths, query))
     return answers[:, 0]
 
 
 def within(lengths: Int[Tensor, " batch"], time: int) -> Bool[Tensor, "batch time"]:
-    """Whether each of `time` steps is within the length of its sequence."""
+    """Boolean mask of the time steps that lie within the length of their sequence."""
     return torch.arange(time, device=lengths.device) < lengths.unsqueeze(1)

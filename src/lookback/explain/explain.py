@@ -1,8 +1,9 @@
-"""Stage `explain`: run one explainer on every run of a cell, and score its attributions.
+"""Stage `explain`: run one explainer on every seed of a trained model, and score the result.
 
-The stage explains the answer to the last query of the first test sequences: the logit of the class
-that the model predicts, or the first value. Tokens are explained through their embedding, so F is
-the width of the embedding.
+The stage explains the answer to the last query of each of the first test sequences. The explained
+answer is the logit of the predicted class, or the first value if the task asks for values. If the
+inputs are tokens, each token is explained through its embedding, and F is the width of the
+embedding.
 """
 
 from collections.abc import Mapping
@@ -26,17 +27,18 @@ from lookback.storage.atomic import read_json
 from lookback.storage.tables import write_npz, write_parquet
 from lookback.training.run import Run, load_runs
 
-BACKGROUND = 64  # training sequences; explainers replace inputs by their values
+BACKGROUND = 64  # Number of training sequences whose mean replaces inputs in the explainers.
 
 
 def main(plan: Path, cell: Path, out: Path) -> None:
-    """Run the explainer of `plan` on the cell; writes `out` (.npz) and its .scores.parquet.
+    """Run the explainer of the plan file `plan` on every trained seed in the folder `cell`.
 
-    `out` holds, for S seeds and N sequences: values (S, N, T, F); error (S, N) if the explainer
-    computes it; output and prediction (S, N); inputs (N, T, F), or token ids (N, T, 1); lengths and
-    target (N,); evidence (N, T) if it is known; seeds (S,); reason "". If the explainer does not
-    apply to the model, `out` holds the seeds and the reason, and the scores have one row
-    {seed, reason} per seed.
+    The function writes the attributions to `out` (.npz) and their scores to a .scores.parquet file.
+    For S seeds and N sequences, `out` holds values (S, N, T, F), output and prediction (S, N),
+    inputs (N, T, F) or token ids (N, T, 1), lengths and target (N,), seeds (S,), and an empty
+    reason. `out` also holds error (S, N) if the explainer computes it, and evidence (N, T) if it is
+    known. If the explainer does not apply to the model, `out` holds only the seeds and the reason,
+    and the table of scores has one row {seed, reason} per seed.
     """
     torch.set_flush_denormal(True)
     torch.set_num_threads(1)
@@ -55,8 +57,8 @@ def main(plan: Path, cell: Path, out: Path) -> None:
 
 
 def explain(explainer: Explainer, runs: list[Run]) -> tuple[dict[str, Any], pd.DataFrame]:
-    """The arrays of the archive, without the seeds, and the scores of the runs of one cell."""
-    task = runs[0].task()  # all runs of a cell have the same task
+    """Arrays for the output file (without the seeds), and a table of the scores of all runs."""
+    task = runs[0].task()  # All runs are seeds of one model on one task.
     test, train = task.dataset("test"), task.dataset("train")
     asked = test.batch(slice(explainer.sequences), evidence=True).asked_last()
     arrays_of_runs, frames = [], []
@@ -82,7 +84,7 @@ def explain(explainer: Explainer, runs: list[Run]) -> tuple[dict[str, Any], pd.D
 def explain_run(
     explainer: Explainer, run: Run, asked: Batch, train: SequenceDataset
 ) -> tuple[Mapping[str, Tensor], pd.DataFrame]:
-    """The attributions of one run with the explained answers, and the scores."""
+    """Arrays of the attributions and explained answers of one run, and a table of their scores."""
     generator = torch.Generator().manual_seed(run.seed)
     batch = replace(asked, inputs=embedded(run.model, asked))
     background = background_of(run.model, train, batch.inputs.shape[1], generator)
@@ -106,7 +108,7 @@ def explain_run(
 
 @torch.no_grad()
 def embedded(model: Network, batch: Batch) -> Float[Tensor, "batch time feature"]:
-    """The inputs of the encoder: embedded, and zero past each length."""
+    """The embedded inputs of the encoder, set to zero past the length of each sequence."""
     vectors = model.embed(batch.inputs)
     inside = within(batch.lengths, vectors.shape[1])
     return vectors.masked_fill(~inside.unsqueeze(-1), 0.0)
@@ -115,9 +117,10 @@ def embedded(model: Network, batch: Batch) -> Float[Tensor, "batch time feature"
 def background_of(
     model: Network, train: SequenceDataset, time: int, generator: torch.Generator
 ) -> Float[Tensor, "sequence time feature"]:
-    """Random training sequences of `time` steps, embedded; padded with the mean step.
+    """Embedded random training sequences, cut or padded to `time` steps.
 
-    Padding with zeros would pull the mean of late steps towards zero if lengths differ.
+    Shorter sequences are padded with the mean of all embedded steps. Padding with zeros would pull
+    the mean of late steps towards zero if the sequences have different lengths.
     """
     drawn = torch.randperm(len(train), generator=generator)[:BACKGROUND]
     batch = train.batch(drawn)

@@ -1,7 +1,8 @@
 """Integrated gradients: (x_i − b_i) ∫₀¹ ∂f/∂x_i (b + α(x − b)) dα [sundararajan2017], eq. 1.
 
-The baseline b is the mean of the background. The values sum to f(x) − f(b), except for the error of
-the quadrature, which is returned. Captum computes the integral by the Gauss–Legendre rule.
+The baseline b is the mean of the background sequences at each step. The attributions sum to f(x) −
+f(b), except for the error of the numerical integration, which is returned as `error`. The library
+Captum computes the integral by the Gauss–Legendre rule.
 """
 
 from functools import partial
@@ -15,11 +16,11 @@ from lookback.data.batch import Batch
 from lookback.explain.base import Attribution, answer, within
 from lookback.models.network import Network
 
-STEPS_AT_ONCE = 32_768  # sequences × points × time in one pass; bounds the memory
+STEPS_AT_ONCE = 32_768  # Maximum of sequences × points × time in one pass, to limit memory.
 
 
 class IntegratedGradients:
-    """Integrated gradients with `points` points between the baseline and the input."""
+    """Integrated gradients with `points` integration points between the baseline and the input."""
 
     def __init__(self, sequences: int, points: int):
         self.sequences = sequences
@@ -34,7 +35,10 @@ class IntegratedGradients:
         background: Float[Tensor, "sequence time feature"],
         generator: torch.Generator,
     ) -> Attribution:
-        """Attribute a logit or a value; `error` is the completeness gap. See Explainer."""
+        """Attribute a logit or a value to the inputs, as described in `Explainer`.
+
+        The returned `error` is |Σ values − (f(x) − f(b))|, the error of the numerical integration.
+        """
         method = CaptumIntegratedGradients(partial(answer, model))
         count, time = batch.inputs.shape[:2]
         values, gap = method.attribute(

@@ -1,7 +1,8 @@
 """Occlusion: the drop of the answer when a window of time is replaced by the background's mean.
 
-[zeiler2014], with a window of time in place of a patch of an image:
-value_w = f(x) − f(x with window w replaced). One forward pass per window for all sequences.
+The method is from [zeiler2014], with a window of time steps instead of a patch of an image. The
+value of window w is f(x) − f(x with window w replaced). Each window needs one forward pass, which
+covers all sequences.
 """
 
 import torch
@@ -14,7 +15,7 @@ from lookback.models.network import Network
 
 
 class Occlusion:
-    """Occlusion by at most `windows` adjacent windows; a window is one step if T ≤ `windows`."""
+    """Occlusion by at most `windows` adjacent time windows, each of one step if T ≤ `windows`."""
 
     def __init__(self, sequences: int, windows: int):
         self.sequences = sequences
@@ -30,7 +31,10 @@ class Occlusion:
         background: Float[Tensor, "sequence time feature"],
         generator: torch.Generator,
     ) -> Attribution:
-        """Attribute a logit or a value; the drop is divided evenly in its window. See Explainer."""
+        """Attribute a logit or a value to the inputs, as described in `Explainer`.
+
+        The drop of the answer is divided evenly among the steps and features of its window.
+        """
 
         def explained(inputs: Tensor) -> Tensor:
             answers = answer(model, inputs, batch.lengths, batch.query)

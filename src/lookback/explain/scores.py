@@ -1,12 +1,14 @@
-"""Scores of attributions, each with its chance level: the score of a random attribution.
+"""Scores of attributions, each compared with the score of a random attribution (chance level).
 
 evidence_auc  Do the attributed steps hold the evidence? The area under the ROC curve of the
               strength Σ_f |value| of a step, evidence steps against all other steps within the
-              length. The area is the share of (evidence, other) pairs in the right order. Chance:
-              0.5. Only for tasks with known evidence.
+              length. The area is the share of pairs (evidence step, other step) in which the
+              evidence step has the larger strength. The chance level is an area of 0.5. The score
+              `evidence_auc` exists only for tasks with known evidence.
 deletion      Does the model need the attributed steps? The drop of the answer when the fifth of the
-              steps with the largest attribution is replaced by the background's mean:
-              «comprehensiveness» [deyoung2020], eq. 1. Chance: the same number of random steps.
+              steps with the largest attribution is replaced by the background's mean. The score
+              `deletion` is the «comprehensiveness» of [deyoung2020], equation 1. The chance level
+              of `deletion` is the drop when the same number of random steps is replaced.
 """
 
 from dataclasses import dataclass
@@ -21,15 +23,15 @@ from lookback.data.batch import Batch
 from lookback.explain.base import answer, within
 from lookback.models.network import Network
 
-DELETED = 0.2  # the share of the steps within the length that `deletion` replaces
-RANDOM_DRAWS = 8  # random rankings for the chance level of `deletion`
+DELETED = 0.2  # Share of the steps within a sequence's length that `deletion` replaces.
+RANDOM_DRAWS = 8  # Number of random rankings that give the chance level of `deletion`.
 
 
 @dataclass(frozen=True)
 class Explained:
-    """The explained answers: one per sequence of a batch with one query per sequence (Q = 1).
+    """The explained answers, one per sequence of a batch with one query per sequence (Q = 1).
 
-    The inputs of the batch are embedded. `output` is the number of the class or of the value.
+    The inputs in `batch` are embedded. `output` is the number of the class or of the value.
     """
 
     model: Network
@@ -40,7 +42,7 @@ class Explained:
 
     @torch.no_grad()
     def answered(self, inputs: Float[Tensor, "batch time feature"]) -> Float[Tensor, " batch"]:
-        """The explained answer for other inputs: a probability or a value."""
+        """The explained answer (a probability or a value) for changed inputs of the model."""
         answers = answer(self.model, inputs, self.batch.lengths, self.batch.query)
         if self.kind == "class":
             answers = answers.softmax(dim=-1)
@@ -52,7 +54,13 @@ def scores(
     values: Float[Tensor, "batch time feature"],
     generator: torch.Generator,
 ) -> pd.DataFrame:
-    """Columns: score, value (mean over sequences), chance (score of a random attribution)."""
+    """Table of all scores, with the mean over sequences and the score of a random attribution.
+
+    Columns:
+        score: name of the score, "evidence_auc" or "deletion".
+        value: mean score over sequences.
+        chance: score of a random attribution.
+    """
     batch, rows = explained.batch, []
     if batch.evidence is not None:
         areas = evidence_auc(values, batch.evidence[:, 0], within(batch.lengths, values.shape[1]))
@@ -67,10 +75,13 @@ def evidence_auc(
     evidence: Bool[Tensor, "batch time"],
     inside: Bool[Tensor, "batch time"],
 ) -> Float[Tensor, " batch"]:
-    """The Mann–Whitney U statistic as a share (ties count half); NaN if there is no pair."""
+    """Mann–Whitney U statistic as a share of all pairs, where ties count half.
+
+    The share is NaN if a sequence has no pair of an evidence step and another step.
+    """
     strength = values.abs().sum(dim=-1)
     areas = []
-    # One sequence at a time, because the pairs of all sequences are B × T² numbers.
+    # The loop takes one sequence at a time, because all pairs together are B × T² numbers.
     for steps, is_evidence, is_inside in zip(strength, evidence, inside, strict=True):
         positive = steps[is_evidence & is_inside].unsqueeze(1)
         other = steps[~is_evidence & is_inside]
@@ -81,13 +92,13 @@ def evidence_auc(
 def ranking(
     values: Float[Tensor, "batch time feature"], kind: Literal["class", "value"]
 ) -> Float[Tensor, "batch time"]:
-    """The weight of each step: signed for a class, the absolute value for a value."""
+    """Ranking weight of each step, signed for a class answer and absolute for a value answer."""
     steps = values.sum(dim=-1)
     return steps if kind == "class" else steps.abs()
 
 
 def deletion(explained: Explained, ranked: Float[Tensor, "batch time"]) -> Float[Tensor, " batch"]:
-    """The drop of a probability, or the change of a value, without the steps ranked highest."""
+    """Drop of a probability, or change of a value, when the steps ranked highest are replaced."""
     inputs, lengths = explained.batch.inputs, explained.batch.lengths
     inside = within(lengths, inputs.shape[1])
     place = ranked.masked_fill(~inside, -torch.inf).argsort(dim=1, descending=True, stable=True)
@@ -98,7 +109,7 @@ def deletion(explained: Explained, ranked: Float[Tensor, "batch time"]) -> Float
 
 
 def random_deletion(explained: Explained, generator: torch.Generator) -> float:
-    """The mean of `deletion` over sequences and over random rankings of the steps."""
+    """Mean of the score `deletion` over sequences and over random rankings of the steps."""
     shape = (RANDOM_DRAWS, *explained.batch.inputs.shape[:2])
     rankings = torch.rand(shape, generator=generator).to(explained.batch.inputs.device)
     return torch.stack([deletion(explained, ranked) for ranked in rankings]).mean().item()

@@ -1,1 +1,1 @@
-"""Fused CPU kernels for training recurrent layers, compiled by numba."""
+"""Kernels for the forward and backward passes of recurrent layers on a CPU, compiled by numba."""

@@ -1,8 +1,9 @@
-"""Reuse of large arrays between passes.
+"""Reuse large arrays, so that a pass over a recurrent layer allocates no new memory.
 
-Fresh memory costs a page fault every 4 KiB, which takes as long as computing the gates. A kept
-array is free for reuse if only this module refers to the array, because then no forward pass waits
-for its backward pass and no tensor is a view of the array.
+The first write to each new memory page (4 KiB) causes a page fault. Without reuse, the page faults
+of a pass would take as long as the computation of the gates. The function `buffer` reuses an array
+only if nothing outside this module refers to the array. An array that a tensor views, or that a
+later backward pass needs, is therefore never overwritten.
 """
 
 import sys
@@ -10,18 +11,18 @@ from threading import Lock
 
 import numpy as np
 
-MOST = 512 * 2**20  # bytes kept for reuse; a larger array is never kept
+MOST = 512 * 2**20  # maximum total size of the arrays that are kept for reuse, in bytes
 
 _kept: list[np.ndarray] = []
 _lock = Lock()
 
 
 def buffer(shape: tuple[int, ...]) -> np.ndarray:
-    """A float32 array of the given `shape`, with arbitrary content."""
+    """A float32 array of the given `shape`, whose elements have arbitrary values."""
     with _lock:
         for place in range(len(_kept)):
             if _kept[place].shape == shape and sys.getrefcount(_kept[place]) == 2:
-                _kept.append(_kept.pop(place))  # most recently used last
+                _kept.append(_kept.pop(place))  # the most recently used array is the last
                 return _kept[-1]
         fresh = np.empty(shape, np.float32)
         if fresh.nbytes <= MOST:

@@ -1,9 +1,11 @@
-"""Compilation of the kernels, and the cache of their machine code.
+"""Compile the kernels with numba, and cache their machine code.
 
-By default numba caches machine code beside the source file. Each study runs its own copy of the
-package, so every edit would compile all kernels again (13 seconds). numba would also use outdated
-code of a kernel if only a function that the kernel calls has changed. In this module the cache key
-is the content of this whole folder, so all copies with the same content share their machine code.
+By default, numba caches the machine code of a function beside the function's source file. A study
+runs a copy of the package, so with numba's default every edit of the package would cause a new
+compilation of all kernels, which takes 13 seconds. With numba's default, a kernel would also keep
+outdated machine code after an edit of a function that the kernel calls. The cache of this module
+uses a hash of all source files in kernels/ as its key. All copies of the package with the same
+kernels therefore share the machine code.
 """
 
 import hashlib
@@ -19,8 +21,9 @@ from numba.core import caching
 
 Array = np.ndarray[Any, np.dtype[np.float32]]  # in C order
 HERE = Path(__file__).parent
-# With the fast-math flag `nnan` a clamp could turn NaN into a number and hide a diverged network.
-# numba's default error model checks every division for zero, which prevents vectorised loops.
+# The fast-math flag `nnan` is not set, because it would allow a clamp to turn NaN into a number.
+# The clamps must keep NaN, because NaN shows that a network has diverged.
+# The error model "numpy" omits numba's checks for division by zero, which prevent vectorised loops.
 OPTIONS: dict[str, Any] = {
     "fastmath": {"contract", "reassoc", "nsz", "arcp"},
     "error_model": "numpy",
@@ -30,19 +33,25 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def compiled(kernel: F) -> F:
-    """Compile a kernel, which releases the GIL, at its first call, and cache its machine code."""
+    """Compile a kernel at its first call, and cache its machine code.
+
+    The compiled kernel releases the GIL while it runs.
+    """
     machine_code: F = njit(cache=True, nogil=True, **OPTIONS)(kernel)
     return machine_code
 
 
 def inlined(function: F) -> F:
-    """Compile a function that numba inlines into the loops of kernels."""
+    """Compile a function that numba inlines into the kernels that call the function."""
     inlinable: F = njit(inline="always", **OPTIONS)(function)
     return inlinable
 
 
 class Strided(NamedTuple):
-    """The memory of a tensor (B, T, ·), whose element (b, t, j) is flat[b · row + t · step + j]."""
+    """The memory of a tensor of shape (B, T, ·), as a flat array with strides.
+
+    The element (b, t, j) of the tensor is flat[b · row + t · step + j].
+    """
 
     flat: Array
     row: int
@@ -50,10 +59,11 @@ class Strided(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """The arrays that a forward pass fills and its backward pass reads, for T steps and R rows.
+    """The arrays that a forward pass over T steps and R rows fills for its backward pass.
 
-    At step t the array `line` holds [x_t, 1, h_{t-1}] for each row, and h starts at column
-    `h_start`. `size` is H without its padding to a multiple of 8.
+    The vector line[t, r] is [x_t, 1, h_{t-1}] for row r of the batch, and h starts at the index
+    `h_start` of this vector. `size` is the number of hidden units H, without padding to a multiple
+    of 8.
     """
 
     line: Array
@@ -64,15 +74,15 @@ class Saved(NamedTuple):
 
 
 class Backward(NamedTuple):
-    """The other inputs of a backward pass, and the arrays that receive its gradients."""
+    """The arguments of a backward pass besides `Saved`, and the arrays for the gradients."""
 
-    grad: Strided  # gradient of the outputs
-    to_state: Array  # packed weights that map the gates' gradient to the gradient of h
-    to_input: Array  # packed weights that map the gates' gradient to the gradient of x
-    chunk: int  # steps gathered for one product of the weights' gradient
-    of_input: Array  # gradient of the weights of [x, 1]; the pass adds to this array
-    of_state: Array  # gradient of the weights of h; the pass adds to this array
-    inputs: Array  # gradient of the inputs (T, R, F); empty if not needed
+    grad: Strided  # gradient of the layer's outputs
+    to_state: Array  # packed weights that convert the gates' gradient into the gradient of h
+    to_input: Array  # packed weights that convert the gates' gradient into the gradient of x
+    chunk: int  # number of time steps per matrix product that computes weight gradients
+    of_input: Array  # gradient of the weights of [x, 1], to which the backward pass adds
+    of_state: Array  # gradient of the weights of h, to which the backward pass adds
+    inputs: Array  # gradient of the inputs (T, R, F), or an empty array if it is not needed
 
 
 @cache
@@ -85,28 +95,29 @@ def _folder() -> Path:
 
 
 class ByContent(caching._CacheLocator):
-    """A cache locator for numba that keys machine code by the content of this folder."""
+    """A cache locator that lets numba find machine code by a hash of the kernels' source files."""
 
     def __init__(self, function: Any, file: str):
         self._name = f"{Path(file).stem}-{function.__code__.co_firstlineno}"
 
     def get_cache_path(self) -> str:
-        """The cache folder, whose name contains a hash of the sources."""
+        """The path of the cache folder, whose name contains a hash of the kernels' source files."""
         return str(_folder())
 
     def get_source_stamp(self) -> str:
-        """The name of the cache folder, which changes with the sources."""
+        """The name of the cache folder, which changes when a source file of the kernels changes."""
         return _folder().name
 
     def get_disambiguator(self) -> str:
-        """The module and line of the function, since two functions may have the same name."""
+        """The module and line of the function, because two functions may have the same name."""
         return self._name
 
     @classmethod
     def from_function(cls, function: Any, file: str) -> "ByContent | None":
-        """The locator of a function of this folder, or None for any other function.
+        """The cache locator of `function`, or None if this class cannot cache the function.
 
-        None also if the cache folder is not writable.
+        Returns None if the function is not defined in kernels/, or if the cache folder is not
+        writable.
         """
         if Path(file).parent != HERE:
             return None

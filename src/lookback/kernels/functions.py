@@ -1,14 +1,16 @@
-"""tanh and the logistic function as rational functions: a few multiplications and one division.
+"""Fast tanh and logistic function, which need a few multiplications and one division.
 
-The coefficients are Eigen's for float32 (MathFunctionsImpl.h, `ptanh_float`), and the error is
-below 3e-7. A NaN input gives NaN, because comparisons with NaN are false and the clamp skips NaN.
+The function tanh is approximated by a ratio of two polynomials. The coefficients of the polynomials
+come from the float32 tanh of the library Eigen (MathFunctionsImpl.h, `ptanh_float`). The absolute
+error of both functions is below 3e-7. For a NaN input, both functions return NaN. All comparisons
+with NaN are false, so the clamp of the input to ±LARGEST does not change NaN.
 """
 
 import numpy as np
 
 from lookback.kernels.compiled import inlined
 
-LARGEST = np.float32(7.90531110763549805)  # for larger |x|, tanh(x) is ±1 in float32
+LARGEST = np.float32(7.90531110763549805)  # if |x| is larger than LARGEST, tanh(x) is ±1
 P0 = np.float32(4.89352455891786e-03)
 P1 = np.float32(6.37261928875436e-04)
 P2 = np.float32(1.48572235717979e-05)

@@ -1,8 +1,9 @@
-"""The kernel of a GRU layer, with the equations of models/gru.py and `reset` "after".
+"""The kernel of a GRU layer, for the equations in models/gru.py with `reset` "after".
 
-At step t the array `line` holds [x_t, 1, h_{t-1}] for each row of the batch. The gates are stored
-in the order n, r, z, s with s = W_hn h_{t-1} + b_hn. The input x contributes to n, r and z, and the
-state h to r, z and s. In the backward pass ∂ means ∂loss/∂, and a means the pre-activations:
+The array `line` contains the vector [x_t, 1, h_{t-1}] for each step t and each row of the batch.
+The array `gates` contains n, r and z, and s = W_hn h_{t-1} + b_hn, in this order. The input x_t
+enters the products for n, r and z. The state h_{t-1} enters the products for r, z and s. In the
+equations of the backward pass, ∂y stands for ∂loss/∂y, and a stands for the pre-activations.
 
 ∂n = ∂h (1 - z)      ∂z = ∂h (h_{t-1} - n)      ∂a_n = ∂n (1 - n²)
 ∂r = ∂a_n s          ∂s = ∂a_n r                ∂a = ∂σ σ (1 - σ) for r and z
@@ -21,7 +22,10 @@ from lookback.kernels.product import add_weights, enter, multiply, pass_back
 def forward(
     saved: Saved, inputs: Strided, packed: tuple[Array, ...], first: int, last: int
 ) -> None:
-    """Fill line[1:] and gates (T, R, 4H) in the rows `first` to `last`."""
+    """Run all time steps of a GRU layer for the rows `first` to `last` (exclusive) of the batch.
+
+    The kernel writes the hidden states to line[1:] and the gates to `gates` (T, R, 4H).
+    """
     line, h_start, size, gates, _ = saved
     rows, hidden, whole = last - first, gates.shape[2] // 4, h_start + size
     for t in range(line.shape[0] - 1):
@@ -43,9 +47,10 @@ def forward(
 
 @compiled
 def backward(saved: Saved, back: Backward, first: int, last: int) -> None:
-    """Add the weights' gradients of the rows `first` to `last` to of_input and of_state (4H, ·).
+    """Add the contribution of the rows `first` to `last` (exclusive) to the weights' gradients.
 
-    The kernel also fills `back.inputs` (T, R, F), the gradient of the inputs, if it is needed.
+    The weights' gradients are `back.of_input` and `back.of_state`, both of shape (4H, ·). If
+    `back.inputs` (T, R, F) is not empty, the kernel also writes the inputs' gradient to this array.
     """
     line, h_start, size, gates, _ = saved
     wide, rows, hidden, grad = gates.shape[2], last - first, gates.shape[2] // 4, back.grad

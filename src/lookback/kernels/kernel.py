@@ -1,4 +1,4 @@
-"""The description of a cell's compiled kernel, so that layer.py can run every cell."""
+"""A common description of the kernels, with which layer.py runs every type of recurrent layer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,9 +8,10 @@ from lookback.kernels.product import padded
 
 @dataclass(frozen=True)
 class Product:
-    """A matrix product that computes the groups of columns `first` to `past` (exclusive).
+    """A matrix product that computes the pre-activations in the groups `first` to `past` - 1.
 
-    `input` and `state` say whether the product includes the input's and the state's weights.
+    The class `Kernel` defines a group. `input` and `state` say whether the product includes the
+    input's weights and the state's weights.
     """
 
     first: int
@@ -21,29 +22,30 @@ class Product:
 
 @dataclass(frozen=True)
 class Kernel:
-    """A cell's compiled forward and backward passes, and the layout of its gates.
+    """The forward and backward passes of a type of recurrent layer, and the layout of its gates.
 
-    A group is the block of columns of one gate: H columns, padded to a multiple of 8. If the kernel
-    is `dense`, groups have no padding between them. A dense kernel must compute all groups in one
-    product, because the padded columns of one product would overlap the groups of another.
+    A group is the block of H columns that belongs to one gate in the array `gates`. Each group is
+    padded to a multiple of 8 columns, unless the kernel is `dense`. A dense kernel must compute all
+    groups in a single product, because a product writes a multiple of 8 columns and could overwrite
+    the next group.
     """
 
     forward: Callable[..., None]
     backward: Callable[..., None]
-    # For each gate, in torch's order, the number of the group that contains its input weights.
+    # For each gate, in torch's order, the index of the group that contains its input weights.
     of_input: tuple[int, ...]
-    # For each gate, in torch's order, the number of the group that contains its state weights.
+    # For each gate, in torch's order, the index of the group that contains its state weights.
     of_state: tuple[int, ...]
     products: tuple[Product, ...]  # the matrix products of one step
-    gates: tuple[str, ...] = ()  # names of the first groups, in their order in memory
-    keeps_cell: bool = False  # whether the state has a cell c beside h
+    gates: tuple[str, ...] = ()  # names of the gates, in the order of their groups
+    keeps_cell: bool = False  # whether the layer has a cell state c besides the hidden state h
     dense: bool = False
 
     @property
     def groups(self) -> int:
-        """The number of groups."""
+        """The number of groups of columns."""
         return 1 + max(*self.of_input, *self.of_state)
 
     def width(self, size: int) -> int:
-        """The columns from the start of one group to the start of the next, for H = `size`."""
+        """The number of columns of a group with its padding, if H is `size`."""
         return size if self.dense else padded(size)

@@ -1,9 +1,11 @@
-"""One recurrent layer as an autograd function over the kernels: (B, T, F) → (B, T, H).
+"""Run one recurrent layer with the compiled kernels, as a torch autograd function.
 
-H is padded with zeros to a multiple of 8, and B to a multiple of 4; the padding stays zero. Torch's
-threads share the rows of the batch. Each thread carries blocks of rows through all steps, so that a
-block stays in the cache. The output is a view of an array that the backward pass reads, so nothing
-is copied.
+The layer maps inputs of shape (B, T, F) to hidden states of shape (B, T, H). H is padded to a
+multiple of 8 with hidden units that stay zero, and B to a multiple of 4 with rows whose inputs and
+gradients are zero. The rows of the batch are divided among as many threads as torch uses. A thread
+runs a block of rows through all time steps, so that the data of the block stay in the processor's
+cache. The hidden states are not copied, because the output tensor is a view of the array that the
+backward pass reads.
 """
 
 from collections.abc import Callable
@@ -24,18 +26,22 @@ from lookback.kernels.compiled import Backward, Saved, Strided
 from lookback.kernels.kernel import Kernel
 from lookback.kernels.product import ROWS, pack, padded
 
-BLOCK = 32  # rows that a backward pass carries through time together
-DEPTH = 128  # rows · steps gathered for one product of the weights' gradient
+BLOCK = 32  # maximum number of rows of the batch in one call of a backward kernel
+DEPTH = 128  # number of rows times number of steps in one matrix product for weight gradients
 
-Weights = tuple[Tensor, Tensor, Tensor, Tensor]  # W_x, W_h, b_x, b_h, as torch's modules store them
+# W_x, W_h, b_x and b_h of a layer, in the shapes in which torch's recurrent modules store them.
+Weights = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
 class ForwardPass:
-    """The arrays of one forward pass. R is the padded batch size; a line is [x, 1, h]."""
+    """The arrays of one forward pass, in which `rows` is the batch size padded to a multiple of 4.
+
+    The array `line` contains the vector [x_t, 1, h_{t-1}] for each step t and each row.
+    """
 
     kernel: Kernel
-    weights: Float[np.ndarray, "wide width"]  # weights of all groups; one row per gate column
+    weights: Float[np.ndarray, "wide width"]  # one row of weights for each pre-activation
     line: Float[np.ndarray, "time rows width"]
     gates: Float[np.ndarray, "time rows wide"]
     cells: Float[np.ndarray, "time rows hidden"]
@@ -44,24 +50,24 @@ class ForwardPass:
 
     @property
     def hidden(self) -> int:
-        """H, padded to a multiple of 8."""
+        """The number of hidden units H, padded to a multiple of 8."""
         return padded(self.size)
 
     def saved(self) -> Saved:
-        """The arrays in the form that the kernels take."""
+        """The arrays of this forward pass, as the first argument of a kernel."""
         return Saved(self.line, self.h_start, self.size, self.gates, self.cells)
 
     @property
     def h_start(self) -> int:
-        """The column of a line at which h starts, F + 1."""
+        """The index F + 1 at which h starts in the vector [x, 1, h]."""
         return int(self.line.shape[2]) - self.hidden
 
     def outputs(self) -> Float[Tensor, "batch time hidden"]:
-        """The hidden states h_1 … h_T, as a view without padding."""
+        """The hidden states h_1 … h_T (B, T, H), as a view that leaves out the padding."""
         return self._unpadded(self.line[1:, :, self.h_start :])
 
     def opened(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """States and gates by name, each (B, T, H)."""
+        """The states and the gates, as two dictionaries from names to tensors (B, T, H)."""
         states = {"hidden": self.outputs()}
         if self.kernel.keeps_cell:
             states["cell"] = self._unpadded(self.cells[1:])
@@ -73,7 +79,7 @@ class ForwardPass:
         return torch.from_numpy(array[:, : self.batch, : self.size]).transpose(0, 1)
 
     def last(self) -> tuple[Tensor, ...]:
-        """Copies of the state after the last step, each part (B, H)."""
+        """Copies of h and, in an LSTM, of c after the last time step, each of shape (B, H)."""
         parts = [self.outputs()[:, -1]]
         if self.kernel.keeps_cell:
             steps = len(self.line) - 1
@@ -83,10 +89,10 @@ class ForwardPass:
 
 
 def applies(inputs: Tensor, weights: Weights) -> bool:
-    """Whether the kernels can run a layer: on a CPU, with float32 weights and non-empty inputs.
+    """Whether the kernels can run a layer with these `inputs` and `weights`.
 
-    The kernels also run under autocast and then compute in float32, which torch's LSTM on a CPU
-    cannot do under autocast.
+    The tensors must be on a CPU, the weights must be float32, and the inputs must not be empty. The
+    kernels compute in float32 even under autocast, where torch's LSTM computes in lower precision.
     """
     on_cpu = all(tensor.device.type == "cpu" for tensor in (inputs, *weights))
     single = all(weight.dtype == torch.float32 for weight in weights)
@@ -97,7 +103,10 @@ def applies(inputs: Tensor, weights: Weights) -> bool:
 def open_layer(
     kernel: Kernel, inputs: Float[Tensor, "batch time feature"], weights: Weights
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """States and gates of a layer by name, each (B, T, H), without an autograd graph."""
+    """The states and the gates of a layer, as two dictionaries of tensors (B, T, H).
+
+    The tensors belong to no autograd graph.
+    """
     return _forward(kernel, (), inputs.float(), weights, keep=True).opened()
 
 
@@ -109,10 +118,11 @@ def run_layer(
     *,
     carries: bool = True,
 ) -> tuple[Float[Tensor, "batch time hidden"], tuple[Tensor, ...]]:
-    """The hidden states of a layer, and the layer's last state.
+    """The hidden states of a layer at all time steps, and the layer's state after the last step.
 
-    The layer starts at `state`, or at zero if `state` is empty. No gradient flows through the first
-    or the last state. If `carries` is false, the returned last state is empty.
+    The layer starts with the state `state`, or with zeros if `state` is empty. Gradients flow
+    neither to `state` nor through the returned last state. If `carries` is false, the function
+    returns an empty tuple instead of the last state.
     """
     inputs = inputs.float()
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (inputs, *weights)):
@@ -151,7 +161,7 @@ def _forward(
     size, rows = weights[1].shape[1], padded(batch, ROWS)
     line_weights = _line_weights(kernel, *(weight.detach().numpy() for weight in weights))
     (wide, width), hidden = line_weights.shape, padded(size)
-    times = steps if keep else 1  # without a backward pass only `line` is read again
+    times = steps if keep else 1  # only a backward pass needs the gates of all steps
     gates = (times if kernel.gates else 0, rows, wide)
     cells = (times + 1 if kernel.keeps_cell else 0, rows, hidden)
     line = buffer((steps + 1, rows, width))
@@ -162,7 +172,7 @@ def _forward(
     first_state = [line[0, :, h_start:], *forward_pass.cells[:1]]
     for part in first_state:
         part[:] = 0
-    line[1:, :, h_start + size :] = 0  # zeros in the padding, which dense kernels do not write
+    line[1:, :, h_start + size :] = 0  # dense kernels do not write the padding of h
     for part, start in zip(first_state, state, strict=bool(state)):
         part[:batch, :size] = start.detach().numpy()
     group = kernel.width(size)
@@ -208,7 +218,7 @@ def _backward(
             kernel.backward(saved, back, start, end)
 
     _run_in_threads(rows, run_rows)
-    parts.sort(key=lambda part: part[0])  # so the sum does not depend on the order of threads
+    parts.sort(key=lambda part: part[0])  # so rounding errors do not depend on the threads' order
     of_input, of_state = (
         np.sum(summands, axis=0)[: groups * group].reshape(groups, group, -1)[:, :size]
         for summands in zip(*(part[1:] for part in parts), strict=True)
@@ -228,9 +238,9 @@ def _backward(
 def _line_weights(
     kernel: Kernel, w_x: np.ndarray, w_h: np.ndarray, b_x: np.ndarray, b_h: np.ndarray
 ) -> Float[np.ndarray, "wide width"]:
-    """The weights that multiply a whole line [x, 1, h], one row per gate column.
+    """The weight matrix that maps the vector [x, 1, h] to the pre-activations of all groups.
 
-    A weight is zero if its group does not read the weight's column of the line.
+    The matrix contains zeros where the pre-activations of a group do not depend on x or on h.
     """
     size, features = w_h.shape[1], w_x.shape[1]
     group = kernel.width(size)
@@ -252,7 +262,10 @@ def _packed(matrix: Float[np.ndarray, "depth column"]) -> Float[np.ndarray, " si
 
 
 def _strided(tensor: Float[Tensor, "batch time width"], rows: int) -> Strided:
-    """A tensor's memory, copied only to add rows or if the last axis is not contiguous."""
+    """The memory of a tensor, padded with zeros to `rows` rows.
+
+    The memory is copied only if rows are added, or if the last axis is not contiguous.
+    """
     tensor = tensor.detach()
     batch, steps, width = tensor.shape
     if rows != batch:
@@ -265,7 +278,7 @@ def _strided(tensor: Float[Tensor, "batch time width"], rows: int) -> Strided:
 
 
 def _run_in_threads(rows: int, work: Callable[[int, int], None]) -> None:
-    """Call `work(first, last)` on blocks of rows, on as many threads as torch uses."""
+    """Call `work(first, last)` for each block of rows, in at most as many threads as torch uses."""
     threads = min(torch.get_num_threads(), rows // ROWS)
     size = padded(-(-rows // threads), ROWS)
     ranges = [(first, min(first + size, rows)) for first in range(0, rows, size)]

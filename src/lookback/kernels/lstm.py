@@ -1,8 +1,8 @@
-"""The kernel of an LSTM layer, with the equations of models/lstm.py.
+"""The kernel of an LSTM layer, for the equations in models/lstm.py.
 
-At step t the array `line` holds [x_t, 1, h_{t-1}] for each row of the batch, so one product with
-[W_x, b, W_h] gives all four pre-activations. In the backward pass ∂ means ∂loss/∂, and a means the
-pre-activations:
+The array `line` contains the vector [x_t, 1, h_{t-1}] for each step t and each row of the batch.
+The product of [x_t, 1, h_{t-1}] with [W_x, b, W_h] gives the pre-activations of all four gates. In
+the equations of the backward pass, ∂y stands for ∂loss/∂y, and a stands for the pre-activations.
 
 ∂o = ∂h tanh(c)    ∂c = ∂c_{t+1} f_{t+1} + ∂h o (1 - tanh²(c))
 ∂i = ∂c g          ∂f = ∂c c_{t-1}          ∂g = ∂c i
@@ -22,7 +22,11 @@ from lookback.kernels.product import add_weights, enter, multiply, pass_back
 def forward(
     saved: Saved, inputs: Strided, packed: tuple[Array, ...], first: int, last: int
 ) -> None:
-    """Fill line[1:], gates (T, R, 4H) and cells[1:] (T + 1, R, H) in the rows `first` to `last`."""
+    """Run all time steps of an LSTM layer for the rows `first` to `last` (exclusive) of the batch.
+
+    The kernel writes the hidden states to line[1:], the gates to `gates` (T, R, 4H), and the cell
+    states to cells[1:], where `cells` has the shape (T + 1, R, H).
+    """
     line, h_start, size, gates, cells = saved
     rows, wide = last - first, gates.shape[2]
     for t in range(line.shape[0] - 1):
@@ -43,9 +47,10 @@ def forward(
 
 @compiled
 def backward(saved: Saved, back: Backward, first: int, last: int) -> None:
-    """Add the weights' gradients of the rows `first` to `last` to of_input and of_state (4H, ·).
+    """Add the contribution of the rows `first` to `last` (exclusive) to the weights' gradients.
 
-    The kernel also fills `back.inputs` (T, R, F), the gradient of the inputs, if it is needed.
+    The weights' gradients are `back.of_input` and `back.of_state`, both of shape (4H, ·). If
+    `back.inputs` (T, R, F) is not empty, the kernel also writes the inputs' gradient to this array.
     """
     _, _, size, gates, cells = saved
     wide, rows, hidden, grad = gates.shape[2], last - first, cells.shape[2], back.grad

@@ -1,11 +1,13 @@
-"""Fast products of small matrices, built from one register tile.
+"""Fast products of small matrices, computed in tiles that fit into the processor's registers.
 
-A recurrent layer multiplies a few rows by the same weights at every step. BLAS packs the weights
-again at each call, which takes as long as the product; our kernels pack the weights once per pass.
-A tile has 4 rows × up to 3 vectors of 8 columns, and stays in registers over the whole depth
-[goto2008]. The 12 sums, 3 weights
-and 1 input of a tile fill the 16 registers of AVX2. The tile is emitted as LLVM vector code,
-because the compiler does not keep scalar loops in registers.
+A recurrent layer multiplies a few rows by the same weights at every time step. BLAS packs (copies
+and reorders) the weights again at each call, which takes as long as the product itself. The kernels
+of lookback pack the weights once per pass over the layer. A tile is a block of the product matrix
+that has 4 rows and up to 3 vectors of 8 columns. The sums of a tile stay in registers until the
+tile is complete [goto2008]. A tile needs 12 vectors for sums, 3 for weights and 1 for an input,
+which fill the 16 vector registers of AVX2. The code of a tile is written as LLVM vector
+instructions, because the compiler does not keep the sums in registers if the code consists of
+scalar loops.
 """
 
 from collections.abc import Callable
@@ -18,8 +20,8 @@ from numba.extending import intrinsic
 
 from lookback.kernels.compiled import Array, Backward, Saved, Strided, compiled, inlined
 
-LANES = 8  # floats per vector, one AVX register; LLVM adapts vectors to other machines
-ROWS = 4  # rows of a tile; every row count below is a multiple of ROWS
+LANES = 8  # number of floats in an AVX register; LLVM adapts the vectors to other processors
+ROWS = 4  # number of rows of a tile; the row count of every product is a multiple of ROWS
 FLOAT = 4  # bytes
 
 INT, SINGLE = ir.IntType(64), ir.FloatType()
@@ -27,10 +29,10 @@ VECTOR = ir.VectorType(SINGLE, LANES)
 
 
 def _tile_of(vectors: int, adds: bool) -> Callable[..., Any]:
-    """Make a tile that sets out[4, 8 · vectors] to a · b, or adds a · b to out if `adds`.
+    """Make a function that sets out[4, 8 · vectors] to a · b, or adds a · b to `out` if `adds`.
 
-    Addresses are in bytes and strides in floats. The element a[i, k] has the offset
-    i · a_row + k · a_step, and b is packed by `pack`.
+    The function takes addresses in bytes and strides in floats. The element a[i, k] has the offset
+    i · a_row + k · a_step from the address `a`. The matrix b must be packed by `pack`.
     """
 
     @intrinsic
@@ -91,9 +93,9 @@ def _emit(
 
 
 def _at(builder: Any, base: Any, kind: Any, *steps: tuple[Any, Any]) -> Any:
-    """A pointer of type `kind` to the address `base` plus the offsets `steps`.
+    """A pointer of type `kind` to the address `base` plus the sum of all offsets in `steps`.
 
-    Each offset is a pair of a stride in floats and a count.
+    Each offset is a pair (stride, count) and stands for stride · count floats.
     """
     for stride, count in steps:
         times = count if isinstance(count, ir.Value) else INT(count)
@@ -102,12 +104,12 @@ def _at(builder: Any, base: Any, kind: Any, *steps: tuple[Any, Any]) -> Any:
 
 
 def _fused(builder: Any, a: Any, b: Any, c: Any) -> Any:
-    """The sum a · b + c, with a single rounding if the machine has fused multiply-add."""
+    """The sum a · b + c, rounded only once if the processor has a fused multiply-add."""
     return builder.fadd(builder.fmul(a, b, flags=["contract"]), c, flags=["contract"])
 
 
 def _spread(builder: Any, place: Any) -> Any:
-    """A vector that contains the float at `place` in every lane."""
+    """A vector whose elements all equal the float at the address `place`."""
     undefined = ir.Constant(VECTOR, ir.Undefined)
     one = builder.insert_element(undefined, builder.load(place, align=FLOAT), ir.IntType(32)(0))
     return builder.shuffle_vector(
@@ -121,10 +123,11 @@ _add_wide, _add_middle, _add_narrow = (_tile_of(vectors, adds=True) for vectors 
 
 @inlined
 def _vectors(columns: int) -> int:
-    """The number of vectors in the next panel, if `columns` columns remain.
+    """The width of the next panel, in vectors, if `columns` columns of the matrix remain.
 
-    Four remaining vectors are split into 2 + 2, because in a panel of one vector each addition must
-    wait for the previous addition.
+    A panel is a block of columns that is as wide as a tile. Four remaining vectors are split into
+    panels of 2 + 2 and not of 3 + 1, because a panel of one vector has too few independent sums, so
+    that additions wait for earlier additions.
     """
     remaining = columns // LANES
     return 2 if remaining == 4 else min(remaining, 3)
@@ -143,7 +146,7 @@ def _product(
     out_row: int,
     adds: bool,
 ) -> None:
-    """Set out (rows, columns) to a · b, or add a · b to out if `adds`.
+    """Set the matrix `out` (rows, columns) to a · b, or add a · b to `out` if `adds` is true.
 
     `columns` must be a multiple of 8, and `depth` at least 1.
     """
@@ -171,7 +174,7 @@ def _product(
 
 @compiled
 def enter(inputs: Strided, saved: Saved, t: int, first: int, last: int) -> None:
-    """Write [x_t, 1] into the rows `first` to `last` (exclusive) of `line` at step t."""
+    """Write x_t and the constant 1 to line[t], in the rows `first` to `last` (exclusive)."""
     for r in range(first, last):
         start = r * inputs.row + t * inputs.step
         for j in range(saved.h_start - 1):
@@ -192,7 +195,7 @@ def multiply(
     to: int,
     out_column: int,
 ) -> None:
-    """Set out[to:to+rows, out_column:] to a[first:first+rows, column:] · packed."""
+    """Write a[first:first+rows, column:] · packed to out[to:to+rows, out_column:]."""
     _product(
         rows,
         columns,
@@ -211,7 +214,7 @@ def multiply(
 def pass_back(
     back: Backward, grad_a: Array, gathered: int, start: int, count: int, t: int, first: int
 ) -> None:
-    """Fill the gradient of x_t from `count` columns of `grad_a`, if the gradient is needed."""
+    """Compute the gradient of x_t from `count` columns of `grad_a`, if x_t needs a gradient."""
     if back.inputs.size:
         columns, rows = back.inputs.shape[2], grad_a.shape[0] // back.chunk
         into = back.inputs[t]
@@ -231,10 +234,10 @@ def add_weights(
     first: int,
     last: int,
 ) -> None:
-    """Add the contribution of the steps t to t + `gathered` - 1 to the gradient of the weights.
+    """Add the contribution of the time steps t to t + `gathered` - 1 to the weights' gradients.
 
-    `grad_a` is the gradient of the pre-activations, latest step first. The columns from `start` on
-    are pre-activations to which h contributes.
+    `grad_a` is the gradient of the pre-activations, with the latest time step first. The state h
+    contributes only to the pre-activations in the columns of `grad_a` from `start` on.
     """
     steps = saved.line[t : t + gathered]
     _add_product(grad_a, 0, steps, first, last, 0, back.of_input)
@@ -245,7 +248,10 @@ def add_weights(
 def _add_product(
     grad_a: Array, start: int, line: Array, first: int, last: int, column: int, weight: Array
 ) -> None:
-    """Add grad_a[:, start:]ᵀ · line[:, first:last, column:] to `weight`, latest step first."""
+    """Add the matrix product grad_a[:, start:]ᵀ · line[:, first:last, column:] to `weight`.
+
+    `line` contains the earliest time step first, but `grad_a` contains the latest step first.
+    """
     count, columns = weight.shape
     packed = np.empty(line.shape[0] * (last - first) * columns, np.float32)
     place = panel = 0
@@ -275,7 +281,7 @@ def _add_product(
 
 @compiled
 def pack(matrix: Array, packed: Array) -> None:
-    """Copy a matrix (depth, columns) into `packed` panel by panel, in the order of the tiles."""
+    """Copy `matrix` (depth, columns) to `packed`, in the order in which tiles read the elements."""
     depth, columns = matrix.shape
     place = column = 0
     while column < columns:

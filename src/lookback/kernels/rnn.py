@@ -1,8 +1,9 @@
-"""The kernel of a layer of an Elman network, with the equation of models/rnn.py.
+"""The kernel of a layer of an Elman network, for the equation in models/rnn.py.
 
-At step t the array `line` holds [x_t, 1, h_{t-1}] for each row of the batch. One product with [W_x,
-b, W_h] gives the pre-activations a, and h = f(a) overwrites a. In the backward pass ∂ means
-∂loss/∂:
+The array `line` contains the vector [x_t, 1, h_{t-1}] for each step t and each row of the batch.
+The product of [x_t, 1, h_{t-1}] with [W_x, b, W_h] gives the pre-activations a. The hidden states
+h = f(a) overwrite a in the array `line`. In the equations of the backward pass, ∂y stands for
+∂loss/∂y.
 
 ∂a = ∂h (1 - h²) for tanh, ∂h [h > 0] for ReLU
 ∂h_{t-1} = ∂a W_hᵀ    ∂x_t = ∂a W_xᵀ    ∂W = lineᵀ ∂a
@@ -67,7 +68,7 @@ def _backward(saved: Saved, back: Backward, relu: bool, first: int, last: int) -
 def forward_tanh(
     saved: Saved, inputs: Strided, packed: tuple[Array, ...], first: int, last: int
 ) -> None:
-    """Fill line[1:] with h = tanh(a) in the rows `first` to `last`."""
+    """Write h = tanh(a) of all time steps to line[1:], in the rows `first` to `last` - 1."""
     _forward(saved, inputs, packed[0], False, first, last)
 
 
@@ -75,24 +76,26 @@ def forward_tanh(
 def forward_relu(
     saved: Saved, inputs: Strided, packed: tuple[Array, ...], first: int, last: int
 ) -> None:
-    """Fill line[1:] with h = ReLU(a) in the rows `first` to `last`."""
+    """Write h = ReLU(a) of all time steps to line[1:], in the rows `first` to `last` - 1."""
     _forward(saved, inputs, packed[0], True, first, last)
 
 
 @compiled
 def backward_tanh(saved: Saved, back: Backward, first: int, last: int) -> None:
-    """Add the weights' gradients of the rows `first` to `last` to of_input and of_state (H, ·).
+    """Add the contribution of the rows `first` to `last` (exclusive) to the weights' gradients.
 
-    The kernel also fills `back.inputs` (T, R, F), the gradient of the inputs, if it is needed.
+    The weights' gradients are `back.of_input` and `back.of_state`, both of shape (H, ·). If
+    `back.inputs` (T, R, F) is not empty, the kernel also writes the inputs' gradient to this array.
     """
     _backward(saved, back, False, first, last)
 
 
 @compiled
 def backward_relu(saved: Saved, back: Backward, first: int, last: int) -> None:
-    """Add the weights' gradients of the rows `first` to `last` to of_input and of_state (H, ·).
+    """Add the contribution of the rows `first` to `last` (exclusive) to the weights' gradients.
 
-    The kernel also fills `back.inputs` (T, R, F), the gradient of the inputs, if it is needed.
+    The weights' gradients are `back.of_input` and `back.of_state`, both of shape (H, ·). If
+    `back.inputs` (T, R, F) is not empty, the kernel also writes the inputs' gradient to this array.
     """
     _backward(saved, back, True, first, last)
 

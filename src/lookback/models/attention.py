@@ -1,6 +1,7 @@
 """Recurrent encoder with attention over its own earlier states.
 
-At a query step q, the model attends to the states h_s and combines the context c_q with h_q:
+At a query step q, the model attends to the encoder's states h_s and combines their weighted sum,
+the context c_q, with the state h_q.
 
 e_qs = vᵀ tanh(W_q h_q + W_k h_s + b)                             additive
 e_qs = (W_q h_q + b) · (W_k h_s) / √H                             scaled_dot
@@ -9,10 +10,11 @@ c_q  = Σ_s α_qs h_s                                               context
 c_q  = W_o [Σ_s α¹_qs W¹_v h_s; …; Σ_s αᵐ_qs Wᵐ_v h_s] + b_o      context, multi_head
 feature = tanh(W_c [c_q; h_q] + b_c)
 
-The additive scores and the context follow [bahdanau2015], appendix A.1.2; the state h_q at the
-query replaces the decoder's state. Dot-product scores, and the feature (equation 5), follow
-[luong2015]. The scale 1/√H and the heads follow [vaswani2017], section 3.2. Each head computes
-scaled dot products on a separate part of H / heads components.
+The additive scores and the context follow appendix A.1.2 of [bahdanau2015], with the encoder's
+state h_q at the query in place of the decoder's state. The dot-product scores and the feature
+follow [luong2015] (the feature is equation 5 there). The scale 1/√H of the scores and the heads
+follow section 3.2 of [vaswani2017]. Each head of multi_head attention computes scaled dot products
+on its own H / heads components of the vectors.
 """
 
 from collections.abc import Callable
@@ -31,13 +33,13 @@ Weights = Float[Tensor, "batch head query time"]
 
 
 class AttentionModel(SequenceModel):
-    """A recurrent encoder, attention over its states, and features of width H at the queries.
+    """A recurrent encoder with attention over its states, and with features of width H.
 
-    The argument `encoder` is a function that makes the recurrent model from `features` and
-    `hidden_size`. A bidirectional encoder has states of width 2 H, which also contain information
-    from the steps after the query. The argument `heads` is used by multi_head attention only, and
-    must divide H. For Q queries, additive scores need a tensor of shape (B, Q, T, H), and the other
-    scores need a tensor of shape (B, heads, Q, T).
+    The argument `encoder` is a function that builds the recurrent encoder from the arguments
+    `features` and `hidden_size`. A bidirectional encoder has states of width 2 H, which also
+    contain information from the steps after the query. Only multi_head attention uses the argument
+    `heads`, which must divide H. For Q queries per sequence, additive scores need a tensor of shape
+    (B, Q, T, H), and the other scores need a tensor of shape (B, heads, Q, T).
     """
 
     def __init__(
@@ -71,7 +73,7 @@ class AttentionModel(SequenceModel):
         lengths: Int[Tensor, " batch"],
         query: Int[Tensor, "batch query"],
     ) -> Float[Tensor, "batch query hidden"]:
-        """Features at the queries; the encoder computes its states with its fast kernel."""
+        """The features at the queries, from encoder states computed by the fastest kernel."""
         return self._look_back(self.encoder.outputs(inputs, lengths), lengths, query)[0]
 
     def trace(
@@ -82,10 +84,11 @@ class AttentionModel(SequenceModel):
         *,
         differentiable: bool = False,
     ) -> Trace:
-        """The encoder's trace, with the attention weights α at the queries.
+        """The encoder's trace, together with the attention weights α at the queries.
 
-        The weights are zero at steps s > q and s ≥ length. `Trace.attention` holds the mean over
-        heads. For multi_head attention, `Trace.heads` holds the weights of each head.
+        A query at step q gives the weight zero to all steps s > q and s ≥ length. `Trace.attention`
+        holds the mean over the heads. For multi_head attention, `Trace.heads` holds the attention
+        weights of each head.
         """
         encoded = self.encoder.trace_outputs(inputs, lengths, differentiable=differentiable)
         with torch.set_grad_enabled(differentiable):
@@ -103,7 +106,7 @@ class AttentionModel(SequenceModel):
         lengths: Int[Tensor, " batch"],
         query: Int[Tensor, "batch query"],
     ) -> list[Float[Tensor, "batch head query time"]]:
-        """The attention weights at the queries, in a list with one tensor for the only layer."""
+        """The attention weights at the queries, as a list with one tensor for the single layer."""
         return [self._look_back(self.encoder.outputs(inputs, lengths), lengths, query)[1]]
 
     def _look_back(
@@ -112,9 +115,9 @@ class AttentionModel(SequenceModel):
         lengths: Int[Tensor, " batch"],
         query: Int[Tensor, "batch query"],
     ) -> tuple[Float[Tensor, "batch query hidden"], Weights]:
-        """Features and attention weights at the queries.
+        """The features and the attention weights at the queries.
 
-        Padding queries (query = −1) get the features of the first step, which no loss reads.
+        A padding query (query = -1) is computed at the first step, and no loss reads its feature.
         """
         query_states = at_queries(states, query)
         step = torch.arange(states.shape[1], device=states.device)
@@ -145,7 +148,10 @@ class AttentionModel(SequenceModel):
         return vectors.view(*vectors.shape[:-1], self.heads, -1).transpose(1, 2)
 
     def initialise(self, initialisation: Initialisation) -> None:
-        """Initialise the encoder by the recipe, attention matrices xavier_uniform, biases zero."""
+        """Initialise the encoder as the recipe says, and the attention by fixed rules.
+
+        The matrices of the attention are drawn by xavier_uniform, and its biases are set to zero.
+        """
         self.encoder.initialise(initialisation)
         for linear in (child for child in self.children() if isinstance(child, nn.Linear)):
             nn.init.xavier_uniform_(linear.weight)

@@ -22,18 +22,18 @@ Unit = Literal["gate", "layer"]
 
 @dataclass(frozen=True)
 class Initialisation:
-    """How a model's weights are initialised. The settings come from conf/recipe/."""
+    """The settings of a recipe (conf/recipe/) for the initialisation of a model's weights."""
 
     recurrent: Recurrent
     input: Input
     forget_bias: float | Literal["chrono"]  # the bias of every forget gate
-    # "gate": draw each gate's matrix separately; "layer": draw all gates of a layer as one matrix.
+    # "gate" draws each gate's matrix separately, and "layer" draws one matrix for a layer's gates
     unit: Unit = "gate"
-    length: int | None = None  # T, the task's sequence length in steps; only `chrono` needs it
+    length: int | None = None  # the task's sequence length T in steps, which `chrono` needs
 
     @classmethod
     def of(cls, settings: Mapping[str, Any], *, length: int) -> "Initialisation":
-        """Read a recipe's `initialisation` settings, for a task of `length` steps.
+        """Read a recipe's `initialisation` settings, for a task of `length` steps per sequence.
 
         Raises UserError if a setting has an unknown value, or if `recurrent` is "identity" and
         `unit` is "layer".
@@ -54,10 +54,11 @@ class Initialisation:
         return cls(**settings, length=length)
 
     def forget_biases(self, size: int) -> Float[Tensor, " hidden"]:
-        """The biases of one layer's forget gates: a constant, or a random draw with `chrono`.
+        """The biases of one layer's forget gates, which are constant, or random for `chrono`.
 
-        `chrono` is eq. 16 of [tallec2018]: b_f = log u with u ~ U(1, T - 1). A forget gate's time
-        constant, 1 / (1 - σ(b_f)) = 1 + u steps, is then uniformly distributed up to T.
+        `chrono` draws b_f = log u with u ~ U(1, T - 1), as in equation 16 of [tallec2018]. With
+        `chrono`, a forget gate's time constant 1 / (1 - σ(b_f)) = 1 + u is uniformly distributed
+        from 2 to T steps.
         """
         if self.forget_bias != "chrono":
             return torch.full((size,), float(self.forget_bias))
@@ -67,9 +68,9 @@ class Initialisation:
 
 @dataclass(frozen=True)
 class Trace:
-    """The features of a forward pass, with the states, gates and attention weights behind them.
+    """The features of a forward pass, and the model's states, gates and attention weights.
 
-    Each key of a mapping is a name and a layer number: «hidden/0», «forget/1».
+    The keys of `states`, `gates` and `path` are a name and a layer number, such as «forget/1».
     """
 
     features: Float[Tensor, "batch query hidden"]
@@ -77,14 +78,15 @@ class Trace:
     gates: Mapping[str, Float[Tensor, "batch time _"]] = field(default_factory=dict)
     attention: Float[Tensor, "batch query time"] | None = None  # the mean over the heads
     heads: Float[Tensor, "batch head query time"] | None = None  # None if there is one head
-    # For each state, its tensors in the autograd graph: one (B, H) per step, or one (B, T, H).
+    # the autograd graph's tensors of each state, either T tensors (B, H) or one tensor (B, T, H)
     path: Mapping[str, Sequence[Tensor]] = field(default_factory=dict)
 
     def gradients(self, loss: Float[Tensor, ""]) -> dict[str, Float[Tensor, "batch time _"]]:
-        """The total derivative ∂loss/∂state through all later steps, for each state in `path`.
+        """The total derivative ∂loss/∂state of each state in `path`, through all later steps.
 
-        The trace must be differentiable. A gradient with respect to a fast kernel's stacked output
-        would contain only the direct term, so `path` holds the state tensors of the single steps.
+        The trace must be differentiable. For a recurrent model, `path` holds one tensor per step,
+        because the gradient with respect to a fast kernel's output (B, T, H) would omit the effect
+        of a state on later states.
         """
         counts = [(name, len(tensors)) for name, tensors in self.path.items()]
         flat = [tensor for tensors in self.path.values() for tensor in tensors]
@@ -99,7 +101,7 @@ class Trace:
 
 
 class SequenceModel(nn.Module, ABC):
-    """An encoder of padded sequences. The values of the padding do not change any feature."""
+    """An encoder of padded sequences, whose features do not depend on the padding's values."""
 
     output_size: int  # H, the width of a feature vector
 
@@ -110,7 +112,7 @@ class SequenceModel(nn.Module, ABC):
         lengths: Int[Tensor, " batch"],
         query: Int[Tensor, "batch query"],
     ) -> Float[Tensor, "batch query hidden"]:
-        """Features at the queries, computed by the fastest available kernel."""
+        """The features at the queries, computed by the fastest available kernel."""
 
     @abstractmethod
     def trace(
@@ -121,9 +123,10 @@ class SequenceModel(nn.Module, ABC):
         *,
         differentiable: bool = False,
     ) -> Trace:
-        """The features of `forward` within 1e-5, with the states, gates and attention behind them.
+        """The features of `forward`, equal within 1e-5, with states, gates and attention weights.
 
-        With `differentiable` the trace keeps its autograd graph, so that `Trace.gradients` works.
+        If `differentiable` is true, the trace keeps its autograd graph, which `Trace.gradients`
+        needs.
         """
 
     def attention_by_layer(
@@ -132,7 +135,9 @@ class SequenceModel(nn.Module, ABC):
         lengths: Int[Tensor, " batch"],
         query: Int[Tensor, "batch query"],
     ) -> list[Float[Tensor, "batch head query time"]]:
-        """The attention weights of the queries, one tensor per layer, without a whole trace.
+        """The attention weights at the queries, one tensor per layer.
+
+        Unlike `trace`, the method returns no features, states or gates.
 
         Raises NotApplicable if the model has no attention.
         """
@@ -140,22 +145,23 @@ class SequenceModel(nn.Module, ABC):
 
     @abstractmethod
     def initialise(self, initialisation: Initialisation) -> None:
-        """Draw every weight from torch's global random generator."""
+        """Initialise every weight, with random numbers from torch's global generator."""
 
 
 class RecurrentEncoder(SequenceModel):
-    """A model that carries a state from step to step. H = `output_size`.
+    """An encoder that carries a state from step to step, with features of width H = `output_size`.
 
-    A model of one direction implements its equations in `step`, which streaming, Jacobians and
-    Lyapunov exponents use. A bidirectional model has no single step.
+    A model of one direction implements `step`, which computes one time step and is used for
+    streaming, Jacobians and Lyapunov exponents. A bidirectional model cannot implement `step`,
+    because its backward direction starts at the end of a sequence.
     """
 
     layers: int
-    state_size: int  # S, the width of the state of all layers together
+    state_size: int  # S, the total width of the states of all layers
     bidirectional: bool = False
-    keeping: ClassVar[str | None] = None  # the gate whose value is the kept share of the state
-    truncates: bool = False  # whether `outputs` supports `truncate`
-    truncate: int | None = None  # steps after which training detaches the state; None: never
+    keeping: ClassVar[str | None] = None  # the name of the gate that multiplies the previous state
+    truncates: bool = False  # whether `outputs` can truncate back-propagation
+    truncate: int | None = None  # training detaches the state every `truncate` steps (None: never)
 
     @abstractmethod
     def outputs(
@@ -167,7 +173,7 @@ class RecurrentEncoder(SequenceModel):
     def step(
         self, input: Float[Tensor, "batch feature"], state: Float[Tensor, "batch state"]
     ) -> tuple[Float[Tensor, "batch hidden"], Float[Tensor, "batch state"]]:
-        """One step: its output (B, H) and the next state (B, S).
+        """The output (B, H) and the next state (B, S), computed for one step.
 
         Raises NotApplicable if the model is bidirectional.
         """
@@ -179,16 +185,18 @@ class RecurrentEncoder(SequenceModel):
     def log_kept(
         self, gate: str, values: Float[Tensor, "*shape"]
     ) -> Float[Tensor, "*shape"] | None:
-        """The logarithm of the share of its state that a unit keeps, from the `values` of `gate`.
+        """The logarithm of the share of the previous state that a unit keeps.
 
-        Returns None if `gate` does not decide which share of its state a unit keeps.
+        The share is computed from the `values` of `gate`. Returns None if `gate` does not
+        determine which share of the previous state a unit keeps.
         """
         return values.log() if gate == self.keeping else None
 
     def log_decays(self) -> list[Float[Tensor, " unit"]]:
-        """Per layer, the logarithm of the share of its state that a unit keeps for any input.
+        """The logarithms of decay factors that are equal for all inputs, one tensor per layer.
 
-        The list is empty if a gate decides the share, or if the model has no decay.
+        A decay factor is the share of the previous state that a unit keeps at each step. The list
+        is empty if a gate determines the share, or if the model has no decay.
         """
         return []
 
@@ -198,7 +206,7 @@ class RecurrentEncoder(SequenceModel):
         lengths: Int[Tensor, " batch"],
         query: Int[Tensor, "batch query"],
     ) -> Float[Tensor, "batch query hidden"]:
-        """The last layer's outputs at the queries."""
+        """The features at the queries, which are the last layer's outputs."""
         return at_queries(self.outputs(inputs, lengths), query)
 
     def trace_outputs(
@@ -216,7 +224,7 @@ class RecurrentEncoder(SequenceModel):
 def at_queries(
     states: Float[Tensor, "batch time hidden"], query: Int[Tensor, "batch query"]
 ) -> Float[Tensor, "batch query hidden"]:
-    """The state at each query. A missing query (-1) gets the first state, which no loss uses."""
+    """The state at each query. A padding query (-1) gets the first state, which no loss uses."""
     index = query.clamp(min=0).unsqueeze(-1).expand(-1, -1, states.shape[-1])
     return states.gather(1, index)
 
@@ -224,7 +232,10 @@ def at_queries(
 def reversed_within(
     inputs: Float[Tensor, "batch time feature"], lengths: Int[Tensor, " batch"]
 ) -> Float[Tensor, "batch time feature"]:
-    """Each sequence in reverse order, its padding unmoved. The function is its own inverse."""
+    """Each sequence in reverse order, with its padding still at the end.
+
+    The function is its own inverse.
+    """
     step = torch.arange(inputs.shape[1], device=inputs.device)
     mirrored = lengths.unsqueeze(1) - 1 - step
     index = torch.where(mirrored >= 0, mirrored, step).unsqueeze(-1).expand_as(inputs)

@@ -1,7 +1,8 @@
 """Counts the floating-point operations (FLOPs) of a network's forward pass.
 
-Only matrix products and convolutions are counted, with 2 FLOPs for a multiplication and its
-addition. Elementwise operations (gates, norms, softmax, a scan) are not counted, as is usual.
+Only matrix products and convolutions are counted, with 2 FLOPs for each pair of a multiplication
+and an addition. By convention, elementwise operations (gates, norms, softmax, a scan) are not
+counted.
 """
 
 from copy import deepcopy
@@ -19,17 +20,18 @@ from lookback.models.network import Network
 
 
 def forward_flops(network: Network, facts: Facts) -> float:
-    """FLOPs of a forward pass of one sequence of `facts.length` steps, with one answer at the end.
+    """The FLOPs of a forward pass of one sequence of `facts.length` steps with one final query.
 
-    PyTorch's counter cannot see the products inside a fused kernel. The function therefore runs
-    a copy of the network without fused kernels. The copy computes attention with plain matrix
-    products, and runs a recurrent encoder step by step, as in the encoder's `trace`.
+    The FLOPs are counted on a copy of the network that uses no fused kernels, because PyTorch's
+    counter cannot see the matrix products inside a fused kernel. Without fused kernels, attention
+    is computed with plain matrix products, and a recurrent encoder runs step by step, as in its
+    `trace`.
     """
     counted = deepcopy(network).eval().double()  # no fused kernel supports float64
     encoders = [module for module in counted.modules() if isinstance(module, RecurrentEncoder)]
     for encoder in encoders:
         setattr(encoder, "outputs", partial(_outputs_by_trace, encoder))  # noqa: B010
-    # The meta device needs no memory for T × T scores, but runs many small steps slower than a CPU.
+    # The meta device stores no tensor values, such as T × T scores, but runs small steps slowly.
     device = "cpu" if encoders else "meta"
     counted.to(device)
     size = (1, facts.length) if facts.tokens else (1, facts.length, facts.features)

@@ -7,9 +7,9 @@ n_t = tanh(W_xn x_t + b_xn + r_t ⊙ (W_hn h_{t-1} + b_hn))   candidate, `reset`
 h_t = (1 - z_t) ⊙ n_t + z_t ⊙ h_{t-1}                       hidden state
 
 The original paper [cho2014] resets the state before the product with W_hn. torch and cuDNN reset
-after the product, which is faster. A GRU has no forget gate, so it ignores a recipe's forget bias
-and all its biases start at 0. Only `chrono` sets a bias, b_xz, because z_t keeps the state as a
-forget gate does.
+after the product, which is faster. A GRU has no forget gate, so a numeric forget bias of a recipe
+has no effect, and all biases start at 0. The forget bias `chrono` sets b_xz, because the update
+gate z_t keeps the state as a forget gate does.
 """
 
 from typing import Literal
@@ -49,7 +49,7 @@ class GRU(RecurrentModel):
         w_h: Float[Tensor, "blocks hidden"],
         b_h: Float[Tensor, " blocks"],
     ) -> tuple[Parts, Gates]:
-        """The next hidden state h_t and the gates, each (B, H)."""
+        """The next hidden state h_t and the gates, each of shape (B, H)."""
         (h,) = state
         x_rz, x_n = from_input.tensor_split([2 * self.hidden_size], dim=1)
         w_rz, w_n = w_h.tensor_split([2 * self.hidden_size])
@@ -63,7 +63,10 @@ class GRU(RecurrentModel):
 
     @torch.no_grad()
     def initialise(self, initialisation: Initialisation) -> None:
-        """Initialise as every recurrent model; `chrono` also sets the update gate's bias b_xz."""
+        """Initialise as in `RecurrentModel`.
+
+        The forget bias `chrono` also sets the bias b_xz of the update gate.
+        """
         super().initialise(initialisation)
         if initialisation.forget_bias == "chrono":
             for _, _, b_x, _ in self.kernel.all_weights:

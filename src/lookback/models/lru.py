@@ -1,4 +1,4 @@
-"""Linear recurrent unit [orvieto2023]: a diagonal complex recurrence, linear in time.
+"""Linear recurrent unit [orvieto2023], a recurrence that is linear, diagonal and complex.
 
 z_0 = W_e x + b_e                                        at each step
 u_l = LN(z_l)
@@ -8,11 +8,11 @@ y_t = Re(C s_t) + D ⊙ u_t
 z_{l+1} = z_l + GLU(GELU(y))                             GLU(v) = (W_1 v + b_1) ⊙ σ(W_2 v + b_2)
 feature = z_L at the query
 
-The equations are from section 3 and appendix A of the paper. The paper offers two normalisations
-and two channel mixers; our block uses LN (layer norm) and GLU. LN reads one step at a time, so
-padding changes nothing and the model has a single `step`. Dropout acts after GELU and after GLU.
-The bidirectional model follows S5 [smith2023]: the recurrence with the same Λ and B also runs from
-the end, and C reads both states.
+The equations are from section 3 and appendix A of [orvieto2023]. Of the two normalisations and the
+two channel mixers in [orvieto2023], our block uses layer norm (LN) and GLU. LN normalises each step
+separately, so padding changes no feature, and the model can run one step at a time (`step`).
+Dropout acts after GELU and after GLU. As in S5 [smith2023], the bidirectional model also runs the
+recurrence from the last step to the first, with the same Λ and B, and C reads both states.
 """
 
 from collections.abc import Sequence
@@ -35,9 +35,10 @@ from lookback.runtime.settings import require_positive
 class LRU(RecurrentEncoder):
     """A stack of LRU blocks with H = `hidden_size` channels and N = `modes` complex modes each.
 
-    A layer's state is stored as 2 N real numbers: the real and the imaginary part of each mode in
-    turn. The whole state is one flat tensor (B, S) with S = layers · 2 N. A trace contains the
-    states «hidden/l», in a bidirectional model also «hidden_reverse/l», and no gates.
+    A layer's state is stored as 2 N real numbers, the real part and then the imaginary part of each
+    mode. The states of all layers form one tensor (B, S) with S = layers · 2 N. A trace contains
+    the state «hidden/l» of each layer l, in a bidirectional model also «hidden_reverse/l», and no
+    gates.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class LRU(RecurrentEncoder):
     def step(
         self, input: Float[Tensor, "batch feature"], state: Float[Tensor, "batch state"]
     ) -> tuple[Float[Tensor, "batch hidden"], Float[Tensor, "batch state"]]:
-        """One step by the equations: its output (B, H) and the next state (B, S).
+        """The output (B, H) and the next state (B, S), computed for one step by the equations.
 
         Raises NotApplicable if the model is bidirectional.
         """
@@ -136,14 +137,17 @@ class LRU(RecurrentEncoder):
             return Trace(at_queries(z, query), states, path=path)
 
     def log_decays(self) -> list[Float[Tensor, " unit"]]:
-        """Per layer, ln |Λ| of each mode, computed from ν because |Λ| may round to 1."""
+        """The logarithm ln |Λ| = -exp(ν_log) of each mode, one tensor per layer.
+
+        The logarithm is not computed from |Λ|, because |Λ| may round to 1.
+        """
         return [-block.nu_log.detach().exp() for block in self._typed_blocks()]
 
     def initialise(self, initialisation: Initialisation) -> None:
-        """Draw Λ, B, C and D and set γ as in the paper; draw W_e, W_1 and W_2 as `input` says.
+        """Initialise Λ, γ, B, C and D as in [orvieto2023], and W_e, W_1 and W_2 by `input`.
 
-        The biases of W_e, W_1 and W_2 are set to zero. The recipe's `recurrent` and `forget_bias`
-        have no effect on an LRU.
+        The setting `input` is part of the recipe. The recipe's settings `recurrent` and
+        `forget_bias` have no effect on an LRU. The biases b_e, b_1 and b_2 are set to zero.
         """
         fill_linear(self.enter, initialisation.input)
         for block in self._typed_blocks():
@@ -177,23 +181,23 @@ class LRUBlock(nn.Module):
         return torch.polar(torch.exp(-nu), theta)
 
     def drive(self, u: Float[Tensor, "*shape hidden"]) -> Complex[Tensor, "*shape mode"]:
-        """exp(γ_log) ⊙ (B u), computed as one real product of alternate rows of Re B and Im B."""
+        """exp(γ_log) ⊙ (B u), as one real product in which the rows of Re B and Im B alternate."""
         both = torch.stack([self.b_real, self.b_imag], dim=1)
         scaled = torch.exp(self.gamma_log)[:, None, None] * both
         driven = functional.linear(u, scaled.flatten(0, 1))
-        # Under mixed precision `driven` is bfloat16, which has no complex type.
+        # With mixed precision, `driven` is bfloat16, for which torch has no complex type.
         return _as_complex(driven.to(self.gamma_log.dtype))
 
     def advance(
         self, state: Float[Tensor, "batch state"], drive: Complex[Tensor, "batch mode"]
     ) -> Float[Tensor, "batch state"]:
-        """The next state Λ ⊙ s + `drive` of the state s, stored as real numbers."""
+        """The state Λ ⊙ s + `drive` after the state s, both stored as real numbers."""
         return _advanced(self.eigenvalues(), state, drive)
 
     def unrolled(
         self, drives: Sequence[Complex[Tensor, "batch mode"]]
     ) -> list[Float[Tensor, "batch state"]]:
-        """The states of all steps, computed one after another from a zero state."""
+        """The states of all steps, computed step by step from a zero initial state."""
         eigenvalues, state = self.eigenvalues(), _as_real(torch.zeros_like(drives[0]))
         states = list[Tensor]()
         for drive in drives:
@@ -209,7 +213,7 @@ class LRUBlock(nn.Module):
     ) -> Float[Tensor, "*shape hidden"]:
         """The block's output z_{l+1}.
 
-        Re(C s) is computed as one real product of alternate columns of Re C and -Im C.
+        Re(C s) is computed as one real product, in which the columns of Re C and -Im C alternate.
         """
         c = torch.stack([self.c_real, -self.c_imag], dim=-1).flatten(1)
         y = torch.addcmul(functional.linear(states, c), self.d, u)
@@ -220,12 +224,13 @@ class LRUBlock(nn.Module):
     def initialise(
         self, initialisation: Initialisation, r_min: float, r_max: float, max_phase: float
     ) -> None:
-        """Draw Λ uniformly on the ring r_min ≤ |Λ| ≤ r_max (lemma 3.2 of [orvieto2023]).
+        """Draw Λ uniformly from a sector of a ring (lemma 3.2 of [orvieto2023]).
 
-        Phases are uniform up to `max_phase`. γ is set to √(1 - |Λ|²); B, C and D are normal.
+        The modulus |Λ| is between r_min and r_max, and the phase of Λ is between 0 and `max_phase`.
+        γ is set to √(1 - |Λ|²). B, C and D are drawn from normal distributions.
         """
         self.norm.reset_parameters()
-        # The clamp keeps |Λ| away from 0 and 1, where a logarithm below would be infinite.
+        # The clamp excludes 0 and 1, for which a logarithm in the next lines could be infinite.
         u1, u2 = (torch.rand_like(self.nu_log).clamp(1e-6, 1 - 1e-6) for _ in range(2))
         self.nu_log.copy_(torch.log(-0.5 * torch.log(u1 * (r_max**2 - r_min**2) + r_min**2)))
         self.theta_log.copy_(torch.log(max_phase * u2))

@@ -7,7 +7,7 @@ o_t = σ(W_xo x_t + b_xo + W_ho h_{t-1} + b_ho)       output gate
 c_t = f_t ⊙ c_{t-1} + i_t ⊙ g_t                      cell
 h_t = o_t ⊙ tanh(c_t)                                hidden state
 
-A forget bias of 1 is the advice of [jozefowicz2015].
+A forget bias of 1 is recommended by [jozefowicz2015].
 """
 
 import torch
@@ -45,7 +45,7 @@ class LSTM(RecurrentModel):
         w_h: Float[Tensor, "blocks hidden"],
         b_h: Float[Tensor, " blocks"],
     ) -> tuple[Parts, Gates]:
-        """The next states h_t and c_t, and the gates, each (B, H)."""
+        """The next states h_t and c_t, and the gates, each of shape (B, H)."""
         h, c = state
         i, f, g, o = (from_input + functional.linear(h, w_h, b_h)).chunk(4, dim=1)
         i, f, g, o = torch.sigmoid(i), torch.sigmoid(f), torch.tanh(g), torch.sigmoid(o)
@@ -55,9 +55,11 @@ class LSTM(RecurrentModel):
 
     @torch.no_grad()
     def initialise(self, initialisation: Initialisation) -> None:
-        """Initialise as every recurrent model, then set b_xf to the forget bias; b_hf stays zero.
+        """Initialise as in `RecurrentModel`, then set b_xf to the recipe's forget bias.
 
-        `chrono` also sets b_xi = -b_xf, so the input gate closes as far as the forget gate opens.
+        The bias b_hf stays zero. The forget bias `chrono` also sets b_xi = -b_xf, so that
+        σ(b_xi) = 1 - σ(b_xf), which means that the input gate is closed as far as the forget gate
+        is open.
         """
         super().initialise(initialisation)
         for _, _, b_x, _ in self.kernel.all_weights:

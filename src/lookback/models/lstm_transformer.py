@@ -1,15 +1,15 @@
-"""LSTM with a transformer on top: self-attention over the states of a recurrent encoder.
+"""LSTM with a transformer on top, which applies self-attention to the states of the LSTM.
 
 h = encoder(x)                               states of a recurrent model, LSTM by default
 z_0 = W_e h + b_e
 z_{l+1} and the feature: transformer_layer.py
 
-The closest published model is the R-Transformer [wang2019]. In the R-Transformer, each layer runs a
-recurrent network over a local window before its attention. In LSTMTransformer, one recurrent
-encoder runs over the whole sequence, below all attention layers. Both models add no position
-encodings, because the recurrent states already contain the order of the steps. Tutorials often ask
-for a combination of LSTM and transformer, in which the recurrent encoder carries information from
-nearby steps and attention reads distant steps.
+The published model most similar to LSTMTransformer is the R-Transformer [wang2019], in which each
+layer runs a recurrent network over a local window before its attention. In LSTMTransformer, one
+recurrent encoder runs over the whole sequence before all attention layers. Neither the
+R-Transformer nor LSTMTransformer adds position encodings, because the recurrent states already
+contain the order of the steps. Tutorials often combine an LSTM with a transformer, so that the
+recurrent encoder carries information from nearby steps and attention reads distant steps.
 """
 
 from collections.abc import Callable
@@ -26,11 +26,11 @@ from lookback.runtime.settings import require_positive
 
 
 class LSTMTransformer(SequenceModel):
-    """A recurrent encoder with a stack of transformer layers on its states.
+    """A recurrent encoder, and a stack of transformer layers that read the encoder's states.
 
-    The argument `encoder` is a function that makes the recurrent model from `features` and
-    `hidden_size`. In a trace, the encoder's states and gates keep their names, and the state
-    «attended/l» is the output z_{l+1} of transformer layer l.
+    The argument `encoder` is a function that builds the recurrent encoder from the arguments
+    `features` and `hidden_size`. In a trace, the encoder's states and gates keep their names, and
+    the state «attended/l» is the output z_{l+1} of transformer layer l.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class LSTMTransformer(SequenceModel):
         lengths: Int[Tensor, " batch"],
         query: Int[Tensor, "batch query"],
     ) -> Float[Tensor, "batch query hidden"]:
-        """Features at the queries; the encoder computes its states with its fast kernel."""
+        """The features at the queries, from encoder states computed by the fastest kernel."""
         entered = self.enter(self.encoder.outputs(inputs, lengths))
         features: Tensor = self.stack(self.drop(entered), lengths, query)
         return features
@@ -75,7 +75,7 @@ class LSTMTransformer(SequenceModel):
         *,
         differentiable: bool = False,
     ) -> Trace:
-        """The encoder's trace, the outputs of all transformer layers, and attention weights.
+        """The encoder's trace, with the outputs of all transformer layers, and attention weights.
 
         `Trace.heads` and `Trace.attention` hold the attention weights of the last layer.
         """
@@ -104,10 +104,10 @@ class LSTMTransformer(SequenceModel):
         return self.stack.attention_by_layer(entered, lengths, query)
 
     def initialise(self, initialisation: Initialisation) -> None:
-        """Initialise the encoder by the recipe, and all other weights as in `Transformer`.
+        """Initialise the encoder as the recipe says, and all other weights as in `Transformer`.
 
-        Outside the encoder, matrices are initialised xavier_uniform, biases with zero, and layer
-        normalisation as the identity.
+        Outside the encoder, matrices are drawn by xavier_uniform, biases are set to zero, and layer
+        normalisation starts as the identity.
         """
         self.encoder.initialise(initialisation)
         nn.init.xavier_uniform_(self.enter.weight)

@@ -1,12 +1,12 @@
-"""Minimal gated recurrent unit [feng2024]: a GRU whose gates do not read the state.
+"""Minimal gated recurrent unit [feng2024], a GRU whose gates do not read the state.
 
 z_t = σ(W_z x_t + b_z)                  update gate, the share of the candidate
 h̃_t = g(W_h x_t + b_h)                  candidate; minimal.py defines g
 h_t = (1 - z_t) ⊙ h_{t-1} + z_t ⊙ h̃_t   hidden state
 
-The equations are from section 3.1 and appendix B of the paper. A minGRU has no forget gate, so like
-the GRU it ignores a recipe's forget bias, and all its biases start at 0. Only `chrono` sets a bias,
-b_z, because 1 - z_t keeps the state as a forget gate does.
+The equations are from section 3.1 and appendix B of [feng2024]. A minGRU has no forget gate, so a
+numeric forget bias of a recipe has no effect (as in a GRU), and all biases start at 0. The forget
+bias `chrono` sets b_z, because the factor 1 - z_t keeps the state as a forget gate does.
 """
 
 import torch
@@ -23,7 +23,7 @@ class MinGRU(MinimalModel):
     gates = ("update", "candidate")
 
     def cell(self, *blocks: Float[Tensor, "*shape hidden"]) -> CellValues:
-        """The values a = 1 - z and b = z ⊙ h̃, and the gates by name."""
+        """The coefficients a = 1 - z and b = z ⊙ h̃ of the recurrence, and the gates by name."""
         k, candidate = blocks
         z, h = torch.sigmoid(k), positive(candidate)
         return 1 - z, z * h, {"update": z, "candidate": h}
@@ -31,12 +31,15 @@ class MinGRU(MinimalModel):
     def log_kept(
         self, gate: str, values: Float[Tensor, "*shape"]
     ) -> Float[Tensor, "*shape"] | None:
-        """ln(1 - z), because z is the share of the candidate. None for the candidate."""
+        """The logarithm ln(1 - z) if `gate` is the update gate z, and None for the candidate."""
         return torch.log1p(-values) if gate == "update" else None
 
     @torch.no_grad()
     def initialise(self, initialisation: Initialisation) -> None:
-        """Initialise as every minimal model; `chrono` also sets b_z to minus the forget bias."""
+        """Initialise as in `MinimalModel`.
+
+        The forget bias `chrono` also sets b_z to the negative of the biases drawn for forget gates.
+        """
         super().initialise(initialisation)
         if initialisation.forget_bias == "chrono":
             for linear in (*self.from_input, *self.from_input_reverse):

@@ -3,13 +3,13 @@
 h_t = a_t ⊙ h_{t-1} + b_t,  h_{-1} = 0        `cell` computes a_t and b_t from W x_t + b
 g(x) = x + 0.5 if x ≥ 0, σ(x) if x < 0        for candidates, so that h is positive
 
-Gates that read only the input let all steps run at once. The function g is from appendix B of
-[feng2024]. The paper scans in log space, which is imprecise over long sums and slow on a CPU;
-scan.py gives the figures. Our scan is stable without logarithms, because 0 < a < 1. The tests
-compare our recurrence with the paper's listing.
+Because the gates read only the input, all steps can be computed in parallel. The function g is from
+appendix B of [feng2024]. The scan of [feng2024] runs in log space, which is imprecise over long
+sums and slow on a CPU (scan.py gives measurements). Our scan needs no logarithms to be stable,
+because 0 < a_t < 1. The tests compare our recurrence with the code listing in [feng2024].
 
-Layers are stacked without extra connections, as in every recurrent model here. The paper's
-sequential listing starts from a given h_{-1}; our h_{-1} is zero, as in every model.
+Layers are stacked without residual connections, as in the models RNN, LSTM and GRU. The sequential
+listing of [feng2024] starts from a given h_{-1}, but h_{-1} is zero in all models of lookback.
 """
 
 from abc import abstractmethod
@@ -28,19 +28,20 @@ from lookback.models.sizes import require_dropout
 from lookback.models.weights import fill_linear
 from lookback.runtime.settings import require_positive
 
-CellValues = tuple[Tensor, Tensor, dict[str, Tensor]]  # a, b, and gates by name, each (…, H)
+# a_t and b_t of the recurrence, and the values of the gates by name, each of shape (…, H)
+CellValues = tuple[Tensor, Tensor, dict[str, Tensor]]
 
 
 class MinimalModel(RecurrentEncoder):
-    """A stack of layers that use the same cell.
+    """A stack of layers, which all use the equations of `cell`.
 
-    The whole state is one flat tensor (B, S) with S = layers · H, ordered by layer. A bidirectional
-    layer also runs from each sequence's last step to its first, and outputs both states
-    concatenated, so `output_size` is 2 H. In a trace, backward states and gates have names such as
-    «hidden_reverse/l», and are stored at the time steps that they belong to.
+    The states of all layers form one tensor (B, S) with S = layers · H, in the order of the layers.
+    A bidirectional layer also runs from each sequence's last step to its first, and outputs both
+    states concatenated, so `output_size` is 2 H. In a trace, the states and gates of the backward
+    direction have names such as «hidden_reverse/l», and index t holds their values at time step t.
     """
 
-    gates: ClassVar[tuple[str, ...]]  # the names of the blocks of W x + b, in order
+    gates: ClassVar[tuple[str, ...]]  # the gate names, in the order of the gates in W x + b
 
     def __init__(
         self,
@@ -77,7 +78,7 @@ class MinimalModel(RecurrentEncoder):
     def step(
         self, input: Float[Tensor, "batch feature"], state: Float[Tensor, "batch state"]
     ) -> tuple[Float[Tensor, "batch hidden"], Float[Tensor, "batch state"]]:
-        """One step by the equations: its output (B, H) and the next state (B, S).
+        """The output (B, H) and the next state (B, S), computed for one step by the equations.
 
         Raises NotApplicable if the model is bidirectional.
         """
@@ -129,9 +130,10 @@ class MinimalModel(RecurrentEncoder):
             return Trace(at_queries(inputs, query), states, gates, path=path)
 
     def initialise(self, initialisation: Initialisation) -> None:
-        """Draw each gate's matrix as `input` says; set the biases to zero.
+        """Draw the matrices by the recipe's `input`, and set the biases to zero.
 
-        The recipe's `recurrent` has no effect, because no matrix reads a state.
+        The recipe's setting `recurrent` has no effect on a minimal model, because no matrix reads a
+        state.
         """
         for linear in (*self.from_input, *self.from_input_reverse):
             assert isinstance(linear, nn.Linear)
@@ -139,17 +141,17 @@ class MinimalModel(RecurrentEncoder):
             fill_linear(linear, initialisation.input, units)
 
     def _cell_values(self, linear: nn.Module, inputs: Tensor) -> CellValues:
-        # A separate product per gate makes each gate contiguous in memory, which halves σ's time.
+        # One product per gate makes each gate contiguous in memory, which halves the time for σ.
         assert isinstance(linear, nn.Linear)
         gate_weights = zip(
             *(t.chunk(len(self.gates)) for t in (linear.weight, linear.bias)), strict=True
         )
         blocks = (functional.linear(inputs, w, b) for w, b in gate_weights)
-        # Mixed precision gives a bfloat16 product. In bfloat16, 1 - z would be 1 for small z.
+        # Mixed precision gives bfloat16 blocks, for which 1 - z would round to 1 if z is small.
         return self.cell(*(block.to(linear.weight.dtype) for block in blocks))
 
     def _directions(self, layer: int) -> list[tuple[str, nn.Module]]:
-        """For each direction, the suffix of its names and its linear map of the input."""
+        """For each direction, the suffix of its names in a trace, and its linear input map."""
         maps = {"": self.from_input, "_reverse": self.from_input_reverse}
         return [(suffix, layers[layer]) for suffix, layers in maps.items() if len(layers)]
 
@@ -168,7 +170,7 @@ def _concatenated(states: list[Tensor]) -> Tensor:
 
 
 def _one_by_one(a: Tensor, b: Tensor, from_end: bool) -> list[Tensor]:
-    """The states of h_t = a_t ⊙ h_{t∓1} + b_t in time order, computed one by one."""
+    """The states of h_t = a_t ⊙ h_{t∓1} + b_t in the order of time, computed step by step."""
     steps = list(zip(a.unbind(1), b.unbind(1), strict=True))
     h, states = torch.zeros_like(b[:, 0]), list[Tensor]()
     for a_t, b_t in reversed(steps) if from_end else steps:

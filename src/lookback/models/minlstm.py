@@ -1,4 +1,4 @@
-"""Minimal LSTM [feng2024]: the gates do not read the state, and there is no separate cell.
+"""Minimal LSTM [feng2024], whose gates do not read the state, and which has no cell state.
 
 f_t = σ(W_f x_t + b_f)                  forget gate
 i_t = σ(W_i x_t + b_i)                  input gate
@@ -6,9 +6,9 @@ h̃_t = g(W_h x_t + b_h)                  candidate; minimal.py defines g
 f'_t = f_t / (f_t + i_t),  i'_t = i_t / (f_t + i_t)
 h_t = f'_t ⊙ h_{t-1} + i'_t ⊙ h̃_t       hidden state
 
-The equations are from section 3.2 and appendix B of the paper. A recipe's forget bias sets b_f.
-The forget gate and the input gate are normalised to sum to 1, so a forget bias of 1 keeps 0.59 of
-the state, not σ(1) = 0.73.
+The equations are from section 3.2 and appendix B of [feng2024]. A recipe's forget bias sets b_f.
+With a zero input and a forget bias of 1, the gate f is σ(1) = 0.73, but the normalised forget gate
+f' keeps 0.59 of the state.
 """
 
 import torch
@@ -27,7 +27,7 @@ class MinLSTM(MinimalModel):
     keeping = "forget"
 
     def cell(self, *blocks: Float[Tensor, "*shape hidden"]) -> CellValues:
-        """The values a = f' and b = i' ⊙ h̃, and the gates by name.
+        """The coefficients a = f' and b = i' ⊙ h̃ of the recurrence, and the gates by name.
 
         f' is computed as σ(log f - log i), which avoids the quotient 0 / 0.
         """
@@ -39,10 +39,10 @@ class MinLSTM(MinimalModel):
 
     @torch.no_grad()
     def initialise(self, initialisation: Initialisation) -> None:
-        """Initialise as every minimal model, then set b_f to the forget bias.
+        """Initialise as in `MinimalModel`, then set b_f to the recipe's forget bias.
 
-        `chrono` also sets b_i = -b_f. For a zero input f' = σ(log f - log i) is then σ(b_f), as the
-        time constants of `chrono` require.
+        The forget bias `chrono` also sets b_i = -b_f, so that f' = σ(log f - log i) is σ(b_f) for a
+        zero input, as the time constants of [tallec2018] require.
         """
         super().initialise(initialisation)
         for linear in (*self.from_input, *self.from_input_reverse):

@@ -1,4 +1,4 @@
-"""The whole network: an embedding for tokens, an encoder, and the linear head of all models."""
+"""The network of every model, which is an embedding for tokens, an encoder and a linear head."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,7 @@ from lookback.runtime.instantiate import instantiate
 
 
 class Network(nn.Module):
-    """A network whose answers (B, Q, outputs) are logits of classes, or real values."""
+    """A network that gives class logits or real values, of shape (B, Q, outputs), for Q queries."""
 
     def __init__(self, encoder: SequenceModel, outputs: int, embedding: nn.Embedding | None = None):
         super().__init__()
@@ -25,9 +25,9 @@ class Network(nn.Module):
     def embed(
         self, inputs: Float[Tensor, "batch time feature"] | Int[Tensor, "batch time"]
     ) -> Float[Tensor, "batch time feature"]:
-        """Embed tokens as vectors; inputs that are vectors are returned unchanged.
+        """Embed tokens as vectors, and return inputs that are already vectors unchanged.
 
-        Explanation methods attribute an answer to these vectors.
+        Explanation methods attribute an answer to the vectors that `embed` returns.
         """
         return (
             self.embedding(inputs) if self.embedding and not inputs.is_floating_point() else inputs
@@ -39,7 +39,7 @@ class Network(nn.Module):
         lengths: Int[Tensor, " batch"],
         query: Int[Tensor, "batch query"],
     ) -> Float[Tensor, "batch query output"]:
-        """The answers (B, Q, outputs) at the queries."""
+        """The network's answers (B, Q, outputs) at the queries."""
         embedded = _without_padding(self.embed(inputs), lengths)
         answers: Tensor = self.head(self.encoder(embedded, lengths, query))
         return answers
@@ -52,7 +52,7 @@ class Network(nn.Module):
         *,
         differentiable: bool = False,
     ) -> tuple[Float[Tensor, "batch query output"], Trace]:
-        """The answers at the queries, and the encoder's trace."""
+        """The network's answers at the queries, and the encoder's trace."""
         embedded = _without_padding(self.embed(inputs), lengths)
         with torch.set_grad_enabled(differentiable):
             trace = self.encoder.trace(embedded, lengths, query, differentiable=differentiable)
@@ -75,9 +75,9 @@ class Network(nn.Module):
 def _without_padding(
     inputs: Float[Tensor, "batch time feature"], lengths: Int[Tensor, " batch"]
 ) -> Float[Tensor, "batch time feature"]:
-    """Set inputs past each sequence's length to zero.
+    """Set the inputs after each sequence's last step to zero.
 
-    A NaN in the padding would otherwise reach the weights' gradient as 0 × NaN.
+    Without the zeros, a NaN in the padding would reach the gradient of the weights as 0 × NaN.
     """
     past = torch.arange(inputs.shape[1], device=inputs.device) >= lengths.unsqueeze(1)
     return inputs.masked_fill(past.unsqueeze(-1), 0.0)
@@ -86,10 +86,10 @@ def _without_padding(
 def build_network(
     model: Mapping[str, Any], initialisation: Mapping[str, Any], facts: Facts, *, seed: int
 ) -> Network:
-    """Build the network of a config with its initial weights, as before training.
+    """Build the network that a config describes, with the initial weights of training.
 
-    The same seed gives the same weights on every machine. The global random state does not change.
-    Raises UserError if the model cannot take the shape of the task.
+    Equal seeds give equal weights on every machine. The state of torch's global random generator
+    does not change. Raises UserError if the model cannot be built for the task's sizes or inputs.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # weights are drawn on the CPU
@@ -101,9 +101,9 @@ def build_network(
 
 
 def undrawn_network(model: Mapping[str, Any], facts: Facts) -> Network:
-    """Build the network of a config without the initial weights of its recipe.
+    """Build the network that a config describes, without initialising it as the recipe says.
 
-    Raises UserError if the model cannot take the shape of the task.
+    Raises UserError if the model cannot be built for the task's sizes or inputs.
     """
     _check(model, facts)
     settings = dict(model)

@@ -1,11 +1,11 @@
-"""The base class of rnn, lstm and gru: fast kernels, and the same equations one step at a time.
+"""The base class of RNN, LSTM and GRU, with fast kernels and with equations for single steps.
 
-A layer computes state_t = cell(W_x x_t + b_x, state_{t-1}) with its weights W_h and b_h. x_t is
-the network's input, or h_t of the layer below, and every state starts at zero.
+A layer computes state_t = cell(W_x x_t + b_x, state_{t-1}, W_h, b_h). The vector x_t is the
+network's input, or h_t of the layer below, and every state starts at zero.
 
-A model class implements `cell`, the equations of its paper. A torch module of the same equations
-holds the weights. The torch module also computes the outputs if our own kernels (lookback/kernels/)
-do not apply, for example with cuDNN on a GPU.
+Each model class implements the equations of its paper in `cell`. The weights are parameters of a
+torch module (nn.RNN, nn.LSTM or nn.GRU). If our own kernels (lookback/kernels/) do not apply, the
+torch module also computes the outputs, for example with cuDNN on a GPU.
 """
 
 from abc import abstractmethod
@@ -20,7 +20,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.utils._pytree import tree_map
 
-from lookback.errors import NotApplicable, UserError
+from lookback.errors import NotApplicable
 from lookback.kernels.kernel import Kernel
 from lookback.kernels.layer import applies, open_layer, run_layer
 from lookback.models.base import (
@@ -32,8 +32,10 @@ from lookback.models.base import (
     at_queries,
     reversed_within,
 )
+from lookback.models.sizes import require_dropout
+from lookback.runtime.settings import require_positive
 
-Parts = tuple[Tensor, ...]  # the tensors (B, H) of one layer's state; the hidden state h is first
+Parts = tuple[Tensor, ...]  # the tensors (B, H) of one layer's state, with the hidden state h first
 Gates = dict[str, Tensor]  # gate values (B, H) by name
 
 
@@ -44,8 +46,8 @@ def truncated(
 ) -> Float[Tensor, "batch time hidden"]:
     """The outputs of a kernel, with the state detached from the autograd graph every `steps` steps.
 
-    The method is truncated back-propagation through time [williams1990]. The cuts change no output,
-    but no gradient crosses a cut.
+    The method is truncated back-propagation through time [williams1990]. Detaching the state
+    changes no output, but stops the gradient from flowing to earlier steps.
     """
     state, outputs = None, []
     for chunk in torch.split(inputs, steps, dim=1):
@@ -56,18 +58,19 @@ def truncated(
 
 
 class RecurrentModel(RecurrentEncoder):
-    """A stack of layers that use the same cell. H = `output_size`.
+    """A stack of layers, which all use the equations of `cell`. H = `output_size`.
 
-    The whole state is one flat tensor (B, S) with S = layers · parts · H. The state of an LSTM is
-    [h; c] of layer 0, followed by [h; c] of layer 1, and so on.
+    The states of all layers form one tensor (B, S) with S = layers · parts · H, where `parts` is
+    the number of tensors in one layer's state. The state of an LSTM is [h; c] of layer 0, followed
+    by [h; c] of layer 1, and so on.
 
-    A bidirectional layer also reads each sequence from its last step to its first. The layer's
-    output is [h forward; h backward], so H = 2 · `hidden_size`. In a trace, the names of backward
-    states and gates end in «_reverse».
+    A bidirectional layer also reads each sequence from its last step to its first. A bidirectional
+    layer outputs its forward h and then its backward h, so H = 2 · `hidden_size`. In a trace, the
+    states and gates of the backward direction have names such as «hidden_reverse/l».
     """
 
     parts: ClassVar[tuple[str, ...]] = ("hidden",)  # the tensors of one layer's state
-    fused: Kernel | None = None  # our kernel of the same equations, if there is one
+    fused: Kernel | None = None  # our own kernel for the equations of `cell`, or None
 
     def __init__(
         self,
@@ -79,11 +82,8 @@ class RecurrentModel(RecurrentEncoder):
         bidirectional: bool,
     ) -> None:
         super().__init__()
-        if dropout and layers == 1:
-            raise UserError(
-                f"The model has one layer and a dropout of {dropout}, but dropout acts between "
-                "layers only. Set the model's `dropout` to 0, or its `layers` to 2 or more."
-            )
+        require_positive("model", hidden_size=hidden_size, layers=layers)
+        require_dropout(dropout, between=layers)
         self.dropout = dropout
         self.bidirectional = bidirectional
         self.directions = 2 if bidirectional else 1
@@ -102,7 +102,7 @@ class RecurrentModel(RecurrentEncoder):
 
     @property
     def truncates(self) -> bool:  # type: ignore[override]
-        """Whether `outputs` supports `truncate`, which needs a fused kernel and one direction."""
+        """Whether `outputs` can truncate gradients, which needs a kernel and a single direction."""
         return self.fused is not None and not self.bidirectional
 
     @abstractmethod
@@ -113,7 +113,7 @@ class RecurrentModel(RecurrentEncoder):
         w_h: Float[Tensor, "blocks hidden"],
         b_h: Float[Tensor, " blocks"],
     ) -> tuple[Parts, Gates]:
-        """One layer's next state and its gates. `from_input` is W_x x_t + b_x."""
+        """The next state and the gates of one layer, where `from_input` is W_x x_t + b_x."""
 
     def initial_state(self, batch: int) -> Float[Tensor, "batch state"]:
         """The state before the first step: zeros (B, S)."""
@@ -122,7 +122,7 @@ class RecurrentModel(RecurrentEncoder):
     def step(
         self, input: Float[Tensor, "batch feature"], state: Float[Tensor, "batch state"]
     ) -> tuple[Float[Tensor, "batch hidden"], Float[Tensor, "batch state"]]:
-        """One step by the equations: its output (B, H) and the next state (B, S).
+        """The output (B, H) and the next state (B, S), computed for one step by the equations.
 
         Raises NotApplicable if the model is bidirectional.
         """
@@ -143,7 +143,7 @@ class RecurrentModel(RecurrentEncoder):
         """The last layer's hidden state at every step, computed by the fastest available kernel.
 
         The forward direction needs no packed sequences, because padding comes after a sequence's
-        last step and no step sees later steps.
+        last step, and no step depends on later steps.
         """
         if self.fused is None:
             gradients = torch.is_grad_enabled()
@@ -170,14 +170,14 @@ class RecurrentModel(RecurrentEncoder):
         return run_layer(self.fused, inputs, weights, state or (), carries=self._truncates_now)
 
     def _truncated(self, kernel: Callable[..., tuple[Tensor, Any]], inputs: Tensor) -> Tensor:
-        """The outputs of a kernel in one direction, with truncation if `truncate` is set."""
+        """One direction's outputs of a kernel, with truncated gradients if `truncate` is set."""
         steps = self.truncate if self._truncates_now else None
         return truncated(kernel, inputs, steps or inputs.shape[1])
 
     def _by_torch(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         if not self.bidirectional:
             return self._truncated(self.kernel, inputs)
-        # The backward direction starts at each sequence's end. Torch wants `lengths` on the CPU.
+        # The backward direction starts at each sequence's end. Packing needs `lengths` on the CPU.
         packed = pack_padded_sequence(inputs, lengths.cpu(), batch_first=True, enforce_sorted=False)
         padded, _ = pad_packed_sequence(
             self.kernel(packed)[0], batch_first=True, total_length=inputs.shape[1]
@@ -194,8 +194,9 @@ class RecurrentModel(RecurrentEncoder):
     ) -> Trace:
         """The features of `forward`, with the states and gates of every layer.
 
-        Values past a sequence's length have no meaning. A differentiable trace is computed by the
-        equations, so that its states are part of the autograd graph of the loss.
+        Values after a sequence's last step have no meaning. A differentiable trace is computed by
+        the equations and not by a fused kernel, so that its states are part of the autograd graph
+        of the loss.
         """
         states, gates = dict[str, Tensor](), dict[str, Tensor]()
         path = dict[str, Sequence[Tensor]]()
@@ -222,7 +223,7 @@ class RecurrentModel(RecurrentEncoder):
     def _traced_by_kernel(
         self, inputs: Tensor, lengths: Tensor, layer: int, direction: int
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """States and gates of one direction of a layer, computed by the fused kernel."""
+        """The states and the gates of one direction of a layer, computed by the fused kernel."""
         assert self.fused is not None
         weights = self._weights(layer)[direction]
         if not direction:
@@ -236,9 +237,10 @@ class RecurrentModel(RecurrentEncoder):
     def _traced_by_equations(
         self, inputs: Tensor, lengths: Tensor, layer: int, direction: int
     ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, list[Tensor]]]:
-        """States, gates and the states' single steps of one direction, computed by the equations.
+        """One direction's states, gates and state tensors per step, computed by the equations.
 
-        In the backward direction the state stays zero until the sequence's last step.
+        In the backward direction, the state stays zero over the padding, until the sequence's last
+        step.
         """
         w_x, w_h, b_x, b_h = self._weights(layer)[direction]
         steps_of: dict[str, list[Tensor]] = {}
@@ -260,7 +262,7 @@ class RecurrentModel(RecurrentEncoder):
         return states, stacked, {name: steps_of[name] for name in self.parts}
 
     def _layer_output(self, states: Mapping[str, Tensor], layer: int) -> Tensor:
-        """A layer's hidden state; of a bidirectional layer both hidden states, concatenated."""
+        """A layer's hidden state, or a bidirectional layer's two hidden states, concatenated."""
         suffixes = ("", "_reverse")[: self.directions]
         return _concatenated([states[f"hidden{suffix}/{layer}"] for suffix in suffixes])
 
@@ -270,15 +272,16 @@ class RecurrentModel(RecurrentEncoder):
         return list(self.kernel.all_weights[first : first + self.directions])
 
     def _between_layers(self, hidden: Tensor, layer: int) -> Tensor:
-        """Apply dropout to `hidden` in training, except after the last layer."""
+        """Apply dropout to a layer's output `hidden` in training, except after the last layer."""
         is_inner = layer < self.layers - 1
         return functional.dropout(hidden, self.dropout, self.training) if is_inner else hidden
 
     def train(self, mode: bool = True) -> "RecurrentModel":
         """Set training or evaluation mode. Dropout acts in training mode only.
 
-        cuDNN has no backward pass in evaluation mode. The torch module therefore stays in training
-        mode always; for evaluation its dropout is set to 0, which computes the same function.
+        The torch module always stays in training mode, because cuDNN has no backward pass in
+        evaluation mode. For evaluation, the dropout of the torch module is set to 0, which computes
+        the same function.
         """
         super().train(mode)
         self.kernel.train()
@@ -287,10 +290,12 @@ class RecurrentModel(RecurrentEncoder):
 
     @torch.no_grad()
     def initialise(self, initialisation: Initialisation) -> None:
-        """Draw all weight matrices; set all biases to zero.
+        """Draw all weight matrices, and set all biases to zero.
 
-        If `unit` is "gate", each gate's matrices are drawn separately, (H, F) for the input and
-        (H, H) for the state. If `unit` is "layer", the matrices of all gates are drawn as one.
+        If the recipe's `unit` is "gate", each gate's matrices are drawn separately, with shape
+        (H, F) for the input and (H, H) for the state. If the recipe's `unit` is "layer", the
+        matrices of all gates of a layer are drawn as one matrix for the input and one for the
+        state.
         """
         for w_x, w_h, b_x, b_h in self.kernel.all_weights:
             units = len(w_h) // self.hidden_size if initialisation.unit == "gate" else 1
@@ -309,7 +314,7 @@ class RecurrentModel(RecurrentEncoder):
         elif method == "xavier_uniform":
             nn.init.xavier_uniform_(block)
         elif method == "normal":
-            nn.init.normal_(block, std=0.001)  # [le2015], together with W_h = identity
+            nn.init.normal_(block, std=0.001)  # [le2015] combines this draw with W_h = identity
         else:
             bound = self.hidden_size**-0.5  # torch's default
             nn.init.uniform_(block, -bound, bound)

@@ -43,7 +43,7 @@ class RNN(RecurrentModel):
         w_h: Float[Tensor, "hidden hidden"],
         b_h: Float[Tensor, " hidden"],
     ) -> tuple[Parts, Gates]:
-        """The next hidden state h_t (B, H), and no gates."""
+        """The next hidden state h_t (B, H), and an empty dictionary of gates."""
         return (
             _FUNCTIONS[self.nonlinearity](from_input + functional.linear(state[0], w_h, b_h)),
         ), {}

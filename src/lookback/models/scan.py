@@ -1,28 +1,31 @@
 """Parallel scan: all states of the linear recurrence x_t = a_t ⊙ x_{t-1} + b_t with x_{-1} = 0.
 
-The algorithm is the parallel scan [blelloch1990] with two levels instead of log T levels, because
-each level is one pass through memory:
+The algorithm is the parallel scan [blelloch1990], but with two levels instead of log T levels,
+because each level reads and writes all states in memory once. The algorithm has four steps:
 
 1. The T steps are cut into blocks of √T steps.
-2. All blocks run at once, as if each block started at zero. For each step the product p of the
-   block's coefficients up to this step is computed too.
-3. A loop over the blocks computes the state that enters each block.
+2. All blocks are computed in parallel, as if the state before each block were zero. For each step,
+   the product p of the block's coefficients up to this step is also computed.
+3. A loop over the blocks computes the state before each block (the entering state).
 4. p ⊙ (the entering state) is added to the state of every step.
 
 The algorithm uses no division and no logarithm, so it cannot overflow if |a| ≤ 1. The usual formula
-exp(Σ log a + logcumsumexp(log b − Σ log a)) [heinsen2023] needs a > 0 and b > 0, and loses digits
-in its long sums. Times and errors on one thread at (B, T, H) = (64, 784, 128) in float32:
+exp(Σ log a + logcumsumexp(log b − Σ log a)) [heinsen2023] needs a > 0 and b > 0, and its long sums
+lose precision. The table compares times and errors for one thread, float32 and
+(B, T, H) = (64, 784, 128).
 
 blocks of √T steps           16 ms   error 6e-7
 [heinsen2023]               476 ms   error 3e-4, and 3e-3 at T = 4,096
 doubling [hillis1986]       538 ms
 
 If |a| is close to 1, a state remembers thousands of steps, and the rounding error of a adds up from
-3e-8 to 3e-5 after 1,000 steps. The coefficients may therefore have a higher precision than the
-values. The products p and the entering states are then computed in the higher precision; only the
-steps inside a block, 16 at most, use rounded coefficients.
+3e-8 to 3e-5 after 1,000 steps. To limit rounding errors, the coefficients a may have a higher
+precision than the values b. With coefficients of higher precision, the products p and the entering
+states are computed in the higher precision. Only the steps inside a block, 16 at most, use rounded
+coefficients.
 
-The gradient is the same recurrence run from the end: s_t = ∂L/∂x_t + ā_{t+1} ⊙ s_{t+1}.
+The gradient s_t of a loss L with respect to b_t follows the same recurrence from the last step to
+the first, s_t = ∂L/∂x_t + ā_{t+1} ⊙ s_{t+1}, where ā is the complex conjugate of a.
 """
 
 from collections.abc import Sequence
@@ -34,7 +37,7 @@ from jaxtyping import Inexact, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-LONGEST = 16  # most steps per block if coefficients have a higher precision than values
+LONGEST = 16  # the maximum number of steps per block if coefficients are more precise than values
 
 
 def scan(
@@ -45,9 +48,10 @@ def scan(
 ) -> Inexact[Tensor, "batch time hidden"]:
     """The states x_t of all steps, for real or complex numbers.
 
-    With `from_end` the recurrence runs backwards: x_t = a_t ⊙ x_{t+1} + b_t with x_T = 0. The
-    `coefficients` a have the batch size of the `values` b, or a batch size of 1 if all sequences
-    share them. The dtype of `coefficients` is that of `values`, or double for long memories.
+    If `from_end` is true, the recurrence x_t = a_t ⊙ x_{t+1} + b_t runs from x_T = 0 to the first
+    step. The `coefficients` a have the batch size of the `values` b, or the batch size 1 if all
+    sequences share the coefficients. The coefficients have the dtype of the values, or double
+    precision if a state remembers many steps.
     """
     links = coefficients[:, :-1] if from_end else coefficients[:, 1:]
     states: Tensor = _Scan.apply(links, values, from_end)  # type: ignore[no-untyped-call]
@@ -57,16 +61,16 @@ def scan(
 def zero_past(
     values: Inexact[Tensor, "batch time hidden"], lengths: Int[Tensor, " batch"]
 ) -> Inexact[Tensor, "batch time hidden"]:
-    """Set the values past each sequence's length to zero.
+    """Set the values after each sequence's last step to zero.
 
-    The state of a scan from the end is then zero when the scan reaches a sequence's last step.
+    With zeros in the padding, a scan from the end reaches a sequence's last step with state zero.
     """
     step = torch.arange(values.shape[1], device=values.device)
     return values.masked_fill((step >= lengths.unsqueeze(1)).unsqueeze(-1), 0.0)
 
 
 class _Scan(torch.autograd.Function):
-    """The scan with its gradient. `links` are the T - 1 coefficients between neighbouring steps."""
+    """A scan with a gradient. `links` are the T - 1 coefficients between neighbouring steps."""
 
     @staticmethod
     def forward(ctx: Any, links: Tensor, values: Tensor, from_end: bool) -> Tensor:
@@ -90,11 +94,12 @@ class _Scan(torch.autograd.Function):
 
 
 def _run(links: Tensor, values: Tensor, from_end: bool) -> Tensor:
-    """Run the recurrence over whole blocks, then over the remaining steps one by one."""
+    """Compute the states of whole blocks in parallel, then the remaining states one by one."""
     states = torch.empty_like(values, memory_format=torch.contiguous_format)
     time = values.shape[1]
     size = isqrt(time) if links.dtype == values.dtype else min(isqrt(time), LONGEST)
-    whole = (time - 1) // size * size  # steps in whole blocks; each needs one of the T - 1 links
+    # Each step of a whole block needs one of the T - 1 links, so T - 1 steps at most are in blocks.
+    whole = (time - 1) // size * size
     rounded = links.to(values.dtype)
     x, b, a = (_in_order(tensor.unbind(1), from_end) for tensor in (states, values, rounded))
     x[0].copy_(b[0])
@@ -111,14 +116,14 @@ def _run(links: Tensor, values: Tensor, from_end: bool) -> Tensor:
 def _run_blocks(
     states: Tensor, values: Tensor, links: Tensor, rounded: Tensor, *, from_end: bool
 ) -> None:
-    """Fill `states`. All tensors are (·, block, step, H); link j connects step j to step j + 1."""
+    """Fill `states`. Tensors are (·, block, step, H), and link j connects step j to step j + 1."""
     products = torch.empty_like(links, memory_format=torch.contiguous_format)
     x, b, a, exact, p = (
         _in_order(tensor.unbind(2), from_end)
         for tensor in (states, values, rounded, links, products)
     )
     x[0].copy_(b[0])
-    # The first factor of each block's product is the link from the previous block.
+    # The first factor of a block's product p is the link from the previous block.
     p[0].copy_(exact[-1].roll(-1 if from_end else 1, dims=1))
     for step in range(1, len(x)):
         torch.addcmul(b[step], a[step - 1], x[step - 1], out=x[step])
@@ -130,13 +135,13 @@ def _run_blocks(
     entering = ends[0]
     for block in range(1, len(ends)):
         into = entering.to(states.dtype).unsqueeze(1)
-        # `ends` may be a view of `states`, so `ends` is read before `block_states` is changed.
+        # `ends` may share memory with `block_states`, so the code reads `ends` before the change.
         entering = torch.addcmul(ends[block], whole[block], entering)
         block_states[block].addcmul_(block_products[block], into)
 
 
 def _blocks(steps: Tensor, whole: int, size: int, from_end: bool) -> Tensor:
-    """The first `whole` steps of the recurrence, as a view (·, block, step, H)."""
+    """The first `whole` steps of the recurrence, as a view of shape (·, block, step, H)."""
     part = steps[:, -whole:] if from_end else steps[:, :whole]
     return part.view(len(steps), -1, size, steps.shape[-1])
 

@@ -1,11 +1,11 @@
-"""Checks of the sizes and the dropout that a model's constructor gets."""
+"""Checks of the sizes and the dropout that a model's constructor receives."""
 
 from lookback.errors import UserError
 from lookback.runtime.settings import require_positive
 
 
 def require_heads(hidden_size: int, heads: int) -> None:
-    """Raise UserError if `hidden_size` is not a multiple of `heads`, or one of them is below 1."""
+    """Raise UserError if `hidden_size` is not a multiple of `heads`, or if either is below 1."""
     require_positive("model", hidden_size=hidden_size, heads=heads)
     if hidden_size % heads:
         raise UserError(
@@ -15,10 +15,10 @@ def require_heads(hidden_size: int, heads: int) -> None:
 
 
 def require_dropout(dropout: float, *, between: int | None = None) -> None:
-    """Raise UserError if `dropout` is negative, or 1 or more, which would set all values to zero.
+    """Raise UserError unless 0 ≤ `dropout` < 1. A dropout of 1 would set all values to zero.
 
-    `between` is the number of layers if dropout acts only between layers. Raises UserError also if
-    `between` is 1 and `dropout` is not 0.
+    If dropout acts only between layers, the argument `between` is the number of layers. Raises
+    UserError also if `between` is 1 and `dropout` is not 0.
     """
     if not 0 <= dropout < 1:
         raise UserError(f"The model's `dropout` is {dropout}. Make it 0 or more and less than 1.")

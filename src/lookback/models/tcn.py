@@ -1,4 +1,4 @@
-"""Temporal convolutional network: dilated causal convolutions in residual blocks.
+"""Temporal convolutional network, a stack of residual blocks with dilated causal convolutions.
 
 z_0 = x
 F_l(z)_t = Σ_{i<k} W_i z_{t - 2^l i} + b        kernel of k taps, 2^l steps apart
@@ -6,10 +6,10 @@ a_l = drop(max(0, F_l(z_l))),  c_l = drop(max(0, F'_l(a_l)))
 z_{l+1} = max(0, c_l + P z_l)                   P = I, or a 1 × 1 convolution if widths differ
 feature = z_L at the query
 
-The network follows [bai2018], section 3. Each kernel W is weight-normalised [salimans2016] as
-W = g v / ‖v‖, with one gain g and one norm ‖v‖ per output channel. Dropout is spatial, which means
-that dropout sets whole channels to zero.
-A feature depends on exactly 1 + 2 (k - 1)(2^L - 1) input steps (the receptive field).
+The network follows section 3 of [bai2018]. Each kernel W is weight-normalised [salimans2016] as
+W = g v / ‖v‖, with one gain g and one norm ‖v‖ per output channel. Dropout sets whole channels to
+zero (spatial dropout). With L blocks, a feature depends on exactly 1 + 2 (k - 1)(2^L - 1) input
+steps, its receptive field.
 """
 
 from typing import cast
@@ -28,8 +28,8 @@ from lookback.runtime.settings import require_positive
 class TCN(SequenceModel):
     """Temporal convolutional network of `layers` residual blocks with `hidden_size` channels.
 
-    The convolutions are causal: no output depends on later steps. The state «hidden/l» of a trace
-    is the output z_{l+1} of block l.
+    The convolutions are causal, so no output depends on later steps. In a trace, the state
+    «hidden/l» is the output z_{l+1} of residual block l.
     """
 
     def __init__(
@@ -76,18 +76,19 @@ class TCN(SequenceModel):
             return Trace(at_queries(z, query), states, path=path)
 
     def initialise(self, initialisation: Initialisation) -> None:
-        """Initialise kernels W and P by the recipe's `input`, gains g with ‖v‖, and biases with 0.
+        """Draw kernels W and P by the recipe's `input`, set gains g to ‖v‖, and set biases to zero.
 
-        The authors' code draws the kernels from N(0, 0.01²). The paper names no initialisation.
+        The code of [bai2018] draws the kernels from N(0, 0.01²), but the paper names no
+        initialisation.
         """
         for block in cast("list[ResidualBlock]", list(self.blocks)):
             block.initialise(initialisation)
 
 
 class ResidualBlock(nn.Module):
-    """Two causal convolutions with equal dilation and a residual connection.
+    """Two causal convolutions with equal dilation, and a residual connection.
 
-    Maps an input of shape (B, F, T) to an output of shape (B, H, T).
+    A block maps an input of shape (B, F, T) to an output of shape (B, H, T).
     """
 
     def __init__(
@@ -120,7 +121,7 @@ class ResidualBlock(nn.Module):
 
 
 class CausalConvolution(nn.Module):
-    """The convolution F with `kernel_size` taps, `dilation` steps apart.
+    """The causal convolution F, whose `kernel_size` taps are `dilation` steps apart.
 
     The last tap reads the current step, and all other taps read earlier steps.
     """
@@ -135,7 +136,7 @@ class CausalConvolution(nn.Module):
     def forward(self, z: Float[Tensor, "batch feature time"]) -> Float[Tensor, "batch hidden time"]:
         """The output F(z), with as many steps as z.
 
-        Steps before the first step of z count as zero.
+        The convolution reads zeros before the first step of z.
         """
         norm = self.direction.flatten(1).norm(dim=1)
         weight = (self.magnitude / norm)[:, None, None] * self.direction

@@ -3,9 +3,9 @@
 z_0 = W_e x + b_e + P,  P[t, 2i] = sin(t / 10000^(2i/H)),  P[t, 2i+1] = cos(t / 10000^(2i/H))
 z_{l+1} and the feature: transformer_layer.py
 
-The matrix P holds the sinusoidal position encodings. With rotary positions, each layer rotates
-its queries and keys instead of adding P (transformer_layer.py). With learned positions, P is a
-table of weights with one row per step, and sequences cannot be longer than the table. The table of
+The matrix P holds the sinusoidal position encodings. With rotary positions, P is not added, and
+each layer rotates its queries and keys (transformer_layer.py). With learned positions, P is a table
+of weights with one row per step, and sequences cannot be longer than the table. The table of
 learned positions is initialised from N(0, 0.02²), as in [radford2018]. A linear map of the input
 replaces the scaled word embedding of [vaswani2017]. Dropout acts on z_0 and on the output of each
 sublayer, as in section 5.4 of [vaswani2017].
@@ -25,10 +25,10 @@ from lookback.runtime.settings import require_positive
 
 
 class Transformer(SequenceModel):
-    """Transformer encoder. Every step attends to all steps of its sequence.
+    """Transformer encoder, in which every step attends to all steps of its sequence.
 
-    If `causal` is true, a step attends to itself and to earlier steps only. The state «hidden/l» of
-    a trace is the output z_{l+1} of layer l, before the last layer normalisation.
+    If `causal` is true, every step attends only to itself and to earlier steps. In a trace, the
+    state «hidden/l» is the output z_{l+1} of layer l, without the final layer normalisation.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Transformer(SequenceModel):
         lengths: Int[Tensor, " batch"],
         query: Int[Tensor, "batch query"],
     ) -> Float[Tensor, "batch query hidden"]:
-        """Features at the queries, computed with the fused attention kernel."""
+        """The features at the queries, computed with the fused attention kernel."""
         features: Tensor = self.stack(self._positioned(inputs), lengths, query)
         return features
 
@@ -87,10 +87,10 @@ class Transformer(SequenceModel):
         *,
         differentiable: bool = False,
     ) -> Trace:
-        """Features, the output of every layer, and the attention weights of the last layer.
+        """The features, the output of every layer, and the attention weights of the last layer.
 
-        The last layer attends to outputs of the layer below. Each of these outputs already mixes
-        several input steps.
+        The last layer attends to outputs of the layer below, each of which already mixes several
+        input steps.
         """
         with torch.set_grad_enabled(differentiable):
             features, layers, heads = self.stack.trace(self._positioned(inputs), lengths, query)
@@ -99,7 +99,7 @@ class Transformer(SequenceModel):
             return Trace(features, states, attention=heads.mean(dim=1), heads=heads, path=path)
 
     def initialise(self, initialisation: Initialisation) -> None:
-        """Initialise matrices xavier_uniform, biases zero, layer normalisation as the identity.
+        """Draw matrices by xavier_uniform, set biases to zero and layer norms to the identity.
 
         A transformer has no recurrent weights, so it does not use the recipe's initialisation.
         Raises UserError if the task's sequences are longer than the table of learned positions.
@@ -145,7 +145,7 @@ class Transformer(SequenceModel):
 
 
 def sinusoids(like: Float[Tensor, "batch time hidden"]) -> Float[Tensor, "time hidden"]:
-    """The sinusoidal encodings P, with the number of steps and the width of `like`.
+    """The sinusoidal position encodings P, for as many steps and components as `like` has.
 
     P is computed for each call, so sequences of any length are possible.
     """

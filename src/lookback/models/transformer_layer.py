@@ -5,8 +5,8 @@ z_{l+1} = y_l + W_2 max(0, W_1 LN(y_l) + b_1) + b_2
 feature = LN(z_L) at the query
 
 The layer follows [vaswani2017], with layer normalisation (LN) before each sublayer, as in
-[xiong2020]. With `rotary`, each layer rotates its queries and keys by their step t before the
-product Q Kᵀ ([su2021], equation 34). The pair of components (q_{2i}, q_{2i+1}) is rotated by the
+[xiong2020]. If `rotary` is true, each layer rotates its queries and keys before the product Q Kᵀ
+([su2021], equation 34). At step t, each pair of components (q_{2i}, q_{2i+1}) is rotated by the
 angle t / 10000^(2i/d). With the rotation, the positions of a query and a key affect their score
 only through the distance between the two steps.
 """
@@ -24,8 +24,8 @@ from lookback.models.base import at_queries
 class TransformerStack(nn.Module):
     """A stack of transformer layers and a final layer normalisation.
 
-    Every step attends to all steps of its sequence. If `causal` is true, a step attends to itself
-    and to earlier steps only.
+    Every step attends to all steps of its sequence, or if `causal` is true, only to itself and to
+    earlier steps.
     """
 
     def __init__(
@@ -53,7 +53,10 @@ class TransformerStack(nn.Module):
         lengths: Int[Tensor, " batch"],
         query: Int[Tensor, "batch query"],
     ) -> Float[Tensor, "batch query hidden"]:
-        """Features at the queries; the last layer computes its output at the query steps only."""
+        """The features at the queries.
+
+        The last layer computes its output only at the query steps.
+        """
         *inner, last = list(self.layers)
         every, time = _steps(z), z.shape[1]
         for layer in inner:
@@ -73,10 +76,10 @@ class TransformerStack(nn.Module):
         list[Float[Tensor, "batch time hidden"]],
         Float[Tensor, "batch head query time"],
     ]:
-        """Features at the queries, the outputs z_{l+1} of all layers, and the last layer's weights.
+        """The features, the outputs z_{l+1} of all layers, and the last layer's attention weights.
 
-        The attention weights are computed at the query steps only, so that no head needs a (T, T)
-        matrix.
+        The attention weights are computed only at the query steps, so that no head needs a (T, T)
+        matrix of weights.
         """
         every, rows, time = _steps(z), query.clamp(min=0), z.shape[1]
         visible = self._visible(lengths, every, time)
@@ -95,7 +98,8 @@ class TransformerStack(nn.Module):
     ) -> list[Float[Tensor, "batch head query time"]]:
         """The attention weights at the query steps, one tensor per layer.
 
-        Weights of other steps are not computed, so that no head needs a (T, T) matrix.
+        The attention weights at other steps are not computed, so that no head needs a (T, T) matrix
+        of weights.
         """
         every, rows, time = _steps(z), query.clamp(min=0), z.shape[1]
         *inner, last = cast("list[TransformerLayer]", list(self.layers))
@@ -106,7 +110,7 @@ class TransformerStack(nn.Module):
         return [*weights, last.weights(at_queries(z, query), z, rows, query_visible)]
 
     def initialise(self) -> None:
-        """Initialise matrices xavier_uniform, biases zero, layer normalisation as the identity."""
+        """Draw matrices by xavier_uniform, set biases to zero and layer norms to the identity."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
@@ -117,9 +121,10 @@ class TransformerStack(nn.Module):
     def _visible(
         self, lengths: Int[Tensor, " batch"], rows: Int[Tensor, "_ row"], time: int
     ) -> Bool[Tensor, "batch 1 _ time"]:
-        """The attention mask, which tells whether a row may attend to a step, for all heads.
+        """The attention mask, shared by all heads, is true where a query may attend to a step.
 
-        The argument `rows` gives the step of each row.
+        The argument `rows` holds the time step of each query, and each query is one row of the
+        mask.
         """
         step = torch.arange(time, device=lengths.device)
         visible = (step < lengths.unsqueeze(1)).unsqueeze(1)
@@ -154,10 +159,10 @@ class TransformerLayer(nn.Module):
         at: Int[Tensor, "_ row"],
         visible: Bool[Tensor, "batch 1 _ time"],
     ) -> Float[Tensor, "batch row hidden"]:
-        """The layer's output z_{l+1} for `rows`, computed with the fused attention kernel.
+        """The layer's output z_{l+1} at the steps `at`, computed with the fused attention kernel.
 
         The argument `rows` holds the layer's input at the steps `at`, and `steps` holds the layer's
-        input at all steps. Each row attends to the steps that `visible` allows.
+        input at all steps. Each row attends to the steps at which the mask `visible` is true.
         """
         q, k, v = self._projected(rows, steps, at)
         attended = functional.scaled_dot_product_attention(q, k, v, attn_mask=visible)
@@ -170,7 +175,7 @@ class TransformerLayer(nn.Module):
         at: Int[Tensor, "_ row"],
         visible: Bool[Tensor, "batch 1 _ time"],
     ) -> Float[Tensor, "batch head row time"]:
-        """The attention weights of each head for `rows`, with the same arguments as `forward`."""
+        """The attention weights of each head at the steps `at`, with the arguments of `forward`."""
         q, k, _ = self._projected(rows, steps, at)
         scores = q @ k.mT / q.shape[-1] ** 0.5
         weights: Tensor = scores.masked_fill(~visible, -torch.inf).softmax(dim=-1)
@@ -179,7 +184,7 @@ class TransformerLayer(nn.Module):
     def _projected(
         self, rows: Tensor, steps: Tensor, at: Int[Tensor, "_ row"]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries of the rows, and keys and values of the steps, each of shape (B, heads, ·, d)."""
+        """The queries of `rows`, and the keys and values of `steps`, each (B, heads, ·, d)."""
         norm_rows, norm_steps = self.norm_attention(rows), self.norm_attention(steps)
         q, k, v = (
             projection.unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -197,9 +202,9 @@ class TransformerLayer(nn.Module):
 def angles(
     steps: Int[Tensor, "*shape"], width: int, dtype: torch.dtype
 ) -> Float[Tensor, "*shape half"]:
-    """The angles t / 10000^(2i/width) of each step t, one angle per pair of components.
+    """The angles t / 10000^(2i/width) of each step t, one angle per pair i of components.
 
-    The angles are computed and not stored, so sequences of any length are possible.
+    The angles are computed at every call, so sequences of any length are possible.
     """
     even = torch.arange(0, width, 2, device=steps.device, dtype=dtype)
     return steps.unsqueeze(-1) * 10000 ** (-even / width)
@@ -208,7 +213,7 @@ def angles(
 def rotate(
     vectors: Float[Tensor, "batch head row part"], at: Int[Tensor, "_ row"]
 ) -> Float[Tensor, "batch head row part"]:
-    """Rotate each pair of components of each vector by the angles of the vector's step in `at`."""
+    """Rotate each pair of components of each vector by its angle at the vector's step in `at`."""
     angle = angles(at, vectors.shape[-1], vectors.dtype).unsqueeze(1)
     even, odd = vectors[..., ::2], vectors[..., 1::2]
     sin, cos = angle.sin(), angle.cos()

@@ -1,4 +1,4 @@
-"""Initialisation of matrices that read an input, as the recipe says."""
+"""Initialisation of the weight matrices that read an input, by the recipe's setting `input`."""
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from lookback.models.base import Input
 
 @torch.no_grad()
 def fill(matrix: Tensor, distribution: Input) -> None:
-    """Draw a matrix (out, in), or a convolution's taps (out, in, kernel), in place.
+    """Draw a matrix (out, in), or the kernel (out, in, taps) of a convolution, in place.
 
     Distributions: "xavier_uniform" [glorot2010]; "normal", N(0, 0.001²) [le2015]; "uniform",
     U(±1/√fan-in), the default of torch's layers.
@@ -24,7 +24,7 @@ def fill(matrix: Tensor, distribution: Input) -> None:
 
 @torch.no_grad()
 def fill_linear(linear: nn.Linear, distribution: Input, blocks: int = 1) -> None:
-    """Draw the matrix of each of `blocks` gates separately; set the bias to zero."""
+    """Draw the matrices of the `blocks` gates separately, and set the bias to zero."""
     for block in linear.weight.chunk(blocks):
         fill(block, distribution)
     nn.init.zeros_(linear.bias)

@@ -1,9 +1,10 @@
-"""Check settings before any job runs. Each error message names the nearest valid choice.
+"""Check the settings of a study before any job runs.
 
-Settings are checked against two sources. The schemas of workflow/schemas/ give the keys of a
-study, recipe and trainer, which no class defines, and the bounds of numbers. The signature of
-each `_target_` gives the keys of a model, task, probe, … It is read from the syntax tree, because
-importing the class would import torch.
+The error message for an unknown key or value suggests the nearest valid choice. The JSON schemas in
+workflow/schemas/ define the keys of studies, recipes and trainers, and the bounds of numbers. The
+constructor of each `_target_` class defines the keys of a model, task, probe or explainer. The
+constructor's parameters are read from the source code, because importing the class would import
+torch.
 """
 
 import json
@@ -18,9 +19,9 @@ from lookback.planning.constructor_signatures import NotFound, Parameter, signat
 from lookback.storage.paths import PROJECT
 
 SCHEMAS = PROJECT / "workflow" / "schemas"
-# Constructor arguments that lookback passes itself, so no YAML may set them.
+# Constructor arguments that the code passes itself, so YAML files must not set them.
 PASSED_BY_CODE = {"features", "params"}
-# Settings that lookback removes before it builds a model, so no constructor takes them.
+# Model settings that lookback removes before it calls the constructor of the model.
 REMOVED_BY_CODE = {"embedding_size"}
 
 
@@ -32,9 +33,9 @@ def check_options(what: str, names: Sequence[str], choices: Sequence[str], where
 
 
 def check_settings(config: Mapping[str, Any], group: str, where: str) -> None:
-    """Check `config` against workflow/schemas/<group>.schema.yaml, if that file exists.
+    """Check `config` against workflow/schemas/<group>.schema.yaml, if this schema exists.
 
-    Raises UserError for the first mistake.
+    Raises UserError if `config` violates the schema. The error message describes one violation.
     """
     from jsonschema import Draft202012Validator
 
@@ -43,7 +44,7 @@ def check_settings(config: Mapping[str, Any], group: str, where: str) -> None:
         return
     errors = list(Draft202012Validator(schema).iter_errors(config))
     if errors:
-        # A misspelt key causes two errors: an unknown key and a missing key. Report the unknown.
+        # If a required key is misspelt, report the unknown key rather than the missing key.
         first = min(errors, key=lambda e: (e.validator == "required", list(map(str, e.path))))
         raise UserError(f"{where}: {_sentence(first)}")
 
@@ -54,7 +55,7 @@ def _schema(group: str) -> Any:
     return yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
-# The requirement of each jsonschema keyword, in words.
+# Phrases of error messages that describe the requirement of each keyword of a JSON schema.
 REQUIREMENTS = {
     "minimum": "at least {}",
     "maximum": "at most {}",
@@ -71,11 +72,11 @@ REQUIREMENTS = {
 
 
 def _sentence(error: Any) -> str:
-    """One sentence for a jsonschema error."""
+    """Turn a validation error of the package jsonschema into the text of an error message."""
     at = ".".join(map(str, error.absolute_path))
     wanted = error.validator_value
     if error.validator == "anyOf":
-        # Several forms are allowed here. Report the error of the form whose type the user wrote.
+        # The schema allows several types here. Report the error for the type that the user wrote.
         same_type = [e for e in error.context if e.validator != "type" or e.relative_path]
         if same_type:
             return _sentence(max(same_type, key=lambda e: len(e.absolute_path)))
@@ -101,9 +102,10 @@ def _sentence(error: Any) -> str:
 
 
 def check_target(config: Any, where: str) -> None:
-    """Check the keys beside each `_target_` of `config` against the signature of that class.
+    """Check the keys beside each `_target_` in `config` against the parameters of its class.
 
-    Raises UserError if there is no such class, or if a key is unknown, missing or of a wrong type.
+    Raises UserError if the class does not exist, if a key is unknown or missing, or if a value has
+    the wrong type.
     """
     for at, node in _targets(config, ""):
         try:
@@ -118,7 +120,7 @@ def check_target(config: Any, where: str) -> None:
 
 
 def _targets(node: Any, at: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each mapping inside `node` that has a `_target_`, with its dotted path."""
+    """The dotted path and the content of each mapping inside `node` that has a key `_target_`."""
     if isinstance(node, dict):
         if "_target_" in node:
             yield at, node
@@ -156,7 +158,7 @@ def _check_arguments(
 
 
 def _fits(value: Any, types: frozenset[str]) -> bool:
-    """Whether `value` is of one of the types. A whole number is also a float."""
+    """Whether `value` has one of the types named in `types`. An integer also counts as a float."""
     names = {
         bool: {"bool"},
         int: {"int", "float"},
@@ -172,7 +174,7 @@ def _shown(value: Any) -> str:
 
 
 def did_you_mean(word: Any, choices: Sequence[str]) -> str:
-    """One line for an error message: the choice nearest to `word`, and all choices."""
+    """The line of an error message that suggests the nearest choice and lists all choices."""
     if not choices:
         return "There are no valid choices."
     near = nearest(str(word), choices)

@@ -1,6 +1,6 @@
-"""Copy the code that a study runs to results/.code/.
+"""Copy the source code of lookback to results/.code/ before a study runs.
 
-Jobs import the copy, so editing the code while a study runs changes no job.
+The jobs of the study import the copy, so editing the source code does not affect a running study.
 """
 
 import os
@@ -14,11 +14,15 @@ from lookback.storage.atomic import digest, read_json, write_json
 from lookback.storage.paths import CODE
 
 PACKAGE = "lookback"
-LEFT_BEHIND = (".pyc", "~", ".orig", ".rej", ".bak")  # backups and caches, never imported
+# File name endings of backup files and caches, which are not copied.
+LEFT_BEHIND = (".pyc", "~", ".orig", ".rej", ".bak")
 
 
 def take(root: Path) -> Path:
-    """Copy the package and workflow/ of the project `root`; returns results/.code/<digest>/."""
+    """Copy the package lookback and workflow/ from the project folder `root`.
+
+    Returns the folder results/.code/<digest>/, which holds the copy.
+    """
     files = dict(sorted(_sources(root)))
     name = digest(
         b"".join(f"{path}\0{digest(content)}\0".encode() for path, content in files.items())
@@ -31,14 +35,14 @@ def take(root: Path) -> Path:
             (temporary / path).write_bytes(content)
         try:
             temporary.rename(home)
-        except OSError:  # another process has just made the same copy
+        except OSError:  # another process has created the same folder meanwhile
             shutil.rmtree(temporary)
     _note_commit(root, home)
     return home
 
 
 def _sources(root: Path) -> Iterator[tuple[str, bytes]]:
-    """The path inside the copy, and the content, of every file to copy."""
+    """Every file to copy, as its relative path in the copy and its content."""
     for base, place in ((root / "src" / PACKAGE, PACKAGE), (root / "workflow", "workflow")):
         for folder, subfolders, names in os.walk(base):
             subfolders[:] = [
@@ -51,9 +55,10 @@ def _sources(root: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _note_commit(root: Path, home: Path) -> None:
-    """Write commit.json: the commit of the copy, and whether files differ from it (dirty).
+    """Write the git commit of the copied code to commit.json in the folder `home`.
 
-    A note with dirty=False is kept. A note with dirty=True is replaced by a newer note.
+    The key `dirty` tells whether the code differs from the commit. An existing commit.json is kept
+    if its `dirty` is false, and overwritten otherwise.
     """
     note = home / "commit.json"
     if note.exists() and read_json(note)["dirty"] is False:
@@ -71,7 +76,7 @@ def _note_commit(root: Path, home: Path) -> None:
 
 
 def _git(root: Path, *arguments: str) -> str:
-    """The output of a git command; empty if git is not installed."""
+    """The output of a git command, or an empty text if git is not installed."""
     try:
         completed = subprocess.run(
             ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False

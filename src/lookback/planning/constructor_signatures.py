@@ -1,4 +1,7 @@
-"""Read the signature of a dotted name from syntax trees: importing the module takes seconds."""
+"""Read the parameters of a class or function from its source code.
+
+Importing the class instead would import torch, which takes seconds.
+"""
 
 import ast
 import importlib.util
@@ -10,30 +13,34 @@ from pathlib import Path
 
 
 class NotFound(Exception):
-    """A dotted name does not exist: `word` is its wrong part, `choices` are the valid parts."""
+    """Raised if a part of a dotted name does not exist.
+
+    `word` is the wrong part, and `choices` are the valid parts.
+    """
 
     def __init__(self, what: str, word: str, choices: list[str]):
         super().__init__(word)
-        self.what = what  # package, module, class or function
+        self.what = what  # kind of the wrong part of a dotted name, such as «module»
         self.word = word
         self.choices = choices
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a callable."""
+    """One parameter of a class or function."""
 
     required: bool
     choices: tuple[object, ...] = ()  # the values of a Literal
-    types: frozenset[str] = frozenset()  # of int, float, str, bool, None; empty: any type
+    # The names of the allowed types, such as «int». An empty set allows every type.
+    types: frozenset[str] = frozenset()
 
 
 @cache
 def signature_of(target: str) -> Mapping[str, Parameter] | None:
-    """The parameters of the class or function `target` (a dotted name).
+    """The parameters of the class or function with the dotted name `target`.
 
-    Returns None if `target` takes arbitrary keywords, or if its source shows no parameters. Raises
-    NotFound if a package, module, class or function of the dotted name does not exist.
+    Returns None if `target` takes **keywords, or if its parameters cannot be read from its source
+    code. Raises NotFound if a part of the dotted name does not exist.
     """
     module, _, name = target.rpartition(".")
     definition = _definition(_file_of(module), name)
@@ -43,7 +50,7 @@ def signature_of(target: str) -> Mapping[str, Parameter] | None:
 
 
 def _file_of(module: str) -> Path:
-    """The source file of a module. Raises NotFound if there is none."""
+    """The source file of a module. Raises NotFound if the module does not exist."""
     first, *rest = module.split(".") if module else [""]
     spec = None
     if first in sys.modules and getattr(sys.modules[first], "__path__", None):
@@ -75,14 +82,14 @@ def _tree(path: Path) -> ast.Module:
     return ast.parse(path.read_bytes())
 
 
-# A function, or a class with its file, or None for a name that is a plain variable.
+# A definition is a function, a class with the path of its source file, or None for a variable.
 Definition = ast.FunctionDef | tuple[Path, ast.ClassDef] | None
 
 
 def _definition(path: Path, name: str) -> Definition:
-    """The definition of `name` in the module `path`, or in the module that `path` imports it from.
+    """The definition of `name` in the source file `path` or in a file that `path` imports it from.
 
-    Raises NotFound if the module defines and imports no such name.
+    Raises NotFound if the source file neither defines nor imports `name`.
     """
     names = []
     for node in _tree(path).body:
@@ -105,7 +112,7 @@ def _definition(path: Path, name: str) -> Definition:
 
 
 def _imported(path: Path, node: ast.ImportFrom) -> Path:
-    """The file that a statement `from … import …` of the module `path` imports from."""
+    """The source file from which a statement `from … import …` in the file `path` imports."""
     if not node.level:
         return _file_of(node.module or "")
     folder = path.parents[node.level - 1]
@@ -114,10 +121,10 @@ def _imported(path: Path, node: ast.ImportFrom) -> Path:
 
 
 def _of_class(node: ast.ClassDef, path: Path) -> Mapping[str, Parameter] | None:
-    """The parameters of a class.
+    """The parameters of the constructor of a class.
 
-    The parameters are those of its __init__, else its dataclass fields, else those of its base
-    class. Returns None if the source of the base class is not found.
+    The parameters of a dataclass are its fields. Any other class without `__init__` has the
+    parameters of its base class. Returns None if the source code of the base class is not found.
     """
     for statement in node.body:
         if isinstance(statement, ast.FunctionDef) and statement.name == "__init__":
@@ -139,7 +146,10 @@ def _of_class(node: ast.ClassDef, path: Path) -> Mapping[str, Parameter] | None:
 
 
 def _of_arguments(arguments: ast.arguments, skip: int) -> Mapping[str, Parameter] | None:
-    """The parameters of a function without its first `skip`; None if it takes **keywords."""
+    """The parameters of a function, without the first `skip` parameters.
+
+    Returns None if the function takes **keywords.
+    """
     if arguments.kwarg:
         return None
     positional = [*arguments.posonlyargs, *arguments.args]
@@ -155,7 +165,7 @@ def _of_arguments(arguments: ast.arguments, skip: int) -> Mapping[str, Parameter
 
 
 def _parameter(annotation: ast.expr | None, *, required: bool) -> Parameter:
-    """A parameter with the Literal values, or the plain types, that its annotation allows."""
+    """A parameter whose allowed values or types are read from its type annotation."""
     if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
         annotation = ast.parse(annotation.value, mode="eval").body
     if isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value).endswith("Literal"):

@@ -1,7 +1,7 @@
-"""Fingerprints of the code: what a stage depends on, so that an edit reruns only what it changes.
+"""Compute fingerprints of the code, so that an edit reruns only the stages that depend on it.
 
-The fingerprint of a module is a hash of its syntax tree without comments and docstrings. A stage
-depends on the fingerprints of all modules that it imports, directly or indirectly.
+The fingerprint of a module is a hash of its syntax tree without comments and docstrings. A stage is
+rerun if the fingerprint of a module that it imports, directly or indirectly, has changed.
 """
 
 import ast
@@ -16,30 +16,35 @@ from lookback.planning.code_copy import PACKAGE
 from lookback.storage.atomic import digest, read_json, write_json
 from lookback.storage.paths import CODE
 
-# Modules that no fingerprint counts. storage/paths.py only names files.
-# If paths.py renames a result, Snakemake finds no file of the new name and makes the file again.
+# Modules that no stage depends on, although stages import them. storage/paths.py only names files.
+# If storage/paths.py renames a result file, Snakemake reruns the stage because the file is missing.
 NOT_COUNTED = {"lookback.storage.paths"}
-CAPTIONS = "figures"  # the report prints the docstrings of this package, so they are hashed, too
+# The report prints the module docstrings of the package `figures`, so the hashes include them.
+CAPTIONS = "figures"
 
 
 @dataclass(frozen=True)
 class Fingerprints:
-    """The hashes and imports of all modules of one copy of the code."""
+    """The hashes and the imports of all modules in one copy of the code of lookback."""
 
     hashes: dict[str, str]  # by module
-    reached: dict[str, list[str]]  # by module: all modules that it imports, directly or indirectly
-    foreign: dict[str, list[str]]  # by module: the third-party packages that it imports
-    data: dict[str, dict[str, str]]  # by package: the hash of each file that is not Python
+    reached: dict[str, list[str]]  # all direct and indirect imports of each module
+    foreign: dict[str, list[str]]  # the third-party packages that each module imports
+    data: dict[str, dict[str, str]]  # hashes of the non-Python files in each package
 
     def packages(self, code: Iterable[str]) -> set[str]:
-        """The third-party packages that these modules import, also inside functions."""
+        """The third-party packages that the modules `code` import.
+
+        Packages that are imported inside functions are included.
+        """
         return {name for module in code for name in self.foreign.get(module, [])}
 
     def of(self, roots: Iterable[str]) -> dict[str, str]:
-        """The hashes of all code that running `roots` can reach.
+        """The hashes of all code and data files that the modules `roots` can use.
 
-        Counted are the modules `roots`, all their imports, all parent packages, and the data files
-        of all these. Raises UserError if a root is not a module of the package.
+        The result covers `roots`, their direct and indirect imports, all parent packages, and the
+        data files of these packages. Raises UserError if one of `roots` is not a module of
+        lookback.
         """
         modules: set[str] = set()
         for root in roots:
@@ -56,9 +61,10 @@ class Fingerprints:
 
 
 def fingerprints(home: Path) -> Fingerprints:
-    """The fingerprints of the copy `home`, cached in <home>.json because a copy never changes.
+    """The fingerprints of all modules in the copy of the code in the folder `home`.
 
-    Raises UserError if a module has a syntax error, or if its folder has no __init__.py.
+    The result is cached in <home>.json, because a copy never changes. Raises UserError if a module
+    has a syntax error, or if the folder of a module has no __init__.py.
     """
     cache = CODE / f"{home.name}.json"
     if cache.exists():
@@ -84,13 +90,19 @@ def fingerprints(home: Path) -> Fingerprints:
 
 
 def _module(dotted: Path) -> str:
-    """The name of a module from its path without suffix; a package's __init__ is the package."""
+    """The name of the module whose path, without suffix, is `dotted`.
+
+    The name of a file __init__.py is the name of its package.
+    """
     parts = dotted.parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def _reached(home: Path, modules: Iterable[str]) -> dict[str, list[str]]:
-    """By module: all modules that it imports, directly or indirectly, also inside functions."""
+    """For each of `modules`, all modules that it imports, directly or indirectly.
+
+    Imports inside functions count as imports of the module.
+    """
     import grimp
 
     with _importable(home):
@@ -100,9 +112,10 @@ def _reached(home: Path, modules: Iterable[str]) -> dict[str, list[str]]:
 
 @contextmanager
 def _importable(home: Path) -> Iterator[None]:
-    """Make Python import the package from the copy `home` for the duration of the block.
+    """Make Python import lookback from the folder `home` inside the `with` block.
 
-    This process has imported the package from src/, so grimp would otherwise analyse src/.
+    All modules of lookback that this process imported from src/ are removed from sys.modules
+    inside the block, so that grimp analyses `home` and not src/.
     """
     imported = {
         name: module for name, module in sys.modules.items() if name.partition(".")[0] == PACKAGE
@@ -118,13 +131,13 @@ def _importable(home: Path) -> Iterator[None]:
 
 
 def _tree(path: Path) -> ast.Module:
-    """The syntax tree of a module of the copy.
+    """The syntax tree of the module `path` in a copy of the code.
 
     Raises UserError if the module has a syntax error, or if its folder has no __init__.py.
     """
     source = Path("src", *path.parts[-len(path.parts) + 3 :])  # the file that the user edits
     if not (path.parent / "__init__.py").exists():
-        # grimp does not see imports of such a module, so a change of it would rerun nothing.
+        # grimp ignores modules in a folder without __init__.py, so editing one would rerun nothing.
         raise UserError(
             f"{source.parent}/ has no __init__.py, so lookback cannot tell which stages import "
             f"{source.name}.\nCreate an empty {source.parent}/__init__.py."
@@ -138,7 +151,7 @@ def _tree(path: Path) -> ast.Module:
 
 
 def _foreign(tree: ast.Module) -> set[str]:
-    """The third-party packages that a module imports: neither lookback nor standard library."""
+    """The packages that a module imports, except lookback and the standard library."""
     imported = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -150,7 +163,11 @@ def _foreign(tree: ast.Module) -> set[str]:
 
 
 def _hash_of_code(tree: ast.Module, path: Path) -> str:
-    """The hash of a syntax tree without docstrings, except the module docstrings of figures."""
+    """The hash of a module's syntax tree without docstrings.
+
+    The hash of a module in the package `figures` includes the module docstring, which the report
+    prints.
+    """
     for node in ast.walk(tree):
         if isinstance(node, ast.Module) and path.parent.name == CAPTIONS:
             continue

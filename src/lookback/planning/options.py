@@ -1,7 +1,7 @@
-"""The options of conf/, e.g. conf/model/gru.yaml: composed by Hydra, with overrides, checked.
+"""Compose the options in conf/ with Hydra, apply overrides to them, and check the result.
 
-Hydra composes all options in one call, because each call takes 57 ms. Overrides are then applied to
-copies of the composed options.
+An option is one YAML file, such as conf/model/gru.yaml. All options are composed in one call of
+Hydra, because each call takes 57 ms. Overrides are applied to copies of the composed options.
 """
 
 import copy
@@ -19,19 +19,19 @@ from lookback.planning.overrides import Override, first_line
 
 @dataclass
 class Options:
-    """The folder conf/, and the options that Hydra has composed from it."""
+    """The path of conf/, and the options that Hydra has composed from its YAML files."""
 
     folder: Path
     composed: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)  # group, name
-    # Options with overrides applied and checked. Most cells of a study share them.
+    # Cache of options with overrides applied. Many cells of a study use the same options.
     checked: dict[tuple[str, ...], dict[str, Any]] = field(default_factory=dict)
 
     def names(self, group: str) -> list[str]:
-        """The names of all options of a group."""
+        """The names of all options in the folder conf/<group>/."""
         return sorted(path.stem for path in (self.folder / group).glob("*.yaml"))
 
     def compose(self, wanted: Iterable[tuple[str, str]], where: str) -> None:
-        """Compose the wanted options (group, name) in one Hydra call, each in its own package.
+        """Compose all options in `wanted`, given as (group, name), in one call of Hydra.
 
         Raises UserError if an option does not exist, or if Hydra cannot compose the options.
         """
@@ -42,9 +42,9 @@ class Options:
         self.composed = {key: packages[package] for package, key in keys.items()}
 
     def study(self, name: str) -> dict[str, Any]:
-        """The settings of the study `name`, with the files of its defaults list merged in.
+        """The settings of the study `name`, merged with the files in its Hydra defaults list.
 
-        Raises UserError if Hydra cannot compose the file, or if the file is empty.
+        Raises UserError if Hydra cannot compose the study, or if its YAML file is empty.
         """
         settings = self._packages({"asked": ("study", name)}).get("asked")
         if not settings:
@@ -54,7 +54,11 @@ class Options:
         return dict(settings)
 
     def _packages(self, keys: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
-        """The content of each option (group, name), by package, in one Hydra call."""
+        """Compose the options (group, name) in `keys` in one call of Hydra.
+
+        Each option gets its own Hydra package. The name of the Hydra package is the key of the
+        option in `keys` and in the result.
+        """
         from hydra import compose, initialize_config_dir
         from hydra.errors import HydraException
         from omegaconf import OmegaConf
@@ -85,7 +89,7 @@ class Options:
     def with_overrides(
         self, group: str, name: str, overrides: Sequence[Override]
     ) -> dict[str, Any]:
-        """The settings of an option, with the overrides of its group applied, and checked.
+        """The checked settings of an option, with the overrides of its group applied.
 
         Raises UserError if an override changes a key that the option does not have, or if a value
         is not valid.
@@ -95,7 +99,7 @@ class Options:
         if key not in self.checked:
             config = copy.deepcopy(self.composed[group, name])
             if changes:
-                # Check the file alone first, so that its own mistake is not blamed on an override.
+                # Check the YAML file first, so that no override is blamed for mistakes in the file.
                 self.with_overrides(group, name, [])
             for change in changes:
                 change.apply_to(config)
@@ -108,7 +112,7 @@ class Options:
 
 
 def _interpolated(config: dict[str, Any], where: str) -> dict[str, Any]:
-    """`config` with its interpolations `${…}` filled in; they see the values that overrides set."""
+    """`config` with each interpolation `${…}` replaced by the value after all overrides."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 

@@ -1,6 +1,7 @@
-"""Split Hydra overrides, e.g. `trainer.max_epochs=2`, and apply them to composed options.
+"""Parse Hydra overrides, such as `trainer.max_epochs=2`, and apply them to composed options.
 
-Hydra's own error for a wrong key names no valid key; `Override.apply_to` names the nearest one.
+Hydra's own error message for an unknown key suggests no valid key. The error message of
+`Override.apply_to` suggests the nearest valid key.
 """
 
 from dataclasses import dataclass, replace
@@ -15,29 +16,34 @@ GROUPS = ("task", "model", "recipe", "trainer", "probe", "explainer", "tracking"
 
 @dataclass(frozen=True)
 class Override:
-    """One Hydra override, split: `trainer.max_epochs=2`, `recipe=chrono`, `~model.dropout`."""
+    """A parsed override such as `trainer.max_epochs=2`, `recipe=chrono` or `~model.dropout`."""
 
     text: str  # as the user wrote it
-    where: str  # where the user wrote it: a study or the command line
+    where: str  # source of the override: a study or the command line
     group: str
-    keys: tuple[str, ...]  # the path inside the group; empty if the override chooses an option
+    # The path of the changed key in the group. The path is empty if the override chooses an option.
+    keys: tuple[str, ...]
     value: Any
-    choice: str | None  # the chosen option: «chrono» of `recipe=chrono`
-    adds: bool  # `+key=value`: the key may be new
-    deletes: bool  # `~key`
+    choice: str | None  # the option that the override chooses: «chrono» in `recipe=chrono`
+    adds: bool  # whether the override may add a new key: `+key=value`
+    deletes: bool  # whether the override deletes the key: `~key`
 
     def without_first_key(self) -> "Override":
-        """The same change to the mapping that the first key names."""
+        """A copy of the override without the first key of its path.
+
+        The copy can be applied to the mapping to which the first key leads.
+        """
         return replace(self, keys=self.keys[1:])
 
     def apply_to(self, config: dict[str, Any]) -> None:
-        """Change `config` in place. Raises UserError if `config` does not have the key."""
+        """Apply the override to `config` in place. Raises UserError if `config` lacks the key."""
         node: Any = config
         for depth, key in enumerate(self.keys):
             is_last = depth == len(self.keys) - 1
             if not isinstance(node, dict) or (key not in node and not (is_last and self.adds)):
                 if is_last and self.group == "study":
-                    break  # a study may leave keys out; its schema checks the key later
+                    # An override may add any key to a study. The schema checks the key later.
+                    break
                 parent = ".".join((self.group, *self.keys[:depth]))
                 known = [f"{parent}.{name}" for name in node] if isinstance(node, dict) else []
                 raise UserError(
@@ -55,10 +61,11 @@ class Override:
 
 @cache
 def parse(text: str, where: str) -> Override:
-    """Split an override with Hydra's own parser.
+    """Parse the text of an override with Hydra's parser.
 
-    Raises UserError if Hydra cannot parse the override, if conf/ has no such group, if the override
-    is a sweep, or if it replaces a whole task, model, probe or explainer.
+    Raises UserError if Hydra cannot parse the override, or if its group does not exist. Raises
+    UserError also if the override is a Hydra sweep over several values, or if the override replaces
+    a whole group other than recipe and trainer.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
@@ -95,7 +102,7 @@ def parse(text: str, where: str) -> Override:
 
 
 def _cure(group: str) -> str:
-    """The advice for a user whose override replaces a whole group."""
+    """The advice in the error message for an override that replaces a whole group."""
     if group == "study":
         return "Choose the study with `--config study=NAME`."
     if group == "tracking":
@@ -107,5 +114,5 @@ def _cure(group: str) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's message."""
+    """The first line of the message of an error."""
     return str(error).strip().splitlines()[0]

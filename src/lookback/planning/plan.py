@@ -1,41 +1,37 @@
-"""Write the plan of a study: immutable files named by the digest of their content.
+"""Write the plan files of a study, immutable files named by the digest of their content.
 
-Only Snakemake's main process writes plans. Each stage of each cell has one plan file. The file
-holds the settings that the stage reads, the fingerprints of the code that it imports, and the
-versions of its libraries. The plan file is an input of the stage's rule: if the content of a plan
-changes, its path changes, and Snakemake reruns the stage. Each result stores the digests of its
-plans. Comparing an old plan with a new plan shows why a stage is rerun. The index of a study is the
-file that names all its plans.
+Only Snakemake's main process writes plan files. Each stage of each cell has one plan file. A plan
+file holds the settings that a stage reads, the fingerprints of the code that the stage imports, and
+the versions of the libraries that the stage imports. The plan file is an input of the stage's
+Snakemake rule. If a stage gets a plan file with other content, the path of the plan file is new, so
+Snakemake reruns the stage. Each result file stores the digests of the plan files that it was made
+from. A comparison of the old and the new plan file shows why a stage is rerun. The index file of a
+study lists all plan files of the study.
 """
 
 import json
 import os
 import platform
 import re
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
-from functools import cache
-from importlib.metadata import (
-    PackageNotFoundError,
-    metadata,
-    packages_distributions,
-    version,
-)
 from pathlib import Path
 from typing import Any
 
 from lookback.errors import UserError
 from lookback.planning import code_copy
 from lookback.planning.fingerprints import Fingerprints, fingerprints
+from lookback.planning.libraries import COUNTED, versions_of
+from lookback.planning.outdated import touch_plans_of_outdated_results
 from lookback.planning.study import CellConfig, Study
+from lookback.planning.targets import foreign_packages, own_targets
 from lookback.runtime.devices import local_gpus
 from lookback.storage import run_store
 from lookback.storage.atomic import digest, read_json, write_json, write_text
-from lookback.storage.paths import LAYOUT, CellPaths, StudyPaths, index_notes, plan_file
-from lookback.storage.provenance import plans_of
+from lookback.storage.paths import LAYOUT, StudyPaths, index_notes, plan_file
 
-LAYOUT_VERSION = 1  # version of the files in results/; increase it if old files would be misread
+# Version of the file formats in results/. Increase it if new code would misread old files.
+LAYOUT_VERSION = 1
 STAGE_MODULES = {
     "download": "lookback.data.download",
     "prepare": "lookback.data.prepare",
@@ -47,19 +43,14 @@ STAGE_MODULES = {
     "report": "lookback.report.report",
     "track": "lookback.tracking.track",
 }
-# A new version of one of these packages can change numbers or figures.
-# A plan holds the version of each of these packages that its stage imports.
-COUNTED = {
-    *("numpy", "scipy", "pandas", "torch", "pytorch_lightning", "numba", "llvmlite", "optuna"),
-    *("captum", "sklearn", "matplotlib", "jinja2", "mlflow"),
-}
 Stage = dict[str, str]  # {"plan": path}
 
 
 def make(root: Path, study: Study) -> Path:
-    """Write all plans of `study` in the project `root`, and the index that names them.
+    """Write all plan files of `study`, and the index file that lists them.
 
-    Returns the path of the index. Raises UserError if another version of lookback wrote results/.
+    `root` is the folder of the project. Returns the path of the index file. Raises UserError if
+    another version of lookback wrote results/ with other file formats.
     """
     _check_layout()
     home = code_copy.take(root)
@@ -90,37 +81,38 @@ def make(root: Path, study: Study) -> Path:
         **{stage: planner.stage(stage, **body) for stage in ("summarise", "report", "track")},
         "uri": study.tracking["uri"],
         "receipt": receipt_of(study.tracking["uri"]),
-        # GPUs of one local job; the profile of a cluster sets its own number.
+        # Number of GPUs for each local job. The Snakemake profile of a cluster sets its own number.
         "gpus": int(_wants_gpu(study) and bool(local_gpus())),
     }
-    _touch_plans_of_outdated_results(index, body["cells"])
+    touch_plans_of_outdated_results(index, body["cells"])
     return _put("study", index)
 
 
 class _Planner:
-    """Writes plan files that hold fingerprints of one copy of the code."""
+    """Writes plan files with the fingerprints of one copy of the code."""
 
     def __init__(self, code: Fingerprints):
         self.code = code
 
     def stage(self, name: str, **body: Any) -> Stage:
-        """Write the plan of a stage whose settings are `body`."""
-        roots = [STAGE_MODULES[name], *_targets(body)]
+        """Write the plan file of the stage `name`, which reads the settings `body`."""
+        roots = [STAGE_MODULES[name], *own_targets(body)]
         if name == "report":
-            # The report loads the figure module of a probe by name, so no import leads to it.
+            # The report imports the figure module of each probe by name, which grimp cannot detect.
             figures = (f"lookback.report.figures.{probe}" for probe in body["study"]["probes"])
             roots += [figure for figure in figures if figure in self.code.hashes]
         code = self.code.of(roots)
-        packages = (self.code.packages(code) & COUNTED) | set(_foreign_targets(body))
-        libraries = {"python": platform.python_version(), **_versions(frozenset(packages))}
+        packages = (self.code.packages(code) & COUNTED) | set(foreign_packages(body))
+        libraries = {"python": platform.python_version(), **versions_of(frozenset(packages))}
         plan = {"stage": name, **body, "code": code, "libraries": libraries}
         return {"plan": str(_put(name, plan))}
 
     def download(self, dataset: Mapping[str, Any]) -> Stage:
-        """Write the plan of a download.
+        """Write the plan file for the download of a dataset.
 
-        The plan's name does not depend on the mirrors. The mirrors are written into the plan
-        afterwards, with the old time stamp, so another mirror reruns nothing.
+        The name of the plan file does not depend on the mirrors (download URLs) of the dataset. The
+        mirrors are written into the plan file without a change of its time stamp, so that a new
+        mirror reruns no stage.
         """
         planned = self.stage("download", dataset=_verified(dataset))
         path = Path(planned["plan"])
@@ -131,7 +123,7 @@ class _Planner:
         return planned
 
     def cell(self, study: Study, config: CellConfig) -> dict[str, Any]:
-        """Write the plans of all stages of a cell."""
+        """Write the plan files for tuning, training, probing and explaining a cell."""
         trained = {name: getattr(config, name) for name in ("model", "recipe", "trainer")}
         trained |= {"task": _task(config), "match": study.match}
         cell: dict[str, Any] = {}
@@ -152,7 +144,7 @@ class _Planner:
 
 
 def _task(config: CellConfig) -> dict[str, Any]:
-    """The settings of a cell's task; its dataset without mirrors."""
+    """The settings of the task of a cell, without the mirrors of its dataset."""
     task = dict(config.task)
     if "dataset" in task:
         task["dataset"] = _verified(task["dataset"])
@@ -160,103 +152,29 @@ def _task(config: CellConfig) -> dict[str, Any]:
 
 
 def _verified(dataset: Mapping[str, Any]) -> dict[str, Any]:
-    """A dataset without its mirrors: every mirror gives the same verified content."""
+    """The settings of a dataset without its mirrors, which all hold the same verified content."""
     return {key: value for key, value in dataset.items() if key != "mirrors"}
 
 
 def _targets_of(config: CellConfig) -> dict[str, Any]:
-    """The modules of model and task, which a probe or explainer needs to rebuild the network.
+    """The modules of a cell's model and task, which probes and explainers import.
 
-    Their settings are left out: a probe reads them from the trained cell.
+    The settings of the model and the task are left out, because probes and explainers read them
+    from the files of the trained cell.
     """
     return {
-        "model": {"_target_": sorted(set(_targets(config.model)))},
-        "task": {"_target_": sorted(set(_targets(config.task)))},
+        "model": {"_target_": sorted(set(own_targets(config.model)))},
+        "task": {"_target_": sorted(set(own_targets(config.task)))},
     }
 
 
-def _targets(node: Any) -> Iterator[str]:
-    """The module of each `_target_` of lookback."""
-    return (name for name in _modules(node) if name.partition(".")[0] == code_copy.PACKAGE)
-
-
-def _foreign_targets(node: Any) -> Iterator[str]:
-    """The package of each third-party `_target_`: «torch» of torch.optim.AdamW."""
-    packages = (name.partition(".")[0] for name in _modules(node))
-    ours = {code_copy.PACKAGE, *sys.stdlib_module_names}
-    return (package for package in packages if package not in ours)
-
-
-def _modules(node: Any) -> Iterator[str]:
-    """The module of each `_target_` inside `node`. A `_target_` that is a list holds modules."""
-    if isinstance(node, Mapping):
-        if "_target_" in node:
-            target = node["_target_"]
-            yield from [target.rpartition(".")[0]] if isinstance(target, str) else target
-        for value in node.values():
-            yield from _modules(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from _modules(value)
-
-
-def differences(stage: str, before: str, now: str) -> list[str]:
-    """The differences between two plans of a stage, given by their digests.
-
-    Examples: «model.layers 1 → 2», «code of lookback.models.gru». Empty if a plan was deleted.
-    """
-    paths = [plan_file(stage, name) for name in (before, now)]
-    if not all(path.exists() for path in paths):
-        return []
-    old, new = (dict(_flat(read_json(path))) for path in paths)
-    changed = [key for key in {**old, **new} if old.get(key, "–") != new.get(key, "–")]
-    code = [f"code of {key.removeprefix('code.')}" for key in changed if key.startswith("code.")]
-    settings = [
-        f"{key.removeprefix('libraries.')} {old.get(key, '–')} → {new.get(key, '–')}"
-        for key in changed
-        if not key.startswith("code.")
-    ]
-    return [*settings, *code]
-
-
-def _flat(node: Any, parent: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of a nested mapping by dotted key."""
-    if isinstance(node, Mapping) and node:
-        for key, value in node.items():
-            yield from _flat(value, f"{parent}.{key}" if parent else str(key))
-    else:
-        yield parent, node
-
-
-@cache
-def _versions(packages: frozenset[str]) -> dict[str, str]:
-    """The installed version of each package, by the name of its distribution.
-
-    Raises UserError if a package is not installed.
-    """
-    versions = {}
-    for package in sorted(packages):
-        name = _distribution(package)
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError as error:
-            raise UserError(f"the package {name} is not installed; run `make setup`.") from error
-    return versions
-
-
-@cache
-def _distribution(package: str) -> str:
-    """The name of the distribution that contains a package: scikit-learn for sklearn."""
-    try:
-        return str(metadata(package)["Name"])
-    except PackageNotFoundError:
-        return packages_distributions().get(package, [package])[0]
-
-
 def _put(stage: str, content: Mapping[str, Any]) -> Path:
-    """Write a plan file named by the digest of its content, unless it exists; returns its path."""
-    # Tables list the models in the study's order, so the plans of these stages keep that order.
-    # In the plans of all other stages the order of keys has no meaning, so the keys are sorted.
+    """Write a plan file, named by the digest of its content, unless the file exists.
+
+    Returns the path of the plan file.
+    """
+    # The summary and the report keep the study's order of models, and so do their plan files.
+    # The order of keys does not matter for other stages, so their plan files have sorted keys.
     ordered = stage in ("summarise", "report", "track", "study")
     text = json.dumps(content, indent=1, sort_keys=not ordered, ensure_ascii=False) + "\n"
     path = plan_file(stage, digest(text))
@@ -266,7 +184,7 @@ def _put(stage: str, content: Mapping[str, Any]) -> Path:
 
 
 def _description(study: Study) -> dict[str, Any]:
-    """The facts about a study that its summary, its report and tracking need."""
+    """The facts about a study that the stages summarise, report and track need."""
     tasks = {task: _task(config) for (task, _), config in study.cells.items()}
     models = {model: config.model for (_, model), config in study.cells.items()}
     left_out = ("cells", "tracking", "match")
@@ -281,7 +199,7 @@ def _description(study: Study) -> dict[str, Any]:
 def _expected_plans(
     name: str, datasets: Mapping[str, Stage], tasks: Mapping[str, Any], cell: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The digests of plans that each result of the cell `name` must store to be current."""
+    """The digests of plan files that each result of the cell `name` must store to be up to date."""
     task = tasks[name.partition("/")[0]]
     before = {"prepare": _digest(task["prepare"])}
     if task["dataset"]:
@@ -299,55 +217,24 @@ def _digest(stage: Stage) -> str:
     return Path(stage["plan"]).stem
 
 
-def result_paths(
-    study: str, cell: str, stages: Mapping[str, Any]
-) -> Iterator[tuple[Path, str, str]]:
-    """Each result of a cell that stores its plans: path, stage, and option.
-
-    The option is the name of the probe or explainer, and empty for other stages.
-    """
-    paths = CellPaths(StudyPaths.of(study).folder / cell)
-    if "tune" in stages:
-        yield paths.tuning, "tune", ""
-    yield paths.metrics, "train", ""
-    for option in stages["probe"]:
-        yield paths.probe(option), "probe", option
-    for option in stages["explain"]:
-        yield paths.attributions(option), "explain", option
-
-
-def _touch_plans_of_outdated_results(index: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    """If a result stores another plan than today's, make today's plan newer than the result.
-
-    A job that outlives Snakemake's main process leaves a result without a record in .snakemake/.
-    Snakemake then compares only times, and would always treat the result as current.
-    """
-    for cell, stages in index["cells"].items():
-        for path, stage, option in result_paths(index["study"]["name"], cell, stages):
-            wanted = expected[cell][stage]
-            plan = Path((stages[stage][option] if option else stages[stage])["plan"])
-            if option:
-                wanted = wanted[option]
-            if (
-                path.exists()
-                and plan.stat().st_mtime <= path.stat().st_mtime
-                and plans_of(path) != wanted
-            ):
-                os.utime(plan)
-
-
 def _wants_gpu(study: Study) -> bool:
     return any(config.trainer["devices"] != "cpu" for config in study.cells.values())
 
 
 def receipt_of(uri: str) -> str:
-    """The file name, without suffix, of the receipt for a tracking URI; without its password."""
+    """The file name, without suffix, of the list of a study's MLflow runs at the URI `uri`.
+
+    The file name is made from the URI without the password in the URI.
+    """
     without_password = re.sub(r"(?<=://)([^/@:]*):[^@/]*@", r"\1@", uri)
     return re.sub(r"[^\w.-]+", "_", without_password).strip("_")
 
 
 def start(index: Path) -> None:
-    """Note that the study now runs with this index. A dry run writes no such note."""
+    """Record that the study now runs with the plan files that the file `index` lists.
+
+    A dry run does not call this function.
+    """
     planned = read_json(index)
     study = StudyPaths.of(planned["study"]["name"])
     for cell, stages in planned["cells"].items():
@@ -357,7 +244,10 @@ def start(index: Path) -> None:
 
 
 def started_indices() -> dict[str, Path]:
-    """By study: the index with which the study was last started. Deleted indices are left out."""
+    """The path of the index file with which each study was last started.
+
+    Studies whose index file was deleted are left out.
+    """
     indices = {
         path.parent.name: Path(path.read_text(encoding="utf-8").strip()) for path in index_notes()
     }
@@ -365,7 +255,7 @@ def started_indices() -> dict[str, Path]:
 
 
 def _check_layout() -> None:
-    """Raise UserError if another version of lookback wrote results/."""
+    """Raise UserError if results/ has the file formats of another version of lookback."""
     if not LAYOUT.exists():
         write_json(LAYOUT, {"layout": LAYOUT_VERSION})
     layout = read_json(LAYOUT).get("layout")

@@ -1,4 +1,4 @@
-"""The papers of references.bib, cited by their key."""
+"""Read the papers in references.bib, and cite a paper by its BibTeX key."""
 
 import re
 from functools import cache
@@ -13,9 +13,10 @@ KEY = re.compile(r"[a-z]+\d{4}[a-z]?")  # first author and year: elman1990
 
 
 def citation(key: str) -> str:
-    """«Elman 1990, "Finding structure in time"», with the arXiv number if there is one.
+    """The citation of a paper, such as «Elman 1990, "Finding structure in time"».
 
-    Raises UserError if references.bib has no such key.
+    The citation ends with the arXiv number of the paper, if the paper has one. Raises UserError if
+    references.bib does not contain `key`.
     """
     papers = _papers(BIBLIOGRAPHY)
     if key not in papers:

@@ -1,6 +1,7 @@
-"""Compose a study from conf/: its tasks, models and seeds, and the settings of each cell.
+"""Compose a study from the YAML files in conf/, with the settings of each cell of the study.
 
-Snakemake's main process calls this module, so neither this module nor its imports may import torch.
+A cell is one pair of a task and a model. This module and its imports must not import torch, because
+importing torch would delay Snakemake's main process by seconds.
 """
 
 import itertools
@@ -24,14 +25,14 @@ from lookback.planning.study_options import (
 )
 
 DEFAULT_STUDY = "quick"
-COMMAND_LINE = "the command line"  # where an override was written, for error messages
+COMMAND_LINE = "the command line"  # source of an override, as named in error messages
 CELL_GROUPS = ("task", "model", "recipe", "trainer")  # the settings of a cell
 CellKey = tuple[str, str]  # task name, model name
 
 
 @dataclass(frozen=True)
 class CellConfig:
-    """The settings of one cell, with all overrides applied."""
+    """The settings of one cell (a task and a model), with all overrides applied."""
 
     task: Mapping[str, Any]
     model: Mapping[str, Any]
@@ -44,7 +45,7 @@ class Study:
     """A grid of tasks × models × seeds, with the probes and explainers to run on each cell."""
 
     name: str
-    question: str  # the comment at the top of the study's YAML
+    question: str  # the comment at the top of the study's YAML file
     overrides: tuple[str, ...]  # given at the command line
     seeds: tuple[int, ...]
     cells: Mapping[CellKey, CellConfig]
@@ -53,12 +54,12 @@ class Study:
     tracking: Mapping[str, Any]
     published: tuple[Mapping[str, Any], ...] = ()
     match: Mapping[str, Any] | None = None  # params, tolerance
-    tune: Mapping[str, Any] | None = None  # values by dotted key, trials, budget
+    tune: Mapping[str, Any] | None = None  # values to try, number of trials, budget of each trial
 
 
 @dataclass(frozen=True)
 class _Variant:
-    """A task or model of a study: its name, its option in conf/, and its overrides."""
+    """A task or model of a study, with its option in conf/ (`base`) and its overrides."""
 
     name: str
     base: str
@@ -67,16 +68,20 @@ class _Variant:
 
 @dataclass(frozen=True)
 class _CellRequest:
-    """What a study asks for one cell. Of two overrides of the same key, the later one wins."""
+    """The options and overrides of one cell.
+
+    If two overrides change the same key, the later override applies.
+    """
 
     options: Mapping[str, str]  # by group
     overrides: tuple[Override, ...]
 
 
 def compose_study(conf: Path, name: str, overrides: Sequence[str] = ()) -> Study:
-    """The study `name` of the folder `conf`, with Hydra overrides applied.
+    """Compose the study `name` from the folder `conf`, and apply Hydra overrides to it.
 
-    Raises UserError for an unknown name, key or value; the message names the nearest valid one.
+    Raises UserError for an unknown name, key or value. The error message suggests the nearest
+    valid choice.
     """
     options = Options(conf)
     check_options("the study", [name], options.names("study"), "conf/study/")
@@ -91,9 +96,10 @@ def compose_study(conf: Path, name: str, overrides: Sequence[str] = ()) -> Study
 def compose_by_hand(
     conf: Path, task: str, model: str, seed: int, overrides: Sequence[str]
 ) -> Study:
-    """A study of one run, for `lookback train task=… model=…`.
+    """A study with one training run, for the command `lookback train task=… model=…`.
 
-    Raises UserError for an unknown name, key or value; the message names the nearest valid one.
+    Raises UserError for an unknown name, key or value. The error message suggests the nearest
+    valid choice.
     """
     settings = {"tasks": [task], "models": [model], "seeds": [seed]}
     return _compose(Options(conf), "by-hand", settings, "One run by hand.", tuple(overrides))
@@ -102,7 +108,7 @@ def compose_by_hand(
 def _compose(
     options: Options, name: str, settings: dict[str, Any], question: str, overrides: tuple[str, ...]
 ) -> Study:
-    """Check a study's settings, compose its options, and build its cells and measurements."""
+    """Check the settings of a study, and compose its cells, probes and explainers."""
     where = f"study '{name}'"
     check_settings(settings, "study", where)
     expanded = {group: _expanded(settings[group], where) for group in ("tasks", "models")}
@@ -135,7 +141,7 @@ def _compose(
 
 
 def _option(settings: Mapping[str, Any], group: str) -> str:
-    """The option that a study chooses for a group, or the group's default."""
+    """The option that a study chooses for the group `group`, or the default option of the group."""
     return str(settings.get(group, {"tracking": "local"}.get(group, "default")))
 
 
@@ -144,7 +150,8 @@ def _cell_requests(
 ) -> dict[CellKey, _CellRequest]:
     """The options and overrides of every cell of a study.
 
-    The order of precedence, weakest first: study, task variant, model variant, command line.
+    If several overrides change the same key, the command line has priority over the model, the
+    model over the task, and the task over the study.
     """
     models = _variants(settings["models"])
     return {
@@ -174,7 +181,7 @@ def _cell_request(
 
 
 def _variants(entries: Sequence[str] | Mapping[str, Any]) -> list[_Variant]:
-    """The variants of a study's `tasks` or `models`: a list of names, or a mapping by name."""
+    """The variants in a study's `tasks` or `models`, which is a list of names or a mapping."""
     if not isinstance(entries, Mapping):
         return [_Variant(name, name, ()) for name in entries]
     return [
@@ -188,10 +195,11 @@ def _variants(entries: Sequence[str] | Mapping[str, Any]) -> list[_Variant]:
 def _expanded(
     entries: Sequence[str] | Mapping[str, Any], where: str
 ) -> Sequence[str] | Mapping[str, Any]:
-    """A study's `tasks` or `models` with one entry for each combination of the values in `each`.
+    """Replace each entry that has the key `each` by one entry per combination of its values.
 
+    The entry
     `gru_{width}: {base: gru, each: {width: [8, 64]}, overrides: ["model.hidden_size={width}"]}`
-    stands for the two entries gru_8 and gru_64.
+    is replaced by the two entries gru_8 and gru_64.
     Raises UserError if two entries get the same name, or if a placeholder has no values.
     """
     if not isinstance(entries, Mapping):
@@ -216,7 +224,10 @@ def _expanded(
 
 
 def _override_of_model(model: _Variant, override: Override) -> Override:
-    """`override` itself. Raises UserError if the override changes what all models share."""
+    """Check an override of one model, and return the override unchanged.
+
+    Raises UserError if the override of one model changes a setting that all models share.
+    """
     if override.group not in ("model", "recipe", "trainer"):
         cure = (
             "Make a variant of the task under 'tasks' instead."
@@ -233,7 +244,7 @@ def _override_of_model(model: _Variant, override: Override) -> Override:
 def _wanted_options(
     settings: Mapping[str, Any], requests: Mapping[CellKey, _CellRequest]
 ) -> set[tuple[str, str]]:
-    """Every option (group, name) that the study names or that one of its overrides chooses."""
+    """All options, as (group, name), that the study or one of its overrides chooses."""
     wanted = {("probe", name) for name in settings.get("probes", [])}
     wanted |= {("explainer", name) for name in settings.get("explainers", [])}
     wanted |= {(group, _option(settings, group)) for group in ("recipe", "trainer", "tracking")}
@@ -246,13 +257,13 @@ def _wanted_options(
 def _shared_overrides(
     settings: Mapping[str, Any], overrides: Sequence[str], where: str
 ) -> list[Override]:
-    """The overrides that belong to no variant: those of the study and of the command line."""
+    """The overrides of the study and the command line, without overrides of a task or model."""
     of_study = [parse(text, where) for text in settings.get("overrides", [])]
     return of_study + [parse(text, COMMAND_LINE) for text in overrides]
 
 
 def _cell(options: Options, request: _CellRequest, *extra: Override) -> CellConfig:
-    """The checked settings of a cell; `extra` overrides are applied last."""
+    """The checked settings of a cell. The overrides in `extra` are applied last."""
     overrides = [*request.overrides, *extra]
     return CellConfig(
         **{
@@ -274,7 +285,10 @@ def _check_trials(
 
 
 def _trial_overrides(tune: Mapping[str, Any] | None, where: str) -> Iterator[Override]:
-    """One override for each value that tuning may try; of a range: low, middle and high."""
+    """One override for each value that tuning may try.
+
+    A range gives three overrides, for its lowest, middle and highest value.
+    """
     for dotted_key, choices in (tune["values"] if tune else {}).items():
         group, *keys = dotted_key.split(".")
         for value in candidates(dotted_key, choices, where):
@@ -287,8 +301,8 @@ def _measurements(
 ) -> dict[str, dict[str, Any]]:
     """The settings of a study's probes or explainers, by name.
 
-    `probe.gradient_flow.sequences=64` changes one probe. Raises UserError if the study does not run
-    the probe or explainer that an override names.
+    An override such as `probe.gradient_flow.sequences=64` changes one probe. Raises UserError if
+    the study does not run the probe or explainer that an override names.
     """
     of_group = [override for override in overrides if override.group == group]
     for override in of_group:
@@ -311,7 +325,7 @@ def _measurements(
 
 
 def question_of(path: Path) -> str:
-    """The comment at the top of a YAML file, without a leading «conf/study/NAME.yaml — »."""
+    """The comment at the top of a YAML file, without its first words «conf/study/NAME.yaml — »."""
     lines = []
     for line in path.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):

@@ -1,8 +1,9 @@
-"""The keys `match`, `tune` and `published` of a study, checked before any job runs.
+"""Check the keys `match`, `tune` and `published` of a study before any job runs.
 
-`match` gives all models about the same number of parameters. `tune` gives all models the same
-search over hyperparameters. `published` adds values from papers to the tables. Whether a hidden
-size matches is known only after the task is prepared, so the train stage reports a failed match.
+The key `match` gives all models about the same number of parameters. The key `tune` gives all
+models the same search over hyperparameters. The key `published` adds values from papers to the
+tables. The number of parameters is known only after the task is prepared. The train stage, and not
+this module, therefore raises the error if no hidden size gives the number that `match` requests.
 """
 
 import json
@@ -18,18 +19,20 @@ from lookback.planning.check_settings import check_settings, did_you_mean
 from lookback.planning.references import KEY, citation
 from lookback.storage.run_store import TUNING_SEED
 
-SHORT = {"lr": "recipe.optimizer.lr"}  # short names that `tune` accepts for a dotted key
-GROUPS = ("model", "recipe", "trainer")  # groups that can be tuned; a task is equal for all models
+SHORT = {"lr": "recipe.optimizer.lr"}  # short names that `tune` accepts instead of dotted keys
+# Groups whose settings can be tuned. A task is not tuned, because all models share it.
+GROUPS = ("model", "recipe", "trainer")
 LENGTHS = ("trainer.max_steps", "trainer.max_epochs", "trainer.budget")  # cannot be tuned
-TOLERANCE = 0.05  # default of `match`: largest |parameters − wanted| / wanted
+# Default tolerance of `match`, the largest allowed |parameters − requested| / requested.
+TOLERANCE = 0.05
 
 
 def match_of(
     settings: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]], where: str
 ) -> dict[str, Any] | None:
-    """The study's `match` with its default tolerance, or None if the study does not match.
+    """The study's setting `match`, with the default tolerance, or None if the study has no `match`.
 
-    Raises UserError if a model has no hidden_size.
+    Raises UserError if a model does not have the setting hidden_size.
     """
     if "match" not in settings:
         return None
@@ -50,10 +53,11 @@ def tune_of(
     seeds: Sequence[int],
     where: str,
 ) -> dict[str, Any] | None:
-    """The study's `tune` as {"values": by dotted key, "trials": …, "budget": …}, or None.
+    """The study's setting `tune`, or None if the study has no `tune`.
 
-    `configs` holds the settings of each cell by group. Raises UserError if a cell does not have a
-    key that `tune` tries, or if the settings contradict each other.
+    The result has the keys "values" (by dotted key), "trials" and "budget". `configs` holds the
+    settings of each cell by group. Raises UserError if a cell does not have a setting that `tune`
+    changes, or if the settings of the study contradict each other.
     """
     if "tune" not in settings:
         return None
@@ -88,7 +92,7 @@ def tune_of(
 
 
 def _keys(node: Mapping[str, Any], parent: str) -> Iterator[str]:
-    """Every key of a nested mapping, dotted."""
+    """Every key of a nested mapping, as a dotted path that starts with `parent`."""
     for key, value in node.items():
         yield f"{parent}.{key}"
         if isinstance(value, Mapping):
@@ -109,7 +113,11 @@ def _check_key(key: str, known: Sequence[str], cell: str, where: str) -> None:
 
 
 def _likely_keys(key: str, known: Sequence[str]) -> Sequence[str]:
-    """The known keys with the same last word; else those of the same group; else `tune`'s own."""
+    """The keys that the error message suggests for an unknown key of `tune`.
+
+    The suggestions are the known keys with the same last word. If no key has the same last word,
+    the suggestions are the known keys of the same group, or else the keys of `tune` itself.
+    """
     group, dot, rest = key.partition(".")
     last_word = rest.rpartition(".")[2] if dot else key
     same_word = [name for name in known if name.rpartition(".")[2] == last_word]
@@ -118,7 +126,10 @@ def _likely_keys(key: str, known: Sequence[str]) -> Sequence[str]:
 
 
 def _normalised(choices: Any) -> Any:
-    """A list unchanged; a range of whole numbers as a list; any other range with low, high, log."""
+    """The values that tuning may try, as a list or as a range with the keys low, high and log.
+
+    A range of integers becomes a list, unless it is logarithmic.
+    """
     if not isinstance(choices, Mapping):
         return choices
     low, high, log = choices["low"], choices["high"], choices.get("log", False)
@@ -128,10 +139,11 @@ def _normalised(choices: Any) -> Any:
 
 
 def candidates(key: str, choices: Any, where: str) -> list[Any]:
-    """The values of a tuned key to check: all of a list; low, high and middle of a range.
+    """The values of the tuned setting `key` that are checked before any job runs.
 
-    The middle is the geometric mean of a logarithmic range, else the arithmetic mean. Raises
-    UserError if a range is empty.
+    All values of a list are checked. Of a range, the lowest, middle and highest value are checked.
+    The middle of a logarithmic range is the geometric mean. The middle of any other range is the
+    arithmetic mean. Raises UserError if the range is empty.
     """
     if not isinstance(choices, Mapping):
         if not choices:
@@ -147,10 +159,11 @@ def candidates(key: str, choices: Any, where: str) -> list[Any]:
 
 
 def check_trainer(trainer: Mapping[str, Any], tune: Mapping[str, Any] | None, where: str) -> None:
-    """Check the length of a run.
+    """Check the settings that limit the length of a training run.
 
-    Raises UserError if both a budget and max_steps are set, or if a tuning trial would be limited
-    by seconds: the number of steps would then depend on the machine's load.
+    Raises UserError if both `budget` and `max_steps` are set. Raises UserError also if a budget in
+    seconds would limit a tuning trial, because the load of the machine would change the number of
+    steps.
     """
     budget = trainer["budget"]
     if budget and trainer["max_steps"] is not None:
@@ -167,7 +180,7 @@ def check_trainer(trainer: Mapping[str, Any], tune: Mapping[str, Any] | None, wh
 
 
 def published_of(conf: Path, said: Sequence[Any], where: str) -> list[dict[str, Any]]:
-    """Published figures, one an entry: of files in conf/published/, or said inline."""
+    """The published results that a study names, from files in conf/published/ or from the study."""
     entries: list[dict[str, Any]] = []
     folder = conf / "published"
     for item in said:

@@ -3,9 +3,9 @@
 distance = Σ_s α_qs |q − s|
 nearest  = Σ_s α_qs over all s with |q − s| < 10
 
-α_qs is the attention weight from the query at step q to step s. The mean attention distance is from
-[vig2019], section 4.2. A model that is not causal can also attend to steps after the query. The
-distance of a step after the query is |q − s| as well.
+α_qs is the attention weight from the query at step q to step s. The definition of the mean
+attention distance is from [vig2019], section 4.2. The distance counts steps before and after the
+query, because a model that is not causal also attends to later steps.
 """
 
 import pandas as pd
@@ -19,14 +19,14 @@ from lookback.probes.batching import batches, query_parts, sequences_within
 from lookback.runtime.settings import require_positive
 from lookback.training.run import Run
 
-NEAREST = 10  # Steps closer to the query than this distance are the nearest steps.
+NEAREST = 10  # A step counts as nearest if it is less than this many steps from the query.
 
 
 class AttentionDistance:
     """Attention distance of each head, averaged over all queries of the measured sequences.
 
-    The probe measures the first `sequences` test sequences. If the sequences are long, the probe
-    measures fewer sequences, about `steps` time steps in total.
+    The probe measures the first `sequences` test sequences, or fewer if the total would exceed
+    about `steps` time steps.
     """
 
     def __init__(self, sequences: int, steps: int):
@@ -34,7 +34,7 @@ class AttentionDistance:
         self.sequences, self.steps = sequences, steps
 
     def measure(self, run: Run, *, generator: torch.Generator) -> pd.DataFrame:
-        """Mean attention over all queries, with one row per layer and head.
+        """Table of the mean attention distance over all queries, with one row per layer and head.
 
         Columns:
             layer: index of the layer, from 0.
@@ -60,7 +60,10 @@ class AttentionDistance:
 
 @torch.no_grad()
 def attention_sums(network: Network, batch: Batch) -> Float[Tensor, "layer head 2"]:
-    """Attention distance and nearest share of each head, summed over the queries of a batch."""
+    """Sums of the attention distance and of the attention on the nearest steps, over all queries.
+
+    The result has one pair of sums per layer and head, for the queries of one batch.
+    """
     total, step = torch.zeros(()), torch.arange(batch.inputs.shape[1])
     for query in query_parts(network, batch):
         distance = (query.unsqueeze(-1) - step).abs().unsqueeze(1)

@@ -1,4 +1,7 @@
-"""Interface of a probe. Each probe is one Python file here and one YAML file in conf/probe/."""
+"""Interface of a probe.
+
+Each probe consists of one Python file in this folder and one YAML file in conf/probe/.
+"""
 
 from typing import Protocol, runtime_checkable
 
@@ -8,15 +11,15 @@ import torch
 from lookback.training.run import Run
 
 
-@runtime_checkable  # The type checks of the test run call isinstance(probe, Probe).
+@runtime_checkable  # The tests check types by isinstance(), which needs this decorator.
 class Probe(Protocol):
-    """A long-range measurement on a trained run."""
+    """A measurement on a trained model, for example of how long the model remembers its inputs."""
 
     def measure(self, run: Run, *, generator: torch.Generator) -> pd.DataFrame:
-        """Measure one run and return a table with named columns, one row per observation.
+        """Measure one trained model and return a table with one row per observation.
 
-        All random numbers come from `generator`. The table has no column `seed`, because the stage
-        `probe` adds the seed.
+        All random numbers of the measurement come from `generator`. The returned table has no
+        column `seed`, because probe.py adds this column.
 
-        Raises NotApplicable if the probe makes no sense for the model or the task of the run.
+        Raises NotApplicable if the measurement has no meaning for the model or for the task.
         """

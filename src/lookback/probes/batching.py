@@ -1,4 +1,7 @@
-"""Runs a model on part of a split, in batches that fit in memory even for long sequences."""
+"""Runs a model on the first sequences of a data set, in batches that fit in memory.
+
+Long sequences run in smaller batches.
+"""
 
 from collections.abc import Iterator
 
@@ -10,25 +13,25 @@ from lookback.data.batch import Batch, SequenceDataset
 from lookback.models.base import RecurrentEncoder
 from lookback.models.network import Network
 
-STEPS = 2**18  # Maximum of sequences × time in one batch.
-SQUARES = 2**27  # Maximum of sequences × time² in one batch, the size of attention masks.
-# Maximum of sequences × queries × time in one part of the queries. Additive attention stores one
-# vector for each combination of sequence, query and time step.
+STEPS = 2**18  # Maximum of sequences × time steps in one batch.
+SQUARES = 2**27  # Maximum of sequences × (time steps)² in one batch, the size of attention masks.
+# Maximum of sequences × queries × time steps that an attention model processes at once.
+# Additive attention stores one vector for each combination of sequence, query and time step.
 PAIRS = 2**21
-MIN_SEQUENCES = 16  # Minimum of sequences: a mean over fewer is too noisy.
+MIN_SEQUENCES = 16  # Minimum number of sequences, because a mean over fewer is too noisy.
 
 
 def sequences_within(steps: int, time: int, most: int) -> int:
-    """The number of sequences of `time` steps that have about `steps` steps in total.
+    """Number of sequences of `time` steps each that together have about `steps` steps.
 
-    The number is at least MIN_SEQUENCES, but never above `most`. For example, 65,536 steps hold 64
-    sequences of 1,024 steps.
+    The result is at least MIN_SEQUENCES, unless `most` is smaller, and never above `most`. For
+    example, 64 sequences of 1,024 steps have 65,536 steps in total.
     """
     return min(most, max(MIN_SEQUENCES, steps // time))
 
 
 def batches(network: Network, data: SequenceDataset, sequences: int) -> Iterator[Batch]:
-    """Yield the first `sequences` of a split, in batches as large as the memory limits allow."""
+    """Yield the first `sequences` sequences of `data`, in batches as large as the memory allows."""
     time, end = data.inputs.shape[1], min(sequences, len(data))
     size = STEPS // time
     if not isinstance(network.encoder, RecurrentEncoder):
@@ -39,18 +42,18 @@ def batches(network: Network, data: SequenceDataset, sequences: int) -> Iterator
 
 @torch.no_grad()
 def answers_to(network: Network, batch: Batch) -> Float[Tensor, "batch query output"]:
-    """The network's answers to a batch, without gradients.
+    """Answers of the network to all queries of a batch, computed without gradients.
 
-    An encoder that is not recurrent gets the queries in parts, to limit the memory.
+    An encoder that is not recurrent answers the queries in several parts, to limit the memory.
     """
     answers = [network(batch.inputs, batch.lengths, part) for part in query_parts(network, batch)]
     return torch.cat(answers, dim=1)
 
 
 def query_parts(network: Network, batch: Batch) -> tuple[Tensor, ...]:
-    """The queries (B, Q), split along Q into parts that fit in memory.
+    """The query steps of a batch (shape B × Q), split along Q into parts that fit in memory.
 
-    A recurrent encoder gets all queries in one part.
+    For a recurrent encoder, all queries are in one part.
     """
     if isinstance(network.encoder, RecurrentEncoder):
         return (batch.query,)

@@ -1,16 +1,17 @@
 """Effective context: skill of the model if only the last k steps before the answer are kept.
 
-The probe replaces all earlier steps by steps of another test sequence, the donor. The method is
-from [khandelwal2018], section 4, and applies here to any task and model. The query step counts as
-one of the k steps. A replaced step takes the donor's input at the same time step. If the donor is
-too short, its steps are repeated from its start.
+The probe keeps the inputs of the last k steps up to the query. The probe replaces all inputs before
+these k steps by inputs of another test sequence, the donor. The method of [khandelwal2018], section
+4, works here for any task and model. The step of the query counts as one of the k kept steps. The
+input of a replaced step is the donor's input at the same time step. If the donor sequence is too
+short, its inputs are repeated from its start.
 
     kept      k = 3      a b c d [e f g]  ?     query at g
     replaced             r s t u [e f g]  ?     r s t u v w x is the donor
 
-Each sequence has the same donor for all k. Therefore the inputs for two values of k differ only in
-the steps that one value keeps and the other replaces. If a sequence has several queries, the probe
-uses only its last query.
+Each sequence has the same donor for all k, so the inputs for two values of k differ only in the
+steps that exactly one of the two values keeps. If a sequence has several queries, the probe uses
+only the last query of the sequence.
 """
 
 from dataclasses import replace
@@ -30,10 +31,10 @@ from lookback.training.skill import skill_of
 
 
 class EffectiveContext:
-    """Skill by context length, for at most `contexts` context lengths.
+    """Skill of a model as a function of the context length, at up to `contexts` context lengths.
 
-    The probe measures the first `sequences` test sequences. If the sequences are long, the probe
-    measures fewer sequences, about `steps` time steps in total.
+    The probe measures the first `sequences` test sequences, or fewer if the total would exceed
+    about `steps` time steps.
     """
 
     def __init__(self, sequences: int, steps: int, contexts: int):
@@ -41,13 +42,14 @@ class EffectiveContext:
         self.sequences, self.steps, self.contexts = sequences, steps, contexts
 
     def measure(self, run: Run, *, generator: torch.Generator) -> pd.DataFrame:
-        """Mean skill by context length, with one row per context length.
+        """Table of the mean skill of the model, with one row per context length.
 
         Columns:
             context: number of steps kept; the last row keeps all steps up to the query.
             skill: mean over sequences (no unit; 0 is the trivial baseline, 1 is perfect).
 
-        Raises NotApplicable if fewer than two sequences are measured, so that no donor exists.
+        Raises NotApplicable if the probe has fewer than two sequences, because a single sequence
+        has no donor.
         """
         dataset = run.task().dataset("test")
         time = dataset.inputs.shape[1]
@@ -72,7 +74,7 @@ class EffectiveContext:
 
 
 def donors(count: int, generator: torch.Generator) -> Int[Tensor, " batch"]:
-    """Index of a random donor for each of `count` sequences.
+    """Index of a random donor sequence for each of `count` sequences.
 
     No sequence is its own donor, and each sequence is the donor of exactly one other sequence.
     """
@@ -83,9 +85,10 @@ def donors(count: int, generator: torch.Generator) -> Int[Tensor, " batch"]:
 
 
 def with_context(batch: Batch, donor: Batch, context: int) -> Batch:
-    """The batch (Q = 1) with only the last `context` steps up to the query, the rest from `donor`.
+    """Keep the last `context` inputs up to the query and take all earlier inputs from `donor`.
 
-    The query step counts as one of the `context` steps. The inputs after the query stay unchanged.
+    `batch` has one query per sequence (Q = 1). The step of the query counts as one of the `context`
+    steps. The inputs after the query do not change.
     """
     step = torch.arange(batch.inputs.shape[1])
     wrapped = step % donor.lengths.unsqueeze(1)

@@ -1,14 +1,16 @@
 """Memory timescale of each unit: τ = -1 / ⟨ln f_t⟩ steps, with f_t the gate that keeps the state.
 
-A gated state s_t = f_t s_{t-1} + … keeps the share Π f_t = e^(-n/τ) of its value over n steps.
-Therefore τ uses ⟨ln f_t⟩, the mean of the logarithm of the gate over steps and sequences.
+Over n steps, a gated state s_t = f_t s_{t-1} + … keeps the share Π f_t = e^(-n/τ) of its value. The
+timescale τ follows from ⟨ln f_t⟩, the mean of the logarithm of the gate f_t over steps and
+sequences.
 
-The method `log_kept` of each model says which gate keeps the state: f of an LSTM, z of a GRU and
-1 - z of a minGRU. An LRU has no gates. The magnitude |Λ| of the eigenvalues of an LRU replaces f_t
-and does not depend on the input (`log_decays`). The initialisation `chrono` of [tallec2018] aims at
-timescales τ spread up to T, the length of the task's sequences.
+The gate that keeps the state is f in an LSTM, z in a GRU and 1 - z in a minGRU (method `log_kept`
+of each model). An LRU has no gates. In an LRU, the magnitude |Λ| of an eigenvalue takes the place
+of the gate f_t and does not depend on the input (method `log_decays`). The initialisation `chrono`
+of [tallec2018] aims at timescales τ that spread up to T, the length of the task's sequences.
 
-A gate is left-saturated below 0.1 and right-saturated above 0.9 ([karpathy2015], section 4.2).
+A gate is left-saturated if its value is below 0.1, and right-saturated if its value is above 0.9
+([karpathy2015], section 4.2).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,14 +30,14 @@ from lookback.probes.precision import in_float64
 from lookback.runtime.settings import require_positive
 from lookback.training.run import Run
 
-STEPS_AT_ONCE = 16_384  # Maximum of sequences × time in one batch, to limit memory.
-# Gates with a sigmoid. Candidate states are not gates.
+STEPS_AT_ONCE = 16_384  # Maximum of sequences × time steps in one batch, to limit memory.
+# Names of all gates that have a sigmoid. Candidate states are not gates.
 GATES = ("forget", "input", "output", "update", "reset")
 LEFT, RIGHT = 0.1, 0.9
 
 
 class GateTimescales:
-    """Timescale and saturation of each unit of a trained network.
+    """Memory timescale and gate saturation of each unit of a trained network.
 
     The probe averages over the first `sequences` test sequences.
     """
@@ -45,17 +47,19 @@ class GateTimescales:
         self.sequences = sequences
 
     def measure(self, run: Run, *, generator: torch.Generator) -> pd.DataFrame:
-        """Timescale and saturation in float64, with one row per gate, layer and unit.
+        """Table of timescales and saturations, with one row per gate, layer and unit.
+
+        The computation uses float64.
 
         Columns:
             gate: name of the gate as in `Trace.gates`, or "eigenvalue".
             layer: index of the layer, from 0.
             unit: index of the unit in its layer, from 0.
-            timescale: τ in steps; NaN for a gate that does not keep the state.
-            left_saturated: share of steps with the gate below 0.1; NaN for an eigenvalue.
-            right_saturated: share of steps with the gate above 0.9; NaN for an eigenvalue.
-            aimed: longest timescale that `chrono` aims at, in steps; NaN for any other recipe and
-                for a gate that does not keep the state.
+            timescale: τ in steps, or NaN for a gate that does not keep the state.
+            left_saturated: share of steps with the gate below 0.1, or NaN for an eigenvalue.
+            right_saturated: share of steps with the gate above 0.9, or NaN for an eigenvalue.
+            aimed: longest timescale that `chrono` aims at, in steps, or NaN for any other
+                initialisation and for a gate that does not keep the state.
 
         The input, output and reset gates do not keep the state.
 
@@ -63,7 +67,7 @@ class GateTimescales:
         """
         network = deepcopy(run.model).double()
         encoder = network.encoder
-        # An attention model stores its recurrent encoder in `encoder`.
+        # An attention model has its recurrent encoder in the attribute `encoder`.
         inner = getattr(encoder, "encoder", encoder)
         if isinstance(inner, RecurrentEncoder):
             if decays := inner.log_decays():
@@ -78,7 +82,10 @@ class GateTimescales:
     def _gate_sums(
         self, network: Network, encoder: RecurrentEncoder, dataset: SequenceDataset
     ) -> dict[str, "GateSums"]:
-        """Sums over the steps within each sequence's length, by the gate's key in `Trace.gates`."""
+        """Sums of each gate over all time steps within the sequence lengths.
+
+        The keys of the result are the gate's keys in `Trace.gates`.
+        """
         end, sums_by_gate = min(self.sequences, len(dataset)), dict[str, GateSums]()
         size = max(1, STEPS_AT_ONCE // dataset.inputs.shape[1])
         for start in range(0, end, size):
@@ -97,10 +104,10 @@ class GateTimescales:
 
 @dataclass(frozen=True)
 class GateSums:
-    """Sums over the steps of one gate, with one entry per unit."""
+    """Statistics of one gate, summed over time steps, with one entry per unit."""
 
     steps: int
-    kept: Float[Tensor, " unit"]  # sum of ln f; NaN if the gate does not keep the state
+    kept: Float[Tensor, " unit"]  # Sum of ln f, or NaN if the gate does not keep the state.
     left: Float[Tensor, " unit"]  # number of steps below LEFT
     right: Float[Tensor, " unit"]  # number of steps above RIGHT
 
@@ -108,7 +115,7 @@ class GateSums:
     def of(
         cls, gate: Float[Tensor, "step unit"], log_kept: Float[Tensor, "step unit"] | None
     ) -> "GateSums":
-        """Count the saturated steps of a gate and sum ln f over its steps."""
+        """Count the steps at which a gate is saturated, and sum ln f over all steps."""
         left, right = (gate < LEFT).sum(dim=0).double(), (gate > RIGHT).sum(dim=0).double()
         kept = torch.full_like(left, torch.nan) if log_kept is None else log_kept.sum(dim=0)
         return cls(len(gate), kept, left, right)
@@ -123,7 +130,7 @@ class GateSums:
 
 
 def _kind(name: str) -> str:
-    """Name of a gate without its layer and direction: "forget" for "forget_reverse/0"."""
+    """Name of a gate without direction and layer, for example "forget" for "forget_reverse/0"."""
     return name.split("/")[0].removesuffix("_reverse")
 
 
@@ -134,15 +141,16 @@ def _sigmoids(gates: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
 
 
 def timescale(log_kept: Float[Tensor, " unit"]) -> Float[Tensor, " unit"]:
-    """τ = -1 / ⟨ln f⟩ in steps, from the mean ⟨ln f⟩ of each unit.
+    """Timescale τ = -1 / ⟨ln f⟩ in steps, from the mean ⟨ln f⟩ of each unit.
 
-    τ is 0 if the gate was exactly 0 at any step, and ∞ if the gate was 1 at every step.
+    The timescale τ is 0 if the gate was exactly 0 at any step, and ∞ if the gate was 1 at every
+    step.
     """
-    return 1 / log_kept.abs()  # For ln f = 0, abs() gives τ = ∞ instead of -∞.
+    return 1 / log_kept.abs()  # If ln f = 0, -1 / ln f is -∞, but abs() makes τ = +∞.
 
 
 def _rows(name: str, sums: GateSums, aimed: float) -> pd.DataFrame:
-    """The table rows of one gate in one layer, one row per unit."""
+    """Table of the timescales and saturations of one gate in one layer, with one row per unit."""
     gate, layer = name.split("/")
     tau = timescale(sums.kept / sums.steps)
     return pd.DataFrame(
@@ -159,9 +167,9 @@ def _rows(name: str, sums: GateSums, aimed: float) -> pd.DataFrame:
 
 
 def _of_eigenvalues(decays: Sequence[Float[Tensor, " unit"]]) -> pd.DataFrame:
-    """The table rows of the eigenvalues, one row per unit, from the log decays of each layer.
+    """Table of the timescales of the eigenvalues, with one row per unit.
 
-    An eigenvalue is not a gate, so its saturation is NaN.
+    `decays` holds ln |Λ| of each layer. An eigenvalue is not a gate, so its saturation is NaN.
     """
     frames = [
         pd.DataFrame({"layer": layer, "unit": range(len(tau)), "timescale": tau.numpy()})

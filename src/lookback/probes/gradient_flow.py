@@ -1,19 +1,21 @@
 """Gradient flow: ln ‖∂L/∂h_t‖ and ln ‖∂s_q/∂s_t‖₂ by the distance q − t from the query step q.
 
-The measurement of vanishing gradients by distance follows equation 5 of [pascanu2013].
+The probe measures how gradients vanish with distance, following equation 5 of [pascanu2013].
 
-L is the task's loss at the last query of a sequence, summed over sequences. With a sum instead of a
-mean, each sequence has the gradient of its own loss. ∂L/∂h_t is the total derivative: the gradient
-flows through all later steps and all higher layers.
+L is the sum over sequences of the task's loss at the last query of each sequence. L is a sum
+instead of a mean, so that ∂L/∂h_t of a sequence is the gradient of this sequence's own loss.
+∂L/∂h_t is the total derivative, in which the gradient flows through all later steps and all higher
+layers.
 
-∂s_q/∂s_t is the Jacobian of the whole state s of a recurrence and does not depend on the loss. The
-spectral norm of the Jacobian is the largest change at step q for a unit change at step t.
-jacobians.py multiplies the Jacobians in log space.
+∂s_q/∂s_t is the Jacobian of the whole state s of a recurrent network and does not depend on the
+loss. The spectral norm ‖∂s_q/∂s_t‖₂ is the largest factor by which a small change of the state at
+step t grows until step q. jacobians.py rescales the product of the Jacobians at each step.
 
-All computations use float64, and `log_norm` divides each vector by its largest component. A plain
-network that halves its gradient at each step underflows float32 after 130 steps and float64 after
-1,020 steps. A gradient that underflows float64 is exactly zero and has no logarithm. The quantiles
-rank a zero gradient below all others.
+All computations use float64, and `log_norm` divides each vector by its largest component, so that
+squares do not underflow. If a recurrent network halves its gradient at each step, the gradient
+underflows in float32 after 130 steps and in float64 after 1,020 steps. A gradient that underflows
+in float64 is exactly zero and has no logarithm. In the quantiles over sequences, a gradient of zero
+counts as smaller than all other gradients.
 """
 
 from collections.abc import Iterator
@@ -36,16 +38,17 @@ from lookback.runtime.settings import require_positive
 from lookback.training.loss import answer_loss
 from lookback.training.run import Run
 
-STEPS_AT_ONCE = 16_384  # Maximum of sequences × time in one batch, to limit memory.
+STEPS_AT_ONCE = 16_384  # Maximum of sequences × time steps in one batch, to limit memory.
 DISTANCES = 32  # Maximum number of distances above 0 at which the Jacobian is measured.
 
 
 class GradientFlow:
-    """Median and quartiles over sequences, by distance, before training and after.
+    """Quartiles of gradient norms over sequences, by distance, before and after training.
 
-    The gradient is measured on the first `sequences` test sequences. The Jacobian is measured on as
-    many whole sequences as have `jacobian_steps` steps in total, and on at least one sequence. The
-    Jacobian uses fewer sequences, because each step costs a backward pass and a matrix product.
+    The gradient is measured on the first `sequences` test sequences. The Jacobian is measured on
+    the first whole test sequences that have at most `jacobian_steps` steps in total, and on at
+    least one sequence. The Jacobian is measured on fewer sequences than the gradient, because each
+    step costs a backward pass and a matrix product.
     """
 
     def __init__(self, sequences: int, jacobian_steps: int):
@@ -54,7 +57,7 @@ class GradientFlow:
         self.jacobian_steps = jacobian_steps
 
     def measure(self, run: Run, *, generator: torch.Generator) -> pd.DataFrame:
-        """Quantiles over sequences, with one row per stage, quantity, state and distance.
+        """Table of quartiles over sequences, with one row per stage, quantity, state and distance.
 
         Columns:
             stage: "initial" (before training) or "trained".
@@ -66,11 +69,12 @@ class GradientFlow:
             high: upper quartile of the same logarithm (no unit).
             vanished: share of sequences whose gradient or Jacobian is exactly zero, 0 to 1.
 
-        A quantile of a zero or overflowing norm is NaN. The table has quantiles instead of means,
-        because one vanished gradient makes the mean logarithm −∞. The table has no row per
-        sequence, because the file would then be as large as the data.
+        A quartile in the table is NaN if the norm is zero or overflows. The table has quartiles
+        instead of means, because a single gradient of zero would make the mean of the logarithms
+        −∞. The table has no rows for single sequences, because the file of the table would then be
+        as large as the data set.
 
-        Raises NotApplicable if the model has no states over time.
+        Raises NotApplicable if the model has no state at each time step.
         """
         dataset = run.task().dataset("test")
         stages = {"initial": run.initial(), "trained": deepcopy(run.model)}
@@ -89,7 +93,10 @@ class GradientFlow:
         return pd.concat(frames, ignore_index=True)[order]
 
     def _jacobian(self, network: Network, dataset: SequenceDataset) -> pd.DataFrame | None:
-        """Quartiles of ln ‖∂s_q/∂s_t‖₂ by distance; None if the network has no recurrent state."""
+        """Table of quartiles of ln ‖∂s_q/∂s_t‖₂ over sequences, with one row per distance.
+
+        Returns None if the network has no recurrent encoder or if that encoder is bidirectional.
+        """
         try:
             encoder = recurrence(network)
         except NotApplicable:
@@ -103,7 +110,7 @@ class GradientFlow:
             with torch.no_grad():
                 embedded = network.embed(in_float64(inputs[None, : query + 1]))[0]
             states = trajectory(encoder, embedded)
-            # The earliest measured state is s_1, so the Jacobian of the first step is not needed.
+            # The earliest measured state is s_1, so the first Jacobian ∂s_1/∂s_0 is not needed.
             backward_jacobians = jacobians(encoder, embedded[1:], states[1:], backwards=True)
             norms.append(log_spectral_norms(backward_jacobians, distances))
         frame = quartiles(torch.stack(norms))
@@ -112,7 +119,7 @@ class GradientFlow:
     def _log_norms(
         self, network: Network, dataset: SequenceDataset, kind: Literal["class", "value"]
     ) -> dict[str, Float[Tensor, "batch distance"]]:
-        """The logarithm of the gradient norm for all measured sequences, by key of the state."""
+        """Natural logarithms of the gradient norms of all sequences measured, by key of state."""
         parts = [log_norms(network, batch, kind) for batch in self._batches(dataset)]
         return {state: torch.cat([part[state] for part in parts]) for state in parts[0]}
 
@@ -125,7 +132,7 @@ class GradientFlow:
 
 
 def spaced(farthest: int) -> list[int]:
-    """Distance 0 and distances from 1 to `farthest`, evenly spaced on a logarithmic scale."""
+    """Distance 0 and up to DISTANCES distances from 1 to `farthest`, evenly spaced in log scale."""
     steps = np.geomspace(1, max(1, farthest), DISTANCES).round().astype(int)
     return [distance for distance in (0, *np.unique(steps).tolist()) if distance <= farthest]
 
@@ -133,11 +140,12 @@ def spaced(farthest: int) -> list[int]:
 def log_norms(
     network: Network, batch: Batch, kind: Literal["class", "value"]
 ) -> dict[str, Float[Tensor, "batch distance"]]:
-    """Natural logarithm of ‖∂L/∂state‖ by key of the state, for one query per sequence (Q = 1).
+    """Natural logarithm of the gradient norm ‖∂L/∂state‖ at each distance, by key of the state.
 
-    Column d holds the step that is d steps before the query. A value is NaN if the sequence has no
-    step at that distance, and −∞ if the gradient is zero. The function makes one forward and one
-    backward pass, in the precision of network and batch.
+    `batch` has one query per sequence (Q = 1). Column d of the result belongs to the step that is d
+    steps before the query. A logarithm is NaN if the sequence has no step d steps before the query,
+    and −∞ if the gradient is zero. The function makes one forward and one backward pass, in the
+    floating-point precision of `network` and `batch`.
     """
     answers, trace = network.trace(batch.inputs, batch.lengths, batch.query, differentiable=True)
     loss = answer_loss(answers, batch.query, batch.target, kind, reduction="sum")
@@ -149,9 +157,9 @@ def log_norms(
 
 
 def log_norm(vectors: Float[Tensor, "*shape hidden"]) -> Float[Tensor, "*shape"]:
-    """Natural logarithm of ‖v‖, computed without underflow of any square.
+    """Natural logarithm of the norm of each vector v, computed so that squares do not underflow.
 
-    The formula is ln m + ½ ln Σ (v/m)², with m the largest absolute component of v.
+    The formula is ln ‖v‖ = ln m + ½ ln Σ (v/m)², with m the largest absolute component of v.
     """
     largest = vectors.abs().amax(dim=-1, keepdim=True)
     scalable = largest.isfinite() & (largest > 0)
@@ -160,7 +168,7 @@ def log_norm(vectors: Float[Tensor, "*shape hidden"]) -> Float[Tensor, "*shape"]
 
 
 def quartiles(norms: Float[Tensor, "batch distance"]) -> pd.DataFrame:
-    """Median, quartiles and vanished share over sequences, with one row per existing distance.
+    """Table of quartiles of `norms` over sequences, with one row per distance that occurs.
 
     Columns:
         distance: steps, the column index in `norms`.
@@ -169,7 +177,7 @@ def quartiles(norms: Float[Tensor, "batch distance"]) -> pd.DataFrame:
     """
     exists = ~norms.isnan().all(dim=0)
     norms = norms[:, exists]
-    # «nearest» picks an existing value, because interpolation with −∞ has no meaning.
+    # «nearest» returns one of the values and does not interpolate, because a value can be −∞.
     levels = torch.tensor([0.25, 0.5, 0.75], dtype=norms.dtype)
     low, middle, high = torch.nanquantile(norms, levels, dim=0, interpolation="nearest")
     vanished = (norms == -torch.inf).double().sum(dim=0) / (~norms.isnan()).sum(dim=0)

@@ -1,8 +1,8 @@
-"""Jacobians of a recurrence: J_t = ∂s_t/∂s_{t-1}, with s the whole state.
+"""Jacobians J_t = ∂s_t/∂s_{t-1} of a recurrent network, with s_t the whole state after step t.
 
-The whole state s_t is everything that a step passes to the next step. For an LSTM s_t is [h; c] of
-each layer, and for an LRU the real and the imaginary part of each mode. The chain rule
-∂s_T/∂s_t = J_T … J_{t+1} holds only for the whole state.
+The whole state s_t is everything that step t passes to step t + 1. For an LSTM, s_t holds h and c
+of each layer. For an LRU, s_t holds the real and the imaginary part of each mode. The chain rule
+∂s_T/∂s_t = J_T … J_{t+1} holds only if s_t is the whole state.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,14 +15,16 @@ from lookback.errors import NotApplicable
 from lookback.models.base import RecurrentEncoder
 from lookback.models.network import Network
 
-STEPS_AT_ONCE = 16  # Steps whose Jacobians are computed together; they fit in the cache.
-NUMBERS_AT_ONCE = 4_194_304  # Maximum of numbers in these Jacobians, for wide states.
+STEPS_AT_ONCE = 16  # Number of steps whose Jacobians are computed together and fit in the cache.
+# Maximum number of Jacobian entries computed together, because wide states have large Jacobians.
+NUMBERS_AT_ONCE = 4_194_304
 
 
 def recurrence(network: Network) -> RecurrentEncoder:
-    """The recurrent encoder of a network, which may be wrapped in an attention model.
+    """The recurrent encoder of a network, even if an attention model contains this encoder.
 
-    Raises NotApplicable if the network has no recurrent encoder, or a bidirectional one.
+    Raises NotApplicable if the network has no recurrent encoder or if that encoder is
+    bidirectional.
     """
     encoder = network.encoder
     is_recurrent = isinstance(encoder, RecurrentEncoder)
@@ -38,7 +40,7 @@ def recurrence(network: Network) -> RecurrentEncoder:
 def trajectory(
     encoder: RecurrentEncoder, inputs: Float[Tensor, "time feature"]
 ) -> Float[Tensor, "after state"]:
-    """States of one sequence by `step`: the initial state, then s_1 to s_T, as T + 1 rows."""
+    """The T + 1 states of one sequence, from the initial state to s_T, computed with `step`."""
     state = encoder.initial_state(1)
     states = [state]
     for input in inputs.unbind(0):
@@ -52,11 +54,11 @@ def step_jacobians(
     inputs: Float[Tensor, "time feature"],
     before: Float[Tensor, "time state"],
 ) -> Float[Tensor, "time state state"]:
-    """Jacobian J of each step, from the input of the step and the state before the step.
+    """Jacobian of each step, computed from the input of the step and the state before the step.
 
-    Row i of J is the gradient of state unit i. All steps form one batch whose rows are independent.
-    Therefore one backward pass per state unit covers all steps. The backward passes of all units
-    run together.
+    Row i of a Jacobian is the gradient of state unit i. All steps form one batch with independent
+    rows, so one backward pass per state unit covers all steps. PyTorch runs the backward passes of
+    all state units together.
     """
     before = before.detach().requires_grad_()
     with torch.enable_grad():
@@ -73,9 +75,9 @@ def jacobians(
     *,
     backwards: bool = False,
 ) -> Iterator[Float[Tensor, "state state"]]:
-    """Yield J_1 to J_T along a trajectory, or J_T to J_1 if `backwards`.
+    """Yield the Jacobians J_1 to J_T along a trajectory, or J_T to J_1 if `backwards` is true.
 
-    The Jacobians of only one chunk of steps are in memory at a time.
+    To limit the memory, the function holds the Jacobians of only a few steps at a time.
     """
     size = max(1, min(STEPS_AT_ONCE, NUMBERS_AT_ONCE // states.shape[1] ** 2))
     starts = list(range(0, len(inputs), size))
@@ -88,11 +90,13 @@ def jacobians(
 def log_spectral_norms(
     backward_jacobians: Iterable[Float[Tensor, "state state"]], distances: Sequence[int]
 ) -> Float[Tensor, " distance"]:
-    """The logarithm of ‖J_T … J_{T-d+1}‖₂ at ascending distances d, from J_T, J_{T-1}, ….
+    """Natural logarithm of the spectral norm ‖J_T … J_{T-d+1}‖₂ for each distance d.
 
-    The value at distance 0 is ln 1 = 0. A value is −∞ if the matrix product is zero. A value is NaN
-    if there are fewer than d Jacobians, or if one of the d Jacobians is not finite. The matrix
-    product is rescaled at each step, so that it stays within the range of float64.
+    `backward_jacobians` are J_T, J_{T-1}, …, and `distances` are in ascending order. At distance 0,
+    the logarithm is ln 1 = 0. A logarithm is −∞ if the product of the Jacobians is zero. A
+    logarithm is NaN if there are fewer than d Jacobians, or if one of the d Jacobians is not
+    finite. The product of the Jacobians is rescaled at each step, so that it stays within the range
+    of float64.
     """
     log_norms = torch.full((len(distances),), torch.nan, dtype=torch.float64)
     column = {distance: index for index, distance in enumerate(distances)}

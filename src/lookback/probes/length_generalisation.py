@@ -1,8 +1,9 @@
 """Length generalisation: skill on sequences longer than the training sequences.
 
-The probe generates the task again with a multiple of its setting `length`. The skill at each length
-is relative to the baseline of the same length. The baseline is the best constant answer, fitted on
-the training split of that length and evaluated on the test split of that length.
+The probe generates new data of the task with a multiple of the task's setting `length`. The skill
+at each length is relative to a baseline, the best constant answer at the same length. The best
+constant answer is fitted on the training split and evaluated on the test split, both with sequences
+of the measured length.
 """
 
 from collections.abc import Sequence
@@ -19,14 +20,14 @@ from lookback.training.evaluate import scores_of
 from lookback.training.run import Run
 from lookback.training.skill import skill_of
 
-BASELINE_STEPS = 200_000  # Steps in each generated split: enough to fit and judge the baseline.
+BASELINE_STEPS = 200_000  # Time steps per generated split, enough to fit and test the baseline.
 
 
 class LengthGeneralisation:
-    """Skill at each multiple of the training length in `factors`.
+    """Skill on sequences whose length is a multiple of the training length, for all `factors`.
 
-    The probe measures `sequences` test sequences per length. If the sequences are long, the probe
-    measures fewer sequences, about `steps` time steps in total per length.
+    For each length, the probe measures `sequences` test sequences, or fewer if the total would
+    exceed about `steps` time steps.
     """
 
     def __init__(self, factors: Sequence[int], sequences: int, steps: int):
@@ -34,7 +35,7 @@ class LengthGeneralisation:
         self.factors, self.sequences, self.steps = tuple(factors), sequences, steps
 
     def measure(self, run: Run, *, generator: torch.Generator) -> pd.DataFrame:
-        """Skill by sequence length, with one row per factor.
+        """Table of the skill at each sequence length, with one row per factor.
 
         Columns:
             factor: multiple of the training length (no unit).
@@ -60,7 +61,7 @@ class LengthGeneralisation:
         return pd.DataFrame(rows).astype({"reason": "str"})
 
     def _scores(self, run: Run, length: int) -> dict[str, float]:
-        """Skill and metric of the model on test sequences of this length."""
+        """Skill and metric of the model on test sequences of `length` steps."""
         task = self._task(run, length)
         facts, dataset = task.facts(), task.dataset("test")
         count = min(sequences_within(self.steps, length, self.sequences), len(dataset))
@@ -73,14 +74,17 @@ class LengthGeneralisation:
         return {"skill": skill, "value": scores_of(answers, asked, facts).metric}
 
     def _task(self, run: Run, length: int) -> Task:
-        """The task at this length, with splits no larger than the probe and its baseline need."""
+        """The task with sequences of `length` steps.
+
+        The splits are no larger than the probe and its baseline need.
+        """
         size, settings = max(self.sequences, BASELINE_STEPS // length), run.config["task"]
         smaller = {split: min(size, settings[split]) for split in SPLITS if settings.get(split)}
         return run.task(length=length, **smaller)
 
 
 def check_same_shape(facts: Facts, trained: Facts) -> None:
-    """Raise NotApplicable if the number of features or outputs differs from training."""
+    """Raise NotApplicable if the number of features or of outputs is different from training."""
     for name in ("features", "outputs"):
         size, trained_size = getattr(facts, name), getattr(trained, name)
         if size != trained_size:

@@ -2,15 +2,17 @@
 
 λ_i = lim 1/T ln σ_i(∂s_T/∂s_0)         σ_i: singular values, s: the whole state.
 
-The whole state of an LSTM is [h; c], which has 2 H exponents per layer. Each test sequence drives
-one trajectory, which starts at the initial state.
+The whole state of an LSTM consists of h and c, so an LSTM with H units per layer has 2 H exponents
+per layer. The inputs of each test sequence drive one trajectory of states, which starts at the
+initial state.
 
-If λ_1 < 0, two states with the same inputs converge, and the past fades by e^λ_1 per step. If λ_1
-is near 0, the state keeps its past. If λ_1 > 0, the network is chaotic.
+If the largest exponent λ_1 is negative, two trajectories with the same inputs converge, and the
+influence of the past shrinks by the factor e^λ_1 per step. If λ_1 is near 0, the state keeps the
+influence of its past. If λ_1 is positive, the network is chaotic.
 
 spectrum.py contains the algorithm and its sources. [engelken2023] measures the exponents of driven
-recurrent networks. The code of [vogt2020] uses only ∂h_t/∂h_{t-1} for an LSTM, which leaves out the
-cell state where an LSTM stores its memory.
+recurrent networks. For an LSTM, the code of [vogt2020] uses only ∂h_t/∂h_{t-1} and so leaves out
+the cell state, where an LSTM stores its memory.
 """
 
 from copy import deepcopy
@@ -31,10 +33,11 @@ from lookback.training.run import Run
 
 
 class Lyapunov:
-    """Lyapunov spectrum, mean over sequences, before training and after.
+    """Lyapunov exponents of a network, averaged over test sequences, before and after training.
 
-    `steps` is the total number of measured steps, as whole test sequences, at least one sequence.
-    `warm_up` is the share of each sequence that aligns the basis and is left out of the mean.
+    `steps` is the maximum total number of measured steps. The probe measures whole test sequences,
+    and at least one of them. `warm_up` is the share of each sequence that only aligns the basis
+    vectors and does not count in the mean.
     """
 
     def __init__(self, steps: int, warm_up: float):
@@ -43,7 +46,7 @@ class Lyapunov:
         self.warm_up = warm_up
 
     def measure(self, run: Run, *, generator: torch.Generator) -> pd.DataFrame:
-        """Lyapunov spectrum in float64, with one row per stage and exponent.
+        """Table of Lyapunov exponents, computed in float64, with one row per stage and exponent.
 
         Columns:
             stage: "initial" (before training) or "trained".
@@ -51,7 +54,8 @@ class Lyapunov:
             exponent: nats per step; −∞ if a Jacobian is singular, NaN if the trajectory overflows.
             kaplan_yorke: Kaplan–Yorke dimension (no unit), the same in all rows of a stage.
 
-        Raises NotApplicable if the network has no recurrent encoder, or a bidirectional one.
+        Raises NotApplicable if the network has no recurrent encoder or if that encoder is
+        bidirectional.
         """
         dataset = run.task().dataset("test")
         stages = {"initial": run.initial(), "trained": deepcopy(run.model)}
@@ -64,7 +68,7 @@ class Lyapunov:
         return pd.concat(frames, ignore_index=True)
 
     def exponents(self, network: Network, dataset: SequenceDataset) -> Float[Tensor, " state"]:
-        """Mean spectrum, in nats per step, over the first sequences of `dataset`.
+        """Lyapunov exponents, in nats per step, averaged over the first sequences of `dataset`.
 
         The parameters of `network` must be float64.
         """
@@ -84,7 +88,8 @@ def driven_spectrum(
 ) -> Float[Tensor, " state"]:
     """Lyapunov exponents, in nats per step, along one sequence from the initial state.
 
-    The first `warm_up` steps only align the basis and are left out of the mean growth.
+    The first `warm_up` steps only align the basis vectors and do not count in the mean growth
+    rates.
     """
     states = trajectory(encoder, inputs)
     return spectrum(jacobians(encoder, inputs, states), warm_up=warm_up)

@@ -3,12 +3,12 @@
 input_t = m + √3 s u(t) p,  u ~ U(-1, 1) iid.
 
 The vector m is the mean of the task's embedded test inputs, p is their first principal direction,
-and s is their standard deviation along p. The random input therefore has the mean, the main
-direction and the variance of the task's inputs, but not their temporal order. After each step,
-capacity.py reads out the whole state with all layers.
+and s is their standard deviation along p. The random input has the mean and the main direction of
+the task's inputs, and their variance along this direction, but not their temporal order. After each
+step, a linear read-out reconstructs past inputs from the whole state of all layers (capacity.py).
 
-The probe measures how well the recurrence remembers all of its inputs. A network that was trained
-to ignore most of its inputs and to keep one of them has a low memory capacity.
+The probe measures how well a recurrent network remembers all of its inputs. A network that was
+trained to ignore most of its inputs and to keep one of them has a low memory capacity.
 """
 
 import math
@@ -28,16 +28,16 @@ from lookback.probes.jacobians import recurrence
 from lookback.runtime.settings import require_positive
 from lookback.training.run import Run
 
-PARALLEL_SEQUENCES = 32  # One step of 32 sequences costs little more than one step of 1 sequence.
-INPUT_STEPS = 65_536  # Test steps from which the mean and the direction are estimated.
+PARALLEL_SEQUENCES = 32  # A step of 32 parallel sequences takes little longer than a step of one.
+INPUT_STEPS = 65_536  # Test steps used to estimate the mean m and the direction p of the inputs.
 
 
 class MemoryCapacity:
-    """Memory capacity at each degree and delay, before training and after.
+    """Memory capacity at each polynomial degree and delay, before and after training.
 
-    The probe reads out at least `samples` states at delays up to `max_delay` steps. `degrees` are
-    the degrees of the Legendre polynomials. `ridge` is the penalty of the read-out, in units of the
-    variance of a state unit.
+    The probe fits each read-out on at least `samples` states, at delays up to `max_delay` steps.
+    `degrees` are the degrees of the Legendre polynomials. `ridge` is the penalty of the read-out,
+    in units of the variance of a state unit.
     """
 
     def __init__(self, max_delay: int, degrees: Sequence[int], samples: int, ridge: float):
@@ -48,14 +48,14 @@ class MemoryCapacity:
         self.ridge = ridge
 
     def measure(self, run: Run, *, generator: torch.Generator) -> pd.DataFrame:
-        """Memory capacity, with one row per stage, degree and delay.
+        """Table of the memory capacity, with one row per stage, degree and delay.
 
         Columns:
             stage: "initial" (before training) or "trained".
             degree: degree of the Legendre polynomial; 1 is linear memory.
             delay: steps from the input to the state.
-            raw: R² of the read-out with its bias (no unit).
-            capacity: R² with the bias removed (no unit); may be slightly negative.
+            raw: R² of the read-out before the bias is removed (no unit).
+            capacity: R² after the bias is removed (no unit), which may be slightly negative.
             bound: number of state units, the upper bound of the sum of all capacities.
 
         Raises NotApplicable if the network has no recurrent encoder, if the encoder is
@@ -86,9 +86,10 @@ class MemoryCapacity:
 def direction(
     network: Network, dataset: SequenceDataset
 ) -> tuple[Float[Tensor, " feature"], Float[Tensor, " feature"]]:
-    """The mean m and the scaled direction √3 s p of the embedded inputs.
+    """The mean m and the scaled direction √3 s p of the task's embedded inputs.
 
-    The sign of p is chosen so that the component with the largest magnitude is positive.
+    The sign of the direction p is chosen so that its component with the largest magnitude is
+    positive.
     """
     size = max(1, INPUT_STEPS // dataset.inputs.shape[1])
     inputs, lengths = dataset.inputs[:size], dataset.lengths[:size]
@@ -106,7 +107,7 @@ def direction(
 def driven_states(
     encoder: RecurrentEncoder, inputs: Float[Tensor, "batch time feature"]
 ) -> Float[Tensor, "batch time state"]:
-    """The whole state after each step, computed with the model's `step`."""
+    """The whole state of the encoder after each input, computed with the encoder's `step`."""
     state = encoder.initial_state(len(inputs))
     states = []
     for input in inputs.unbind(1):

@@ -7,5 +7,5 @@ from torch import Tensor
 def in_float64(
     values: Float[Tensor, "*shape"] | Int[Tensor, "*shape"],
 ) -> Float[Tensor, "*shape"] | Int[Tensor, "*shape"]:
-    """Floating-point values as float64; integer tokens and classes unchanged."""
+    """Convert floating-point values to float64 and leave integer tokens and classes unchanged."""
     return values.double() if values.is_floating_point() else values

@@ -1,15 +1,17 @@
-"""Linear read-out on held-out sequences: ridge regression [hoerl1970] in closed form.
+"""Linear read-out by ridge regression [hoerl1970] in closed form, tested on held-out sequences.
 
-W = argmin ‖Y - Z W‖² + λ n ‖W‖² = (ZᵀZ + λ n I)⁻¹ ZᵀY          Z, Y of the n fitting samples
-R² = 1 - Σ ‖y - ŷ‖² / Σ ‖y - ȳ‖²                                 of the evaluation samples.
+The matrix Z holds the scaled states and Y the centred targets, with one row per sample. The weights
+W minimise ‖Y - Z W‖² + λ n ‖W‖² over the n fitting samples, so W = (ZᵀZ + λ n I)⁻¹ ZᵀY. The skill
+is R² = 1 - Σ ‖y - ŷ‖² / Σ ‖y - ȳ‖² over the evaluation samples.
 
-Half of the samples fit W, a quarter (the validation samples) choose λ, and the last quarter
-evaluate the read-out. The columns of Z have mean 0 and variance 1 on the fitting samples. R² sums
-over all columns of Y, so that each column is weighted by its variance.
+Half of the samples fits the weights W, a quarter (the validation samples) chooses the penalty λ,
+and the last quarter evaluates the read-out. The columns of the state matrix Z have mean 0 and
+variance 1 on the fitting samples. The sums in R² run over all columns of the targets Y, so that
+each column is weighted by its variance.
 
-ȳ is the mean of the fitting samples, not the mean of the evaluation samples. Therefore the best
-constant answer that is known without the evaluation samples has R² = 0. With a large λ, the
-read-out predicts ȳ.
+ȳ is the mean of the fitting samples, not the mean of the evaluation samples. R² = 0 is the skill of
+the best constant answer that is known without the evaluation samples. If the penalty λ is very
+large, the read-out predicts ȳ for every sample.
 """
 
 from collections.abc import Sequence
@@ -20,9 +22,9 @@ from torch import Tensor
 
 
 class HeldOutReadout:
-    """Read-outs of many targets from the same states.
+    """Ridge regressions of many targets on the same states.
 
-    The eigendecomposition ZᵀZ / n = V diag(l) Vᵀ is computed only once.
+    All targets share the eigendecomposition ZᵀZ / n = V diag(l) Vᵀ, which is computed only once.
     """
 
     def __init__(self, states: Float[Tensor, "sample state"]):
@@ -33,13 +35,16 @@ class HeldOutReadout:
         z = torch.where(varies, (states - fit.mean(dim=0)) / fit.std(dim=0, correction=0), 0.0)
         z_fit = z[self.parts[0]]
         eigenvalues, directions = torch.linalg.eigh(z_fit.T @ z_fit / len(z_fit))
-        self.eigenvalues = eigenvalues.clamp(min=0)  # Rounding can make them negative.
+        self.eigenvalues = eigenvalues.clamp(min=0)  # Rounding can make eigenvalues negative.
         self.projected = z @ directions  # Z V
 
     def answers(
         self, targets: Float[Tensor, "sample target"], penalty: float
     ) -> Float[Tensor, "sample target"]:
-        """Predictions ŷ for all samples with λ = `penalty`, fitted on the fitting samples."""
+        """Predictions ŷ for all samples, by a ridge regression with the penalty λ = `penalty`.
+
+        The weights and the mean ȳ are computed on the fitting samples.
+        """
         fit = self.parts[0]
         mean = targets[fit].double().mean(dim=0)
         product = self.projected[fit].T @ (targets[fit] - mean) / len(targets[fit])
@@ -47,10 +52,11 @@ class HeldOutReadout:
         return centred + mean
 
     def skill(self, targets: Float[Tensor, "sample target"], penalties: Sequence[float]) -> float:
-        """R² on the evaluation samples, with the best λ of `penalties`.
+        """R² on the evaluation samples, with the best penalty λ of `penalties`.
 
-        The best λ has the smallest squared error on the validation samples. R² is not finite if
-        every target of the evaluation samples equals the mean target of the fitting samples.
+        The best penalty λ has the smallest squared error on the validation samples. R² is not
+        finite if every target of the evaluation samples equals the mean target of the fitting
+        samples.
         """
         fit, choose, judge = self.parts
         errors = [self.answers(targets, penalty) - targets for penalty in penalties]
@@ -60,6 +66,6 @@ class HeldOutReadout:
 
 
 def _parts(count: int) -> tuple[slice, slice, slice]:
-    """Slices of the fitting (half), validation (quarter) and evaluation samples (quarter)."""
+    """Slices of the samples for fitting (half), validation (quarter) and evaluation (quarter)."""
     half, rest = count // 2, count - count // 4
     return slice(0, half), slice(half, rest), slice(rest, count)

@@ -1,8 +1,9 @@
 """Recall by lag: the skill of each answer, by how many steps ago its evidence was.
 
-The lag of an answer is the number of steps from the earliest evidence to the query. The mean skill
-of the trivial baseline is 0, and the skill of a correct answer is 1 (training/skill.py).
-summarise/quantities/memory_horizon.py computes the memory horizon from this table.
+The lag of an answer is the number of steps from its earliest evidence (an input that decides the
+answer) to the query. The mean skill of the trivial baseline is 0, and the skill of a correct answer
+is 1 (training/skill.py). summarise/quantities/memory_horizon.py computes the memory horizon from
+the table of this probe.
 """
 
 import pandas as pd
@@ -16,21 +17,21 @@ from lookback.training.skill import skill_of
 
 
 class RecallByLag:
-    """Skill and lag of all answers to the first `sequences` test sequences."""
+    """Skill and lag of all answers of a model to the first `sequences` test sequences."""
 
     def __init__(self, sequences: int):
         require_positive("probe", sequences=sequences)
         self.sequences = sequences
 
     def measure(self, run: Run, *, generator: torch.Generator) -> pd.DataFrame:
-        """Skill by lag, with one row per answer that has a lag.
+        """Table of skills and lags, with one row per answer that has a lag.
 
         Columns:
             sequence: index in the test split; the same sequences for every seed and model.
             lag: steps from the earliest evidence to the query.
             skill: no unit; 0 is the trivial baseline, 1 is perfect.
 
-        Raises NotApplicable if the task does not define a lag.
+        Raises NotApplicable if the task does not define the lag of an answer.
         """
         dataset = run.task().dataset("test")
         if dataset.lag is None or not ((dataset.lag >= 0) & (dataset.query >= 0)).any():

@@ -1,15 +1,15 @@
-"""Lyapunov exponents of a product of Jacobians, by QR decomposition.
+"""Lyapunov exponents of a product of Jacobians, computed by QR decomposition.
 
-Q_n R_n = J_n Q_{n-1},  Q_0 = I                an orthonormal basis of the state, step by step
-λ_i = 1/N Σ_n ln |R_n|_ii                      exponents, in nats per step
-D = j + Σ_{i≤j} λ_i / |λ_{j+1}|                Kaplan–Yorke dimension
+The QR decomposition Q_n R_n = J_n Q_{n-1}, with Q_0 = I, gives an orthonormal basis Q_n of the
+state after each step n. The exponents are λ_i = 1/N Σ_n ln |R_n|_ii for N steps, in nats per step.
+The algorithm is from [benettin1980], part 2, and [engelken2023] uses it for recurrent networks. The
+Kaplan–Yorke dimension is D = j + Σ_{i≤j} λ_i / |λ_{j+1}|, where j is the last index with Σ_{i≤j}
+λ_i ≥ 0 [kaplan1979].
 
-The index j is the last one with Σ_{i≤j} λ_i ≥ 0. The algorithm is from [benettin1980], part 2, and
-[engelken2023] uses it for recurrent networks. The Kaplan–Yorke dimension is from [kaplan1979].
-
-The code multiplies several Jacobians between two QR decompositions. The number of Jacobians is
-chosen so that the growth factors of any two directions differ by at most e^SPREAD. This limit
-prevents overflow, and keeps every direction above the rounding error.
+The code multiplies several Jacobians between two QR decompositions. The number of multiplied
+Jacobians is limited so that the growth factors of any two directions differ by at most the factor
+e^SPREAD. More Jacobians per decomposition could cause an overflow, or lose a direction in the
+rounding error.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,19 +18,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-# Nats between the fastest and the slowest growing direction; float64 resolves about 30 nats.
+# Maximum growth difference between two directions, in nats. Float64 resolves about 30 nats.
 SPREAD = 12.0
-LONGEST = 32  # Maximum number of steps between two decompositions.
+LONGEST = 32  # Maximum number of steps between two QR decompositions.
 
 
 def spectrum(
     jacobians: Iterable[Float[Tensor, "state state"]], *, warm_up: int = 0
 ) -> Float[Tensor, " state"]:
-    """All exponents in nats per step, largest first, from Jacobians in the order of time.
+    """All Lyapunov exponents in nats per step, largest first, from Jacobians in the order of time.
 
-    The first `warm_up` steps only align the basis and are left out of the mean. The exponent of a
-    direction is −∞ if a step shrinks the direction below the rounding error. The Jacobian of such a
-    step is numerically singular. All exponents are NaN if a Jacobian is not finite.
+    The first `warm_up` steps only align the basis vectors and do not count in the mean. An exponent
+    is −∞ if a Jacobian is numerically singular, that is, if it shrinks a direction below the
+    rounding error. All exponents are NaN if a Jacobian is not finite.
 
     Raises ValueError if no step is left after the warm-up.
     """
@@ -57,11 +57,11 @@ def spectrum(
 def advance_basis(
     basis: Float[Tensor, "state state"] | None, jacobians: Sequence[Float[Tensor, "state state"]]
 ) -> tuple[Float[Tensor, "state state"], Float[Tensor, " state"]]:
-    """The basis after several steps, and ln |R_ii| summed over these steps.
+    """The orthonormal basis after several steps, and ln |R_ii| summed over these steps.
 
-    If `basis` is None, the steps start from the identity matrix. The function decomposes the
-    product of all Jacobians once. If the product of all Jacobians overflows or is numerically
-    singular, the function makes one decomposition per step instead.
+    If `basis` is None, the steps start from the identity matrix. The function makes one QR
+    decomposition of the product of all Jacobians. If the product of all Jacobians overflows or is
+    numerically singular, the function makes one QR decomposition per step instead.
     """
     q = torch.eye(len(jacobians[0]), dtype=jacobians[0].dtype) if basis is None else basis
     product = q
@@ -80,7 +80,7 @@ def advance_basis(
 def orthonormalised(
     basis: Float[Tensor, "state state"],
 ) -> tuple[Float[Tensor, "state state"], Float[Tensor, " state"]]:
-    """Q and ln |R_ii| of the QR decomposition of `basis`.
+    """The matrix Q and the vector ln |R_ii| of the QR decomposition of `basis`.
 
     ln |R_ii| is −∞ if |R_ii| is below the rounding error of the largest one. Q and ln |R_ii| are
     NaN if `basis` is not finite.
@@ -94,11 +94,11 @@ def orthonormalised(
 
 
 def _next_interval(growth: Float[Tensor, " state"], steps: int) -> int:
-    """How many steps to multiply before the next decomposition, at most twice `steps`.
+    """Number of steps before the next QR decomposition, at most twice `steps`.
 
-    After a singular Jacobian, the next QR decomposition follows after 1 step. Both the spread and
-    the size of the growths limit the number of steps, because either can exceed the range of
-    float64.
+    After a singular Jacobian, the next QR decomposition follows after 1 step. The number of steps
+    is limited by the largest growth and by the largest difference between two growths, because both
+    can exceed the range of float64.
     """
     growth_per_step = max(float(growth.max() - growth.min()), float(growth.abs().max())) / steps
     limit = SPREAD / growth_per_step if growth_per_step > SPREAD / LONGEST else LONGEST
@@ -108,8 +108,8 @@ def _next_interval(growth: Float[Tensor, " state"], steps: int) -> int:
 def kaplan_yorke(exponents: Float[Tensor, " state"]) -> float:
     """Kaplan–Yorke dimension: the dimension in which a volume neither grows nor shrinks.
 
-    `exponents` are in descending order. The dimension is 0 if every direction shrinks, the number
-    of exponents if no volume shrinks, and NaN if any exponent is NaN.
+    `exponents` are in descending order. The Kaplan–Yorke dimension is 0 if all exponents are
+    negative, the number of exponents if their sum is not negative, and NaN if any exponent is NaN.
     """
     if exponents.isnan().any():
         return float("nan")

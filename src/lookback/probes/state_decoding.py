@@ -1,20 +1,23 @@
 """State decoding: skill of a linear read-out of the evidence from the states, by distance.
 
-The target is the raw input at the earliest evidence step of a sequence. If the input is a vector,
-R² weights each feature by its variance. If the input is a token, the target is its one-hot code.
+The target of the read-out is the raw input at the first step that holds evidence for the answer. If
+the input is a vector, R² weights each feature by its variance. If the input is a token, the target
+is the one-hot code of the token.
 
-The read-out uses the states of all layers, concatenated, at a given distance in steps after the
-evidence, up to the query. Each distance has a separate read-out, fitted on some test sequences and
-evaluated on others (readout.py). The read-out hardly learns a token that occurs in few sequences.
-Therefore a task with a large vocabulary has a low skill even at distance 0.
+The read-out uses the concatenated states of all layers at a given number of steps (the distance)
+after the evidence, but not after the query. Each distance has a separate read-out, fitted on some
+test sequences and evaluated on others (readout.py). If the vocabulary of a task is large, each
+token occurs in few sequences, so the read-out hardly learns the tokens and its skill is low even at
+distance 0.
 
-The control task is adapted from [hewitt2019]. The control read-out predicts the same inputs,
-shuffled between the sequences. The original control task of [hewitt2019] maps each distinct input
-to a fixed random input instead. A fixed map is a linear function of a one-hot token, so that a
-linear read-out would learn the map too. The skill on shuffled inputs shows what the read-out
-reaches by chance, by overfitting and by the choice of λ. The selectivity is skill - control.
+The control task is adapted from [hewitt2019]. The control read-out predicts the same targets after
+they were shuffled between the sequences. The original control task of [hewitt2019] instead maps
+each distinct input to a fixed random input. A fixed map of tokens is a linear function of the
+one-hot codes, so a linear read-out would learn this map too. The skill on shuffled targets shows
+what the read-out reaches by chance, by overfitting and by the choice of λ. The selectivity is the
+difference skill - control.
 
-If a sequence has several queries, the probe uses only its last query.
+If a sequence has several queries, the probe uses only the last query of the sequence.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,15 +35,15 @@ from lookback.probes.readout import HeldOutReadout
 from lookback.runtime.settings import require_positive
 from lookback.training.run import Run
 
-STEPS_AT_ONCE = 32_768  # Maximum of sequences × time in one batch, to limit memory.
+STEPS_AT_ONCE = 32_768  # Maximum of sequences × time steps in one batch, to limit memory.
 
 
 class StateDecoding:
     """Skill of the read-out and of its control, by distance from the evidence, after training.
 
-    The probe measures `sequences` random test sequences. A distance is measured only if the query
-    of at least `minimum` sequences is that many steps or more after the evidence. `penalties` are
-    the candidates for the ridge penalty λ.
+    The probe measures `sequences` random test sequences. A distance is measured only if, in at
+    least `minimum` sequences, the query comes at least that many steps after the evidence.
+    `penalties` are the candidates for the ridge penalty λ.
     """
 
     def __init__(self, sequences: int, minimum: int, penalties: Sequence[float]):
@@ -50,15 +53,15 @@ class StateDecoding:
         self.penalties = list(penalties)
 
     def measure(self, run: Run, *, generator: torch.Generator) -> pd.DataFrame:
-        """Skill of the read-out, with one row per distance that at least `minimum` sequences reach.
+        """Table of skills, with one row per distance that at least `minimum` sequences reach.
 
         Columns:
             distance: steps from the earliest evidence to the state.
             skill: R² on held-out sequences (no unit; 0 is the best constant, 1 is perfect).
-            control: R² of the same read-out for shuffled inputs (no unit).
+            control: R² of a read-out of targets shuffled between the sequences (no unit).
 
-        Raises NotApplicable if the task does not mark its evidence, if fewer than `minimum`
-        sequences have evidence, or if all sequences have the same target.
+        Raises NotApplicable if the task does not say which steps are evidence, if fewer than
+        `minimum` sequences have evidence, or if all sequences have the same target.
         """
         dataset = run.task().dataset("test")
         chosen = torch.randperm(len(dataset), generator=generator)[: self.sequences]
@@ -98,9 +101,9 @@ class Places:
 
     @classmethod
     def of(cls, dataset: SequenceDataset, rows: Int[Tensor, " sequence"]) -> "Places":
-        """Places of the sequences in `rows` whose first evidence step is not after the query.
+        """Evidence steps of those sequences in `rows` whose first evidence is not after the query.
 
-        Raises NotApplicable if the task does not mark its evidence.
+        Raises NotApplicable if the task does not say which steps are evidence.
         """
         columns = []
         for part in _parts(dataset, len(rows)):
@@ -115,9 +118,9 @@ class Places:
         return cls(*places[:, places[2] >= 0])
 
     def inputs(self, dataset: SequenceDataset) -> Float[Tensor, "sequence feature"]:
-        """Raw inputs at the first evidence step, with tokens one-hot encoded.
+        """Raw inputs at the first evidence step of each sequence, with tokens as one-hot codes.
 
-        The one-hot code has a column only for tokens that occur at the first evidence step.
+        The one-hot code has columns only for the tokens that occur at a first evidence step.
         """
         inputs = dataset.inputs[self.rows, self.first]
         if inputs.is_floating_point():
@@ -126,9 +129,9 @@ class Places:
         return (inputs.unsqueeze(1) == tokens).double()
 
     def distances(self, minimum: int) -> list[int]:
-        """The distances to measure: 0 and the rounded powers of √2, up to the largest distance.
+        """The distances to measure, which are 0, the rounded powers of √2 and the largest distance.
 
-        At least `minimum` sequences reach the largest distance, which is always measured.
+        The largest measured distance is the longest one that at least `minimum` sequences reach.
         """
         last = int(self.reach.sort(descending=True).values[minimum - 1])
         powers = {round(2 ** (half / 2)) for half in range(2 * last.bit_length())}
@@ -139,9 +142,10 @@ class Places:
 def states_after(
     network: Network, dataset: SequenceDataset, places: Places, distances: list[int]
 ) -> Float[Tensor, "sequence distance state"]:
-    """States of all layers, concatenated, at each of `distances` steps after the evidence.
+    """Concatenated states of all layers, for each of `distances` steps after the evidence.
 
-    If a distance is past the query, the state at the query is returned instead.
+    If the step at a distance lies after the query, the function returns the state at the query
+    instead.
     """
     states_of_parts = []
     later = torch.minimum(torch.tensor(distances), places.reach.unsqueeze(1))
@@ -158,11 +162,11 @@ def states_after(
 def at_last_query(
     dataset: SequenceDataset, rows: Int[Tensor, " batch"], *, evidence: bool = True
 ) -> Batch:
-    """The sequences in `rows` with only their last query (Q = 1)."""
+    """Batch of the sequences in `rows`, with only the last query of each sequence (Q = 1)."""
     return dataset.batch(rows, evidence=evidence).asked_last()
 
 
 def _parts(dataset: SequenceDataset, count: int) -> Iterator[slice]:
-    """Slices of `count` sequences with about STEPS_AT_ONCE time steps each."""
+    """Slices that divide `count` sequences into parts of about STEPS_AT_ONCE time steps."""
     size = max(1, STEPS_AT_ONCE // dataset.inputs.shape[1])
     return (slice(start, start + size) for start in range(0, count, size))

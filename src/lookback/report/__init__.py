@@ -1,1 +1,1 @@
-"""One self-contained HTML page a study."""
+"""Write the report of a study as one self-contained HTML page."""

@@ -1,4 +1,7 @@
-"""The memory card in the report: one row per cell, one column per quantity that any cell has."""
+"""The table of the memory card in the report, with one row for each model on each task.
+
+The table has one column per quantity that was measured for any model.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,11 +15,11 @@ from lookback.report.result_tables import Row, Table
 from lookback.summarise.quantities.base import Quantity
 from lookback.summarise.quantities.registry import QUANTITIES
 
-AGREE = 0.05  # exponent and backward rate agree if they differ by at most this share
+AGREE = 0.05  # maximum relative difference at which exponent and backward rate agree
 
 
 def card_table(inputs: ReportInputs) -> Table:
-    """The memory card as shown; its CSV also holds the training time."""
+    """The memory card with the mean training time of each model added."""
     card = inputs.memory["memory_card"]
     seconds = inputs.cost.groupby(["task", "model"], observed=True)["train_seconds"].mean()
     frame = card.merge(seconds.reset_index(), on=["task", "model"], how="left")
@@ -47,12 +50,12 @@ def card_table(inputs: ReportInputs) -> Table:
 
 
 def title_of(quantity: Quantity) -> str:
-    """The title of a quantity's column, with its unit."""
+    """The column title of a quantity, with the unit."""
     return f"{quantity.label} ({quantity.unit})"
 
 
 def value_of(quantity: Quantity, row: Mapping[Any, Any]) -> str:
-    """The value in a row of the card, with «≥» if it is censored, and with its interval."""
+    """Format a quantity's value and its interval, with «≥» in front of a censored value."""
     is_censored = quantity.may_be_censored and bool(row[f"{quantity.name}_censored"])
     text = shown(row[quantity.name], quantity.unit, is_censored=is_censored)
     if not quantity.has_interval:
@@ -62,7 +65,7 @@ def value_of(quantity: Quantity, row: Mapping[Any, Any]) -> str:
 
 
 def agreement_sentence(card: pd.DataFrame) -> str:
-    """In which cells the first Lyapunov exponent and the backward rate agree."""
+    """State in which cells the first Lyapunov exponent and the backward rate agree."""
     known = card[card["rate_difference"].notna()]
     if known.empty:
         return ""

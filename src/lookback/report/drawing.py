@@ -1,8 +1,9 @@
-"""The style of all figures, one colour per model, and their conversion to SVG.
+"""Define the style of all figures and the colour of each model, and convert figures to SVG.
 
-Colours: [okabe2008], which colour-blind readers can tell apart; from the ninth model on, the muted
-colours of [tol2021]. The column `model` of a frame is categorical with all models of the study, so
-a model has the same colour in every figure.
+The first seven colours are from [okabe2008], and colour-blind readers can tell them apart. The
+eighth colour is grey. From the ninth model on, the colours are the muted colours of [tol2021]. The
+column `model` of a frame is categorical, and its categories are all models of the study. A model
+therefore has the same colour in every figure.
 """
 
 import io
@@ -21,8 +22,8 @@ PALETTE = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7A7A7A"),
     *("#882255", "#117733", "#999933", "#332288"),
 )
-WIDE = 16  # letters; with longer labels, the legend has two columns instead of three
-WIDTH = 4.4  # inches: fits on a phone at nearly full size
+WIDE = 16  # longest label, in letters, for which a legend has three columns, not two
+WIDTH = 4.4  # figure width in inches, which fits on a phone at nearly full size
 STYLE = {
     "font.size": 9.0,
     "axes.titlesize": 10.0,
@@ -33,26 +34,26 @@ STYLE = {
     "grid.linewidth": 0.6,
     "legend.frameon": False,
     "lines.linewidth": 1.6,
-    "svg.fonttype": "none",  # keeps text as text: the file is small and can be searched
+    "svg.fonttype": "none",  # text stays text, so files are small and searchable
 }
 NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Use the report's style in the block, and ignore the user's matplotlibrc."""
+    """Use the style of the report inside the `with` block, and ignore the user's matplotlibrc."""
     with matplotlib.style.context(["default", STYLE]):
         yield
 
 
 def models(frame: pd.DataFrame) -> list[str]:
-    """The models with rows in the frame, in the study's order."""
+    """The names of the models that have rows in the frame, in the order of the study."""
     with_rows = set(frame["model"].dropna())
     return [model for model in _all_models(frame) if model in with_rows]
 
 
 def colours(frame: pd.DataFrame) -> dict[str, str]:
-    """The colour of each model of the study."""
+    """Map the name of each model of the study to a colour."""
     return {model: PALETTE[place % len(PALETTE)] for place, model in enumerate(_all_models(frame))}
 
 
@@ -66,27 +67,30 @@ def new_figure(height: float, width: float = WIDTH) -> Figure:
 
 
 def legend_below(figure: Figure, axes: Axes) -> None:
-    """Draw the legend below the figure, where it does not hide a line."""
+    """Draw the legend below the figure, where it hides no line."""
     handles, labels = axes.get_legend_handles_labels()
     columns = 3 if max(map(len, labels)) <= WIDE else 2
     figure.legend(handles, labels, loc="outside lower center", ncols=columns)
 
 
 def to_svg(figure: Figure, name: str) -> str:
-    """The figure as SVG text, byte-equal at every call; all its ids start with `name`."""
+    """Convert a figure to SVG text in which all ids start with `name`.
+
+    Equal figures give byte-equal text.
+    """
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", metadata=NO_METADATA)
-    # Equal images would get equal ids. No element refers to an image, so the ids are removed.
+    # The ids of images are removed. They are not used, and equal images would have equal ids.
     svg = re.sub(r'(<image\b[^>]*?) id="[^"]*"', r"\1", buffer.getvalue())
     return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
 
 
 def inline(svg: str, label: str) -> Markup:
-    """SVG text as an element of an HTML page: without prolog, style and fixed size."""
+    """Convert SVG text to an element of an HTML page, without prolog, style and fixed size."""
     element = svg[svg.index("<svg") :]
     element = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", element, flags=re.DOTALL)
     head, rest = element.split(">", 1)
     head = re.sub(r' (width|height)="[^"]*"', "", head)
     label = Markup(' role="img" aria-label="{}">').format(label)
-    return Markup(head) + label + Markup(rest)  # safe: drawn here, and matplotlib escapes text
+    return Markup(head) + label + Markup(rest)  # safe, because matplotlib escapes text

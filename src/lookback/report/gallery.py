@@ -1,4 +1,4 @@
-"""The gallery of explanations: the same few test sequences for every model and explainer."""
+"""The gallery of explanations shows the same few test sequences for all models and explainers."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,11 +13,11 @@ from lookback.report.numbers import number
 from lookback.storage.provenance import plans_of
 from lookback.storage.tables import read_npz
 
-SEQUENCES = 3  # per task: the first ones of the test split
+SEQUENCES = 3  # number of test sequences per task, from the start of the test split
 
 
 def sequences(inputs: ReportInputs, task: str) -> Iterator[pd.DataFrame]:
-    """One frame per sequence for figures/explanations.py, for the study's first seed."""
+    """Yield a table per test sequence for figures/explanations.py, from the study's first seed."""
     archives = dict(_archives(inputs, task))
     if not archives:
         return
@@ -36,7 +36,7 @@ def sequences(inputs: ReportInputs, task: str) -> Iterator[pd.DataFrame]:
 
 
 def _archives(inputs: ReportInputs, task: str) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
-    """The valid attributions by model and explainer, in the study's order."""
+    """Yield the valid attributions of each model and explainer, in the order of the study."""
     for model in inputs.study["models"]:
         expected = inputs.document["cells"][f"{task}/{model}"]["explain"]
         for explainer in inputs.study["explainers"]:
@@ -47,7 +47,7 @@ def _archives(inputs: ReportInputs, task: str) -> Iterator[tuple[tuple[str, str]
 
 
 def _current(path: Path, plans: dict[str, str]) -> dict[str, Any] | None:
-    """The arrays of a valid archive; None if it is missing, outdated or not applicable."""
+    """The arrays of an attribution file, or None if it is missing, outdated or not applicable."""
     if not path.exists() or plans_of(path) != plans:
         return None
     archive = read_npz(path)
@@ -55,7 +55,11 @@ def _current(path: Path, plans: dict[str, str]) -> dict[str, Any] | None:
 
 
 def _long(archive: dict[str, Any], values: NDArray[Any], index: int) -> pd.DataFrame:
-    """Values (T, F) of a sequence as rows, within its length, with its evidence if known."""
+    """Convert an array (step, feature) of one sequence to a table with one row per entry.
+
+    Steps after the end of the sequence are left out. The column `evidence` is False at all steps if
+    the evidence is unknown.
+    """
     length = int(archive["lengths"][index])
     steps, features = np.indices(values[:length].shape)
     known = archive.get("evidence")
@@ -74,5 +78,5 @@ def _long(archive: dict[str, Any], values: NDArray[Any], index: int) -> pd.DataF
 
 
 def _answer_text(value: Any) -> str:
-    """A class as its number, a value with three significant digits."""
+    """Format a class as its number, and a real value with three significant digits."""
     return str(value) if np.issubdtype(np.asarray(value).dtype, np.integer) else number(value)

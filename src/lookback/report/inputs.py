@@ -1,4 +1,4 @@
-"""The inputs of the report: the plan of the study and the tables of its summary."""
+"""Read the inputs of the report, which are the plan of the study and the tables of its summary."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,13 +11,16 @@ from lookback.storage.atomic import read_json
 from lookback.storage.paths import StudyPaths
 from lookback.storage.tables import read_parquet
 
-MEMORY = ("memory_card", "theory", "failing_lag")  # tables that exist if the study has such probes
-AT_BASELINE = 0.05  # a mean must differ from the baseline by more than this share of the baseline
+MEMORY = ("memory_card", "theory", "failing_lag")  # tables that some studies do not have
+AT_BASELINE = 0.05  # a mean beats the baseline if it is better by more than this share of it
 
 
 @dataclass(frozen=True)
 class ReportInputs:
-    """A study, its plan and its tables; `task` and `model` are categories in the study's order."""
+    """The plan of a study and the tables of its summary.
+
+    The columns `task` and `model` of all tables are categorical, in the order of the study.
+    """
 
     plans: Path  # the folder of all plans
     digest: str  # of the report's plan
@@ -31,17 +34,17 @@ class ReportInputs:
     tuning: pd.DataFrame
     missing: pd.DataFrame
     probes: Mapping[str, pd.DataFrame]
-    memory: Mapping[str, pd.DataFrame]  # those of MEMORY that the study has
+    memory: Mapping[str, pd.DataFrame]  # the tables in MEMORY that exist
 
     @property
     def study(self) -> Mapping[str, Any]:
-        """The study as described in the plan."""
+        """The settings of the study, read from the plan."""
         study: Mapping[str, Any] = self.document["study"]
         return study
 
     @property
     def sizes(self) -> str:
-        """A sentence for every table: whether the models have equal numbers of parameters."""
+        """A sentence on whether the models have equal numbers of parameters."""
         match = self.study["matched"]
         if not match:
             return (
@@ -53,17 +56,21 @@ class ReportInputs:
         )
 
     def trained(self, task: str) -> pd.DataFrame:
-        """The rows of `results` of a task that have a mean."""
+        """The rows of the table `results` on a task that have a mean score."""
         return self.results[(self.results["task"] == task) & self.results["mean"].notna()]
 
     def without_skill(self, task: str) -> list[str]:
-        """The models that did not beat the trivial baseline of a task."""
+        """The names of the models that did not beat the trivial baseline of a task."""
         rows = self.trained(task).itertuples()
         return [str(row.model) for row in rows if not beats_baseline(row)]
 
 
 def beats_baseline(row: Any) -> bool:
-    """Whether a row of `results` beats the baseline: by 5 %, and with its whole interval."""
+    """Whether a row of the table `results` is better than the trivial baseline.
+
+    The mean must be better by more than 5 % of the baseline, and the interval must exclude the
+    baseline.
+    """
     sign = 1 if row.better == "higher" else -1
     clear = sign * (row.mean - row.baseline) > AT_BASELINE * abs(row.baseline)
     inside = row.low <= row.baseline <= row.high
@@ -71,7 +78,7 @@ def beats_baseline(row: Any) -> bool:
 
 
 def read(plan: Path, summary: Path) -> ReportInputs:
-    """The inputs of the report of `plan`, read from the folder `summary`."""
+    """Read the inputs of the report from its plan file `plan` and from the folder `summary`."""
     document = read_json(plan)
     study = document["study"]
     tasks = pd.CategoricalDtype(list(study["tasks"]), ordered=True)

@@ -1,4 +1,4 @@
-"""Skill by some number of steps: one line per model, and axes of steps."""
+"""Draw the skill by a number of steps, with one line per model and a logarithmic axis of steps."""
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -6,11 +6,11 @@ from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
 from lookback.report.drawing import colours, models
 
-LOWEST = -0.5  # the end of the axis: lower skill only means «worse than the baseline»
+LOWEST = -0.5  # lower end of the axis, below which a skill is just worse than the baseline
 
 
 def skill_lines(axes: Axes, frame: pd.DataFrame, by: str) -> None:
-    """Draw `skill` by column `by` on a logarithmic axis: the mean and the range over seeds."""
+    """Draw the mean and the range of `skill` over seeds by column `by`, on a logarithmic x axis."""
     for model in models(frame):
         colour, rows = colours(frame)[model], frame[frame["model"] == model]
         spread = rows.groupby(by)["skill"].agg(["mean", "min", "max"]).dropna()
@@ -25,7 +25,10 @@ def skill_lines(axes: Axes, frame: pd.DataFrame, by: str) -> None:
 
 
 def logarithmic(axes: Axes, steps: pd.Series) -> None:
-    """Make the x axis logarithmic, with plain numbers even if it spans less than a decade."""
+    """Make the x axis logarithmic, with tick labels such as 1,000 instead of powers of ten.
+
+    An axis that spans less than a decade has labels at its minor ticks, too.
+    """
     plain = StrMethodFormatter("{x:,g}")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(plain)

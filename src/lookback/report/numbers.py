@@ -1,4 +1,4 @@
-"""How numbers are written in the report: few digits, with a dash for what is not known."""
+"""Format the numbers of the report with few digits, and unknown numbers as a dash."""
 
 import math
 
@@ -10,7 +10,10 @@ NONE = "–"
 
 
 def number(value: float, metric: str = "", *, decimals: int | None = None) -> str:
-    """Four decimals for an accuracy, otherwise three significant digits or as many `decimals`."""
+    """Format an accuracy with four decimals, and any other value with three significant digits.
+
+    If `decimals` is given, it sets the number of decimals.
+    """
     if pd.isna(value):
         return NONE
     if decimals is not None:
@@ -19,12 +22,15 @@ def number(value: float, metric: str = "", *, decimals: int | None = None) -> st
 
 
 def interval(low: float, high: float, metric: str = "") -> str:
-    """An interval: «0.962 to 0.985»; a dash if it is not known."""
+    """Format an interval as «0.962 to 0.985», or as a dash if it is unknown."""
     return NONE if pd.isna(low) else f"{number(low, metric)} to {number(high, metric)}"
 
 
 def steps(value: float) -> str:
-    """A number of steps: without decimals from ten on; «∞» for an infinite one."""
+    """Format a number of steps with at most one decimal, and without decimals from ten on.
+
+    An infinite number is «∞».
+    """
     if pd.isna(value):
         return NONE
     if math.isinf(value):
@@ -33,16 +39,16 @@ def steps(value: float) -> str:
 
 
 def hundredths(value: float) -> str:
-    """A correlation or a share with two decimals; never «-0.00»."""
+    """Format a correlation or a share with two decimals, but never as «-0.00»."""
     return NONE if pd.isna(value) else f"{round(value, 2) + 0.0:.2f}"
 
 
 def percent(value: float) -> str:
-    """A share in percent, without decimals."""
+    """Format a share in percent, without decimals."""
     return NONE if pd.isna(value) else f"{100 * value:,.0f}\N{NO-BREAK SPACE}%"
 
 
 def shown(value: float, unit: str, *, is_censored: bool = False) -> str:
-    """A value in this unit; «≥» in front of a censored one."""
+    """Format a value in the given unit, with «≥» in front if the value is censored."""
     text = {STEPS: steps, SHARE: hundredths}.get(unit, number)(value)
     return f"≥ {text}" if is_censored else text

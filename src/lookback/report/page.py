@@ -1,4 +1,4 @@
-"""The page under construction: each of its tables and figures is also written as a file."""
+"""Collect the tables and figures of the report page, and write each to its own file."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,19 +10,19 @@ from lookback.report.drawing import inline, to_svg
 from lookback.report.result_tables import Table
 from lookback.storage.atomic import atomic_write, write_text
 
-INLINE = 1_500_000  # characters of figures inside the page; further figures are linked
+INLINE = 1_500_000  # maximum total size, in characters, of the figures inside the page
 
 
 @dataclass
 class Page:
-    """The folder of the report, and what was written to it so far."""
+    """The folder of the report, and the files that were written to it so far."""
 
     folder: Path
     written: set[Path] = field(default_factory=set)
     inlined: int = 0
 
     def table(self, table: Table) -> Table:
-        """Write the table as a CSV file; returns the table."""
+        """Write the table to a CSV file, and return the table."""
         path = self.folder / "tables" / f"{table.name}.csv"
         with atomic_write(path) as temporary:
             table.frame.to_csv(temporary, index=False)
@@ -30,7 +30,10 @@ class Page:
         return table
 
     def figure(self, name: str, label: str, figure: Figure) -> Markup:
-        """Write the figure as an SVG file; returns the element for the page."""
+        """Write the figure to an SVG file, and return its HTML element or a link.
+
+        Figures beyond a total size of INLINE are linked.
+        """
         path = self.folder / "figures" / f"{name}.svg"
         svg = to_svg(figure, name)
         write_text(path, svg)
@@ -42,7 +45,7 @@ class Page:
         return inline(svg, label)
 
     def forget_others(self) -> None:
-        """Delete the files of an earlier report that this report did not write."""
+        """Delete the table and figure files that only an earlier report wrote."""
         for folder in ("tables", "figures"):
             for path in (self.folder / folder).glob("*"):
                 if path not in self.written:

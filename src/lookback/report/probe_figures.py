@@ -1,4 +1,4 @@
-"""How a probe is shown: by the figure module with its name, or else by a table of means."""
+"""Show a probe by the figure module with its name, or else by a table of means."""
 
 import importlib
 import importlib.util
@@ -15,15 +15,15 @@ CITATION = re.compile(r"\[([a-z]+)(\d{4}[a-z]?)\]")
 
 
 def figure_module(name: str) -> ModuleType | None:
-    """The module that draws the probe `name`; None if there is none."""
+    """The module that draws the figure of probe `name`, or None if there is no such module."""
     path = f"lookback.report.figures.{name}"
     return importlib.import_module(path) if importlib.util.find_spec(path) else None
 
 
 def caption(module: ModuleType) -> str:
-    """The caption of a figure: the module's CAPTION, or else its docstring.
+    """The caption of a figure module, which is its constant CAPTION or else its docstring.
 
-    Citations are made readable: «[elman1990]» becomes «[Elman 1990]».
+    A citation such as «[elman1990]» is printed as «[Elman 1990]».
     """
     text = getattr(module, "CAPTION", None) or inspect.cleandoc(module.__doc__ or "")
     return CITATION.sub(lambda key: f"[{key[1].capitalize()} {key[2]}]", " ".join(text.split()))
@@ -35,7 +35,7 @@ def of_task(frame: pd.DataFrame, task: str) -> pd.DataFrame:
 
 
 def findings(inputs: ReportInputs, task: str) -> Iterator[str]:
-    """The findings of the probes on a task: one per probe that has a function `finding`."""
+    """Yield one sentence on a task for each probe whose figure module has a function `finding`."""
     for name, frame in inputs.probes.items():
         finding = getattr(figure_module(name), "finding", None)
         if finding and len(rows := of_task(frame, task)):

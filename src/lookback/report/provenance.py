@@ -1,4 +1,4 @@
-"""How to reproduce the numbers of the report: command, code, libraries, plans."""
+"""Collect the command, code, libraries and plans that reproduce the report's numbers."""
 
 import json
 import shlex
@@ -16,7 +16,7 @@ from lookback.storage.commit import commit_of_this_code
 
 @dataclass(frozen=True)
 class Provenance:
-    """The content of the section «How to reproduce»."""
+    """The content of the section «How to reproduce» of the report."""
 
     command: str
     report_code: str
@@ -28,7 +28,7 @@ class Provenance:
 
 
 def provenance(inputs: ReportInputs) -> Provenance:
-    """The command, code, devices, versions and plans of the study."""
+    """Collect the command, code, devices, library versions and plans of the study."""
     cost, libraries = inputs.cost, inputs.document["libraries"]
     trained = cost[["commit", "dirty"]].drop_duplicates().itertuples()
     trained_with = [
@@ -57,7 +57,7 @@ def command(study: Mapping[str, Any]) -> str:
 
 
 def commit_text(commit: Any, dirty: Any) -> str:
-    """A commit as text; both arguments may be unknown (None or NaN)."""
+    """Describe a commit as text. Unknown arguments are None or NaN."""
     if pd.isna(commit):
         return "code of no known commit"
     changed = not pd.isna(dirty) and dirty
@@ -69,7 +69,10 @@ def _listed(versions: Mapping[str, str]) -> str:
 
 
 def plans_table(cells: Mapping[str, Any]) -> Table:
-    """The plans that each result of the study must name."""
+    """The table of the plans that each valid result of the study must name.
+
+    A plan is a file with the settings and the code version of a stage.
+    """
     rows = []
     for cell, expected in cells.items():
         rows += [(cell, stage, "", digest) for stage, digest in expected["train"].items()]

@@ -1,7 +1,7 @@
-"""The study's runs in MLflow, read from the receipts that stage `track` wrote.
+"""Read the study's MLflow runs from the files (receipts) that stage `track` wrote.
 
-Rule `draw` makes a first report, whose figures `track` uploads. Rule `report` makes the report
-again, with the links to the runs.
+The report is made twice. Rule `draw` makes the first report, and stage `track` uploads its figures
+to MLflow. Rule `report` makes the second report, which links to the MLflow runs.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from lookback.storage.paths import plan_file
 
 @dataclass(frozen=True)
 class Receipt:
-    """The runs of the study in one tracking store."""
+    """The runs of the study in one tracking store of MLflow."""
 
     uri: str
     experiment: str
@@ -25,15 +25,15 @@ class Receipt:
 
     @property
     def title(self) -> str:
-        """The title of the column of runs."""
+        """The title of the column that holds the MLflow runs."""
         return f"MLflow run in {self.uri}"
 
     def run(self, task: Any, model: Any) -> str:
-        """The run of a cell; empty if the store has none."""
+        """The run of a model on a task, or an empty string if the store has none."""
         return self.runs.get(f"{task}/{model}", "")
 
     def link(self, run: str) -> str:
-        """The first digits of a run id, with a link if the store is a server with pages."""
+        """The first eight digits of a run's id, as a link if the store is a web server."""
         if not run or not self.uri.startswith("http"):
             return run[:8]
         address = f"{self.uri.rstrip('/')}/#/experiments/{self.experiment}/runs/{run}"
@@ -41,7 +41,11 @@ class Receipt:
 
 
 def receipts(inputs: ReportInputs) -> list[Receipt]:
-    """The current receipts: their plan expects the same cells as the report's plan."""
+    """The receipts that are up to date.
+
+    A receipt (a list of MLflow runs) is up to date if its plan has the same cells as the report's
+    plan.
+    """
     current = []
     for path in sorted(inputs.paths.receipts.glob("*.json")):
         receipt = read_json(path)

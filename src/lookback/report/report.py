@@ -1,6 +1,6 @@
-"""Stage `report`: one HTML page that needs no network, with its tables as CSV and figures as SVG.
+"""Stage `report` writes one HTML page that needs no network, with tables as CSV and figures as SVG.
 
-The report is made from the plan, the summary, the attributions and the receipts of tracking. Equal
+The report is made from the study's plan, summary, attributions and list of MLflow runs. Equal input
 files give a byte-equal report.
 """
 
@@ -35,7 +35,7 @@ from lookback.summarise.theory import RANKED
 
 
 class Section(NamedTuple):
-    """A section of the page: figures, tables, their caption, and sentences."""
+    """A section of the page, with figures, tables, a caption and sentences."""
 
     title: str
     caption: str
@@ -45,7 +45,7 @@ class Section(NamedTuple):
 
 
 def main(plan: Path, summary: Path, out: Path) -> None:
-    """Write the report of the study of `plan` to `out`, with tables/ and figures/ beside it."""
+    """Write the report of the plan file `plan` to `out`, with tables/ and figures/ beside it."""
     inputs, page = read(plan, summary), Page(out.parent)
     tracked = receipts(inputs)
     missing, does_not_apply = missing_tables(inputs)
@@ -85,7 +85,7 @@ def template() -> Template:
 def result_section(
     inputs: ReportInputs, page: Page, task: str, tracked: Sequence[Receipt]
 ) -> Section:
-    """The results on a task: a table, and a figure with every seed."""
+    """The section on the results of a task, with tables and a figure that shows every seed."""
     tested = inputs.runs[inputs.runs["metric"].str.startswith("test/")]
     seeds = tested.assign(metric=tested["metric"].str.removeprefix("test/"))
     frame = inputs.trained(task).merge(seeds, on=["task", "model", "metric"])
@@ -99,14 +99,14 @@ def result_section(
 
 
 def card_section(inputs: ReportInputs, page: Page) -> Section | None:
-    """The memory card; None if no probe of the study is on the card."""
+    """The section on the memory card, or None if the study has no probe that the card uses."""
     if "memory_card" not in inputs.memory:
         return None
     return Section("Memory card", "", tables=[page.table(card_table(inputs))])
 
 
 def theory_section(inputs: ReportInputs, page: Page) -> Section | None:
-    """The test of theory; None if the study measures no horizon."""
+    """The section on the test of theory, or None if the study measures no memory horizon."""
     if "theory" not in inputs.memory:
         return None
     title = "Does theory predict the memory horizon?"
@@ -126,7 +126,10 @@ def theory_section(inputs: ReportInputs, page: Page) -> Section | None:
 
 
 def curve_section(inputs: ReportInputs, page: Page) -> Section:
-    """The learning curves of each task on validation, or of the training loss if there are none."""
+    """The section on the learning curves of each task.
+
+    The training loss is shown if there is no curve on the validation split.
+    """
     history = inputs.history.merge(inputs.results[["task", "model", "metric", "baseline"]])
     on_validation = history[history["split"] == "validation"]
     loss = inputs.history[inputs.history["metric"] == "loss"]
@@ -142,7 +145,7 @@ def curve_section(inputs: ReportInputs, page: Page) -> Section:
 
 
 def probe_section(inputs: ReportInputs, page: Page, probe: str) -> Section:
-    """The measurements of a probe: its figure for each task, or a table of means."""
+    """The section on a probe, with a figure for each task or else a table of means."""
     frame, module = inputs.probes[probe], figure_module(probe)
     title = f"Probe: {probe.replace('_', ' ')}"
     if frame.empty:
@@ -157,7 +160,7 @@ def probe_section(inputs: ReportInputs, page: Page, probe: str) -> Section:
 
 
 def gallery_section(inputs: ReportInputs, page: Page) -> Section:
-    """Explanations of a few test sequences of each task."""
+    """The section with explanations of a few test sequences of each task."""
     figures = [
         page.figure(
             f"explanations_{task}_{place}", frame["title"].iloc[0], explanations.draw(frame)

@@ -1,4 +1,4 @@
-"""The tables of the report. The page shows few digits; the CSV files hold all digits."""
+"""The tables of the report, with few digits on the page and all digits in the CSV files."""
 
 import json
 import math
@@ -26,9 +26,10 @@ SCORES = {
 
 @dataclass(frozen=True)
 class Row:
-    """The cells of one row, and its kind: "best", "weak", "missing", "reference" or "".
+    """One row of a table on the page.
 
-    If there are fewer cells than columns, the last cell spans the rest of the row.
+    `kind` is "best", "weak", "missing", "reference" or "". If the row has fewer cells than the
+    table has columns, the last cell spans the rest of the row.
     """
 
     cells: list[str]
@@ -37,7 +38,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table as shown; `frame` holds the same rows with all columns and digits."""
+    """A table on the page, where `frame` holds the same rows with all columns and digits."""
 
     name: str
     title: str
@@ -48,7 +49,7 @@ class Table:
 
 
 def results_table(inputs: ReportInputs, task: str, receipts: Sequence[Receipt]) -> Table:
-    """The test score of every model on a task, with the rows of `references` below."""
+    """The table of the test scores of all models on a task, with reference scores below."""
     of_task = inputs.results[inputs.results["task"] == task]
     cost = inputs.cost[inputs.cost["task"] == task].groupby("model", observed=True)
     seconds = of_task["model"].map(cost["train_seconds"].mean())
@@ -77,7 +78,7 @@ def results_table(inputs: ReportInputs, task: str, receipts: Sequence[Receipt]) 
 
 
 def references(inputs: ReportInputs, task: str, of_task: pd.DataFrame) -> pd.DataFrame:
-    """The reference rows of a task: trivial baseline, chance, optimum, published figures."""
+    """The reference rows of a task, for trivial baseline, chance, optimum and published scores."""
     first, metric = of_task.iloc[0], of_task["metric"].max()
     name = first["baseline_name"] or "unknown: the task is missing"
     if first["baseline_name"] and pd.isna(first["chance"]):
@@ -97,19 +98,19 @@ def references(inputs: ReportInputs, task: str, of_task: pd.DataFrame) -> pd.Dat
 
 
 def _source(figure: Mapping[str, Any]) -> str:
-    """The source of a published figure, with its unit if it differs from the task's unit."""
+    """The source of a published score, with the unit if it differs from the task's unit."""
     unit = f"{figure['metric']}, {figure['unit']}: " if "unit" in figure else ""
     return f"{unit}{figure['source']}"
 
 
 def seed_count(trained: float, inputs: ReportInputs) -> str:
-    """The number of seeds in a mean: «3», or «2 of 3» if seeds of the study are missing."""
+    """Format the number of seeds as «3», or as «2 of 3» if seeds of the study are missing."""
     wanted = len(inputs.study["seeds"])
     return f"{trained:.0f}" if trained == wanted else f"{trained:.0f} of {wanted}"
 
 
 def lost_seeds(inputs: ReportInputs, task: str) -> Iterator[str]:
-    """For each model with lost seeds on a task: which seeds its mean leaves out, and why."""
+    """Yield which seeds are left out of a model's mean on a task, and why."""
     missing = inputs.missing[inputs.missing["task"] == task]
     lost = missing[missing["what"].str.startswith("train seed ")]
     trained = inputs.results[inputs.results["task"] == task].set_index("model")["seeds"]
@@ -143,7 +144,10 @@ def _result(row: dict[Any, Any], inputs: ReportInputs, receipts: Sequence[Receip
 
 
 def _has_iqm(inputs: ReportInputs) -> bool:
-    """Whether the interquartile mean leaves out any seed; with fewer than four it is the mean."""
+    """Whether the interquartile mean leaves out any seed.
+
+    With fewer than four seeds, the interquartile mean equals the mean.
+    """
     return len(inputs.study["seeds"]) >= 4
 
 
@@ -168,7 +172,7 @@ def _notes(inputs: ReportInputs, receipts: Sequence[Receipt]) -> list[str]:
 
 
 def many_comparisons(models: int, tasks: int) -> str:
-    """A note on how many pairs of models are compared; empty for a single pair."""
+    """A note on the number of compared pairs of models, which is empty for a single pair."""
     pairs = math.comb(models, 2)
     if pairs * tasks < 2:
         return ""
@@ -180,7 +184,7 @@ def many_comparisons(models: int, tasks: int) -> str:
 
 
 def lengths(inputs: ReportInputs, task: str) -> Iterator[str]:
-    """The number of steps that a budget of operations or seconds gave each model."""
+    """Yield how many training steps each model got from a budget of operations or seconds."""
     runs = inputs.runs
     steps = runs[(runs["task"] == task) & (runs["metric"] == "steps")].groupby("model")["value"]
     budgets: dict[str, list[str]] = {}
@@ -194,7 +198,10 @@ def lengths(inputs: ReportInputs, task: str) -> Iterator[str]:
 
 
 def tuning_table(inputs: ReportInputs, task: str) -> Table:
-    """The values that tuning chose for each model of a task; the CSV holds every trial."""
+    """The table of the settings that tuning chose for each model on a task.
+
+    The CSV file holds every trial.
+    """
     all_trials = inputs.tuning[inputs.tuning["task"] == task]
     keys = list(dict.fromkeys(key for text in all_trials["values"] for key in json.loads(text)))
     metric = all_trials["metric"].max()
@@ -217,7 +224,10 @@ def tuning_table(inputs: ReportInputs, task: str) -> Table:
 
 
 def score_tables(inputs: ReportInputs) -> Iterator[Table]:
-    """For each task and score: explainers by model, with the score of a random attribution."""
+    """Yield one table per task and score, with one row per model and one column per explainer.
+
+    Each entry also gives the score of a random attribution.
+    """
     scored = inputs.scores[inputs.scores["score"] != ""]
     for keys, part in scored.groupby(["task", "score"], observed=True):
         task, score = map(str, keys)
@@ -251,12 +261,15 @@ def _score(row: Mapping[Any, Any]) -> str:
 
 
 def above_chance(row: Mapping[Any, Any]) -> bool:
-    """Whether a score (its whole interval, if known) is above that of a random attribution."""
+    """Whether a score is better than the score of a random attribution.
+
+    If the interval of the score is known, the whole interval must lie above the random score.
+    """
     return bool((row["mean"] if pd.isna(row["low"]) else row["low"]) > row["chance"])
 
 
 def means_table(probe: str, frame: pd.DataFrame, sizes: str) -> Table:
-    """The table of a probe without a figure: the mean of each number, by task and model."""
+    """The table of a probe without a figure, with the mean of each number by task and model."""
     numbers = [str(name) for name in frame.select_dtypes("number") if name != "seed"]
     means = frame.groupby(["task", "model"], observed=True)[numbers].mean().reset_index()
     rows = [
@@ -274,7 +287,10 @@ def means_table(probe: str, frame: pd.DataFrame, sizes: str) -> Table:
 
 
 def missing_tables(inputs: ReportInputs) -> tuple[Table, Table]:
-    """What is missing, and what does not apply; cells with the same reason share a row."""
+    """The table of missing results, and the table of probes and explainers that do not apply.
+
+    Models and tasks with the same reason share one row.
+    """
     missing = inputs.missing
     applies = ~missing["reason"].str.startswith("does not apply")
     return (
@@ -292,7 +308,7 @@ def _grouped(name: str, title: str, frame: pd.DataFrame) -> Table:
 
 
 def _where(frame: pd.DataFrame) -> str:
-    """The cells of a frame as text: «adding × every model; digits_rows × rnn, gru»."""
+    """Format the tasks and models in a frame, as in «digits_rows × rnn, gru»."""
     model_count = len(frame["model"].cat.categories)
     parts = []
     for task, rows in frame.groupby("task", observed=True):

@@ -1,4 +1,4 @@
-"""The test of theory in the report: two tables, and sentences computed from them."""
+"""Show the test of theory in the report by two tables and by sentences computed from them."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,18 +11,21 @@ from lookback.summarise.quantities.base import STEPS
 from lookback.summarise.quantities.registry import BY_NAME
 from lookback.summarise.theory import BAR_CORRELATION, BAR_ERROR, PREDICTED
 
-CERTAIN = 0.05  # a p-value below this counts as evidence against chance
+CERTAIN = 0.05  # a p-value below this value counts as evidence against chance
 
 
 def label_of(quantity: str) -> str:
-    """The label of a row of the summary's table `theory`."""
+    """The label of a quantity or of the prediction, for a row of the summary's table `theory`."""
     if quantity == PREDICTED:
         return "predicted from theory, on the tasks left out"
     return BY_NAME[quantity].label
 
 
 def theory_table(frame: pd.DataFrame) -> Table:
-    """The rank correlation of each quantity with the horizon, from the summary's table `theory`."""
+    """The table of the rank correlation of each quantity with the horizon.
+
+    `frame` is the summary's table `theory`.
+    """
     rows = []
     for row in frame.to_dict("records"):
         p, holm = (NONE if pd.isna(row[name]) else f"{row[name]:.2g}" for name in ("p", "holm"))
@@ -48,12 +51,15 @@ def theory_table(frame: pd.DataFrame) -> Table:
 
 
 def bounds(row: Mapping[Any, Any]) -> str:
-    """The interval of a correlation."""
+    """Format the interval of a rank correlation."""
     return NONE if pd.isna(row["low"]) else f"{hundredths(row['low'])} to {hundredths(row['high'])}"
 
 
 def lag_table(frame: pd.DataFrame) -> Table:
-    """The horizon of each cell, measured and predicted, from the summary's table `failing_lag`."""
+    """The table of the measured and the predicted horizon of each model on each task.
+
+    `frame` is the summary's table `failing_lag`.
+    """
     rows = []
     for row in frame.to_dict("records"):
         measured = shown(row["horizon"], STEPS, is_censored=row["censored"])
@@ -71,9 +77,9 @@ def lag_table(frame: pd.DataFrame) -> Table:
 
 
 def findings(theory: pd.DataFrame, lags: pd.DataFrame) -> Iterator[str]:
-    """Which quantity ranks best, whether the prediction meets its bar, and where it fails.
+    """State the quantity that correlates best, whether the prediction passes, and where it fails.
 
-    From the summary's tables `theory` and `failing_lag`.
+    The sentences are computed from the summary's tables `theory` and `failing_lag`.
     """
     rows = theory.set_index("quantity")
     yield best_quantity(rows.drop(index=PREDICTED))
@@ -87,7 +93,7 @@ def findings(theory: pd.DataFrame, lags: pd.DataFrame) -> Iterator[str]:
 
 
 def prediction_sentence(correlation: float, lags: pd.DataFrame) -> str:
-    """How well theory predicts the horizon on the tasks left out, and whether the bar is met."""
+    """State how well theory predicts the horizon on left-out tasks, and if it passes the test."""
     error, constant_error = lags["error"].median(), lags["constant_error"].median()
     uncensored = lags.loc[~lags["censored"], "error"]
     is_met = correlation >= BAR_CORRELATION and error <= BAR_ERROR
@@ -104,7 +110,7 @@ def prediction_sentence(correlation: float, lags: pd.DataFrame) -> str:
 
 
 def best_quantity(rows: pd.DataFrame) -> str:
-    """The quantity with the strongest correlation, and whether chance could explain it."""
+    """State which quantity has the strongest correlation, and whether chance could explain it."""
     if rows["spearman"].isna().all():
         return (
             "No quantity can be ranked against the horizon: there are too few cells, or all have "
@@ -123,7 +129,7 @@ def best_quantity(rows: pd.DataFrame) -> str:
 
 
 def why_not_judged(lags: pd.DataFrame) -> str:
-    """Why the prediction cannot be judged, as a clause."""
+    """The reason, as a clause, why the prediction cannot be judged."""
     if lags["task"].nunique() < 2:
         return "cells with a horizon are needed on at least two tasks"
     if lags["predicted"].isna().all():
@@ -132,7 +138,7 @@ def why_not_judged(lags: pd.DataFrame) -> str:
 
 
 def errors_by(lags: pd.DataFrame, kind: str) -> str:
-    """The median error of each task or model, the largest first."""
+    """State the median error of each task or each model, with the largest error first."""
     errors = lags.groupby(kind, observed=True)["error"].median().dropna()
     ordered = errors.sort_values(ascending=False, kind="stable")
     listed = ", ".join(f"{name} {percent(error)}" for name, error in ordered.items())

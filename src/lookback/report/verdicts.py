@@ -1,4 +1,4 @@
-"""The findings of the study as sentences, computed from its tables."""
+"""State the findings of the study in sentences that are computed from its tables."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ from lookback.report.result_tables import above_chance, lost_seeds, seed_count
 
 @dataclass(frozen=True)
 class Answer:
-    """The findings on one task: a verdict in a few words, its reasons, and the other findings."""
+    """The findings on one task, with a short verdict, its reasons, and the other findings."""
 
     task: str
     verdict: str
     sentences: list[str]
-    more: list[str]  # the findings of all probes except the study's first one
+    more: list[str]  # the findings of all probes except the first probe
 
 
 def answers(inputs: ReportInputs) -> Iterator[Answer]:
-    """One answer per task, in the study's order."""
+    """Yield the findings on each task, in the order of the study."""
     for task in inputs.study["tasks"]:
         trained, unskilled = inputs.trained(task), inputs.without_skill(task)
         verdict, reason = compare(trained, inputs)
@@ -44,7 +44,7 @@ def answers(inputs: ReportInputs) -> Iterator[Answer]:
 
 
 def compare(trained: pd.DataFrame, inputs: ReportInputs) -> tuple[str, str]:
-    """Which model is best on a task, and why; «no clear winner» if the intervals overlap."""
+    """State the best model on a task and why, or «no clear winner» if the intervals overlap."""
     if trained.empty:
         return "no result", "No model has a valid result."
     metric, is_higher = trained["metric"].iloc[0], trained["better"].iloc[0] == "higher"
@@ -68,7 +68,7 @@ def compare(trained: pd.DataFrame, inputs: ReportInputs) -> tuple[str, str]:
 
 
 def at_baseline(trained: pd.DataFrame, unskilled: list[str]) -> Iterator[str]:
-    """Which models did not beat the trivial baseline."""
+    """State which models did not beat the trivial baseline."""
     if unskilled:
         first = trained.iloc[0]
         value = number(first["baseline"], first["metric"])
@@ -78,7 +78,7 @@ def at_baseline(trained: pd.DataFrame, unskilled: list[str]) -> Iterator[str]:
 
 
 def best_explainers(inputs: ReportInputs, task: str) -> Iterator[str]:
-    """For each score and each model that learned: the explainer farthest above chance."""
+    """For each score and each model that learned, state the explainer farthest above chance."""
     scored = inputs.scores[(inputs.scores["task"] == task) & inputs.scores["mean"].notna()]
     learned = scored[~scored["model"].isin(inputs.without_skill(task))]
     if len(scored) and learned.empty:
@@ -92,7 +92,10 @@ def best_explainers(inputs: ReportInputs, task: str) -> Iterator[str]:
 
 
 def _best_by_explainer(best: list[dict[Any, Any]]) -> str:
-    """«occlusion for gru (0.94); none above chance for rnn», from the best row of each model."""
+    """Format the best explainer of each model, as in «occlusion for gru (0.94)».
+
+    The models without an explainer above chance are listed as «none above chance».
+    """
     models: dict[str, list[str]] = {}
     for row in best:
         if above_chance(row):

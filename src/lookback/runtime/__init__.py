@@ -1,1 +1,1 @@
-"""Locks of GPUs, CPU time, and objects built from configs. The package imports no torch."""
+"""Lock GPUs, count CPU time, and make objects from configs. The package does not import torch."""

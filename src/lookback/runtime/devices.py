@@ -1,7 +1,8 @@
-"""Locks that give each local GPU to one job at a time.
+"""Lock GPUs, so that each local GPU runs only one job at a time.
 
-Each GPU has a lock file. The operating system frees the lock when the process that holds it dies.
-Snakemake's `gpu` resource only counts GPUs, so without locks all jobs would pick the first GPU.
+Each GPU has a lock file. The operating system releases a lock when the process that holds the lock
+dies. Snakemake's resource `gpu` limits the number of GPU jobs but does not assign GPUs to them, so
+without locks all jobs would use the first GPU.
 """
 
 import os
@@ -16,15 +17,16 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 LOCKS = Path(tempfile.gettempdir()) / "lookback-devices"
-NONE = ("", "-1", "NoDevFiles")  # values in CUDA_VISIBLE_DEVICES that mean «no GPU»
-JOB = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID")  # variables in which schedulers store a job's id
+NONE = ("", "-1", "NoDevFiles")  # values of CUDA_VISIBLE_DEVICES that mean «no GPU»
+# The environment variables in which batch schedulers store the id of a job.
+JOB = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID")
 POLL = 0.5  # seconds between two attempts to lock a GPU
 
 
 def local_gpus() -> list[str]:
-    """The GPUs that this process may use, as indices or UUIDs. Empty if there are none.
+    """The GPUs that this process may use, as a list of indices or UUIDs.
 
-    The function does not import torch.
+    The list is empty if there is no GPU. The function does not import torch.
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
@@ -33,7 +35,10 @@ def local_gpus() -> list[str]:
 
 
 def _driver_gpus() -> list[str]:
-    """The UUIDs of the driver's GPUs, in the order of their indices. Empty without a driver."""
+    """The UUIDs of all GPUs that `nvidia-smi` reports, in the order of the GPUs' indices.
+
+    The list is empty if the machine has no NVIDIA driver.
+    """
     if shutil.which("nvidia-smi") is None:
         return []
     query = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
@@ -42,10 +47,11 @@ def _driver_gpus() -> list[str]:
 
 
 def _lock_names(gpus: Sequence[str]) -> dict[str, str]:
-    """For each GPU, a name that is unique on the machine: its UUID, or else job id and index.
+    """For each GPU, the name of its lock file, which no other GPU on the machine shares.
 
-    An index alone is not unique, because each job of a scheduler may call its own GPU 0. The job id
-    is used if the driver does not report the GPU.
+    The name is the UUID of the GPU. If the driver does not report the GPU, the name of its lock
+    file consists of the scheduler's job id and the GPU's index. The index alone would not be
+    unique, because several jobs of a scheduler may each call their own GPU «0».
     """
     uuids = _driver_gpus()
     job = next((f"{os.environ[name]}-" for name in JOB if name in os.environ), "")
@@ -55,17 +61,18 @@ def _lock_names(gpus: Sequence[str]) -> dict[str, str]:
 def _uuid(gpu: str, uuids: Sequence[str]) -> str | None:
     if gpu.isdecimal():
         return uuids[int(gpu)] if int(gpu) < len(uuids) else None
-    # CUDA accepts the first characters of a UUID as a name.
+    # CUDA_VISIBLE_DEVICES may name a GPU by the first characters of its UUID.
     return next((uuid for uuid in uuids if uuid.startswith(gpu)), None)
 
 
 @contextmanager
 def leased(devices: str, gpus: Sequence[str] | None = None) -> Iterator[str]:
-    """Lock a device during the `with` block and yield its name in torch, "cuda:0" or "cpu".
+    """Lock a GPU during the `with` block, and yield torch's name of the device.
 
-    The trainer's setting `devices` is "auto" (take a GPU if there is one) or "cpu" (take none).
-    The function waits while all GPUs are locked. CUDA must not be initialised in this process
-    before the call, because the function sets CUDA_VISIBLE_DEVICES.
+    The yielded name is "cuda:0", or "cpu" if no GPU is used. If `devices` is "auto", the function
+    locks a GPU of `gpus` if there is one. If `devices` is "cpu", no GPU is used. The function waits
+    while all GPUs are locked. This process must not initialise CUDA before the call, because the
+    function sets CUDA_VISIBLE_DEVICES, which CUDA reads only during its initialisation.
     """
     gpus = local_gpus() if gpus is None else gpus
     if devices == "cpu" or not gpus:
@@ -86,7 +93,7 @@ def leased(devices: str, gpus: Sequence[str] | None = None) -> Iterator[str]:
 def _lock_first_free(gpus: Sequence[str], locks: ExitStack) -> str:
     if not LOCKS.exists():
         LOCKS.mkdir(parents=True, exist_ok=True)
-        LOCKS.chmod(0o777)  # all users may lock a GPU, for any umask
+        LOCKS.chmod(0o777)  # every user may lock a GPU, whatever the umask is
     names = _lock_names(gpus)
     while True:
         for gpu in gpus:

@@ -1,4 +1,4 @@
-"""Make an object from its config: Hydra's `instantiate`, with errors for the user."""
+"""Make an object from its config with Hydra, and convert errors in the config to a UserError."""
 
 import re
 from collections.abc import Mapping
@@ -13,12 +13,13 @@ PACKAGE = __name__.partition(".")[0]
 
 
 def instantiate(config: Mapping[str, Any], **arguments: Any) -> Any:
-    """Call the config's `_target_` with the config's other keys and with `arguments`.
+    """Make an object of the class that `_target_` in the config names.
 
-    Raises UserError if the target cannot be imported or refuses its settings. A target refuses its
-    settings by a UserError (which Hydra would hide), by a ValueError, or, if the class belongs to
-    another library, by a TypeError. A TypeError of our own class is a bug and is not converted,
-    because planning has already checked the settings of our classes.
+    The constructor receives the other settings of the config, and `arguments`. Raises UserError if
+    the class cannot be imported or refuses its settings. A class refuses its settings if its
+    constructor raises UserError or ValueError. A TypeError counts as a refusal only if the class
+    belongs to another library. A TypeError in a class of lookback is a bug and is not converted,
+    because planning has already checked the settings of these classes.
     """
     try:
         return hydra.utils.instantiate(config, **arguments)
@@ -41,9 +42,9 @@ def _refusal(problem: str, cause: Exception) -> UserError:
 
 
 def _place(message: str) -> tuple[str, str]:
-    """The class and the config key that Hydra's message names.
+    """The class and the config key that an error message of Hydra names.
 
-    The key is empty if the class is at the top level of the config.
+    The config key is an empty string if the class is at the top level of the config.
     """
     target = re.search(r"target '([^']+)'", message)
     key = re.search(r"^full_key: (.+)$", message, re.MULTILINE)

@@ -1,1 +1,1 @@
-"""The folder results/: paths, atomic writes, provenance, the store of finished seeds, locks."""
+"""Name, write, read and lock the files in the folder results/."""

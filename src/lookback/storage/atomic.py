@@ -1,4 +1,7 @@
-"""Write files atomically: under a temporary name, then rename. Imports no heavy package."""
+"""Write files atomically, so that no reader ever sees an incomplete file.
+
+A file is written under a temporary name and then renamed. This module imports no heavy package.
+"""
 
 import hashlib
 import json
@@ -11,11 +14,11 @@ from typing import Any
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path in the folder of `path`; rename it to `path` after the block.
+    """Yield a temporary path in the folder of `path` for the `with` block to write a file.
 
-    If the block raises an exception, the temporary file is removed and `path` stays unchanged. The
-    content is synced to the disk before the renaming, so a power cut leaves no empty file. The sync
-    takes 0.3 ms.
+    After the block, the temporary file is renamed to `path`. If the block raises an exception, the
+    temporary file is removed and the file `path` stays unchanged. The temporary file is synced to
+    the disk before it is renamed, so a power cut cannot leave an empty file. The sync takes 0.3 ms.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -27,7 +30,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, path)
     except OSError as error:
         if error.filename is None or Path(error.filename) == temporary:
-            error.filename = str(path)  # the message for a full disk names this file
+            error.filename = str(path)  # so the error message for a full disk names `path`
         raise
     finally:
         temporary.unlink(missing_ok=True)
@@ -40,7 +43,10 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Write `value` as indented JSON with sorted keys, atomically. NaN and infinity are refused."""
+    """Write `value` atomically, as indented JSON with sorted keys.
+
+    Raises ValueError if `value` contains NaN or infinity.
+    """
     write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
 
 
@@ -50,7 +56,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 
 def digest(content: str | bytes) -> str:
-    """The first 16 hexadecimal digits of the SHA-256 of `content`."""
+    """The first 16 hexadecimal digits of the SHA-256 hash of `content`."""
     return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()[
         :16
     ]

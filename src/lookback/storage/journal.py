@@ -1,7 +1,8 @@
-"""The journal of a training run: journal.jsonl, one JSON object per line, append only.
+"""The journal of a training run is journal.jsonl, to which training appends JSON objects.
 
-MLflow, the terminal and history.parquet all read the journal. Appending a line takes microseconds,
-works on a network file system, needs no lock, and depends on no server.
+Each line of the journal is one JSON object. MLflow, the terminal and history.parquet all get their
+values from the journal. Appending a line to the journal takes microseconds, works on a network file
+system, and needs neither a lock nor a server.
 """
 
 import json
@@ -13,7 +14,10 @@ from typing import Any
 
 
 def read(path: Path) -> Iterator[dict[str, Any]]:
-    """The entries written so far. An incomplete last line, left by a kill, is skipped."""
+    """The entries of the journal `path` that have been written so far.
+
+    An incomplete last line is skipped, because a process that was killed may leave such a line.
+    """
     if not path.exists():
         return
     with path.open(encoding="utf-8") as lines:
@@ -23,19 +27,19 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
 
 
 class Journal:
-    """The journal of one seed, open for writing."""
+    """The journal of one training run, open for appending entries."""
 
     def __init__(self, path: Path):
         self.path = path
-        self.step = 0  # training step of the last line
+        self.step = 0  # training step of the last entry
         self._file = path.open("a", encoding="utf-8")
 
     @classmethod
     def resumed(cls, path: Path, step: int) -> "Journal":
-        """Open a journal to continue training after `step`.
+        """Open the journal `path` to continue training after the training step `step`.
 
-        Lines after `step`, and «end» and «failed» events, are deleted: training writes them again.
-        If `step` is 0, all lines are deleted.
+        The entries of later steps and the events «end» and «failed» are deleted, because training
+        writes them again. If `step` is 0, all entries of the journal are deleted.
         """
         kept = [
             line
@@ -48,11 +52,11 @@ class Journal:
         return cls(path)
 
     def event(self, name: str, step: int, **facts: Any) -> None:
-        """Append an event: start, end or failed."""
+        """Append the event «start», «end» or «failed» to the journal."""
         self._write({"time": time.time(), "event": name, "step": step, **facts})
 
     def values(self, split: str, step: int, values: dict[str, float]) -> None:
-        """Append the values of a split (train, validation, test) at a training step."""
+        """Append values measured on a split (train, validation, test) at a training step."""
         self._write({"time": time.time(), "step": step, "split": split, "values": values})
 
     def close(self) -> None:

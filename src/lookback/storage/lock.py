@@ -1,4 +1,7 @@
-"""The lock of results/: one process at a time. The kernel frees a dead process's lock."""
+"""The lock of the folder results/, so that only one process at a time writes to the folder.
+
+The operating system releases the lock when the process that holds the lock dies.
+"""
 
 import fcntl
 import time
@@ -8,13 +11,14 @@ from typing import TextIO
 from lookback.errors import UserError
 from lookback.storage.paths import LOCK
 
-RETRY_AFTER = 0.1  # seconds between two tries; `is_held` holds the lock for less
+RETRY_AFTER = 0.1  # seconds between two attempts to lock; `is_held` locks for a shorter time
 
 
 def hold() -> TextIO:
-    """Lock results/ until the returned file is closed.
+    """Lock the folder results/ until the caller closes the returned file.
 
-    Raises UserError if another run holds the lock, or if the file system does not support flock.
+    Raises UserError if another process holds the lock of results/, or if the file system of
+    results/ does not support flock.
     """
     LOCK.parent.mkdir(parents=True, exist_ok=True)
     lock = LOCK.open("a")
@@ -33,7 +37,10 @@ def hold() -> TextIO:
 
 
 def _take(lock: TextIO) -> None:
-    """Lock a file. Try twice, because `is_held` in another process locks the file for a moment."""
+    """Lock the file `lock`, in two attempts if the first attempt fails.
+
+    The first attempt can fail because `is_held` in another process locks the file for a moment.
+    """
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -42,7 +49,7 @@ def _take(lock: TextIO) -> None:
 
 
 def is_held(path: Path = LOCK) -> bool:
-    """Whether a process holds the lock file `path`. False if the file does not exist."""
+    """Whether a process has locked the file `path`. Returns False if the file does not exist."""
     try:
         with path.open() as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -1,6 +1,6 @@
-"""The path of every file in results/. Only this module and workflow/rules/ contain file names.
+"""The paths of all files in results/. Only this module and workflow/rules/ contain their names.
 
-Paths are relative to the project's folder, because a study runs there.
+The paths are relative to the project's folder, because every study runs in the project's folder.
 
     results/data/<dataset>/manifest.json …           downloads, shared by all studies
     results/<study>/<task>/task.json                 TaskPaths
@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-# The folder with conf/, src/ and workflow/. Jobs must not use it: they import a copy of the code.
+# PROJECT is the project's folder, which contains conf/, src/ and workflow/.
+# Jobs must not use PROJECT, because they import a copy of the code from results/.code/.
 PROJECT = Path(__file__).parents[3]
 
 RESULTS = Path("results")
@@ -29,7 +30,7 @@ MANIFEST = "manifest.json"  # in the folder of a dataset
 
 
 def plan_file(stage: str, digest: str, plans: Path = PLANS) -> Path:
-    """The plan of a stage, named by the digest of its content."""
+    """The file of a stage's plan. The name of the file is the digest of the file's content."""
     return plans / stage / f"{digest}.yaml"
 
 
@@ -39,29 +40,35 @@ def dataset_folder(dataset: str) -> Path:
 
 
 def manifest_file(dataset: str) -> Path:
-    """The list of a dataset's verified files. The DAG uses this file instead of the data files."""
+    """The file that lists the verified data files of a dataset.
+
+    Snakemake's DAG contains this list instead of the data files.
+    """
     return dataset_folder(dataset) / MANIFEST
 
 
 @dataclass(frozen=True)
 class StudyPaths:
-    """The folder of a study."""
+    """The folder of a study, and the paths of its files."""
 
     folder: Path
 
     @classmethod
     def of(cls, study: str) -> "StudyPaths":
-        """The paths of the study with this name."""
+        """The paths of the study whose name is `study`."""
         return cls(RESULTS / study)
 
     @property
     def index_note(self) -> Path:
-        """The note that holds the path of the index with which the study was last started."""
+        """The file that contains the path of the index with which the study was last started.
+
+        The index of a study lists the plans of all its stages.
+        """
         return self.folder / ".index"
 
     @property
     def summary(self) -> Path:
-        """The folder of the tables over all cells."""
+        """The folder of the tables that summarise all tasks and models of the study."""
         return self.folder / "summary"
 
     @property
@@ -71,11 +78,11 @@ class StudyPaths:
 
     @property
     def receipts(self) -> Path:
-        """The folder of the receipts that tracking writes."""
+        """The folder of the files in which stage `track` records what it has written to MLflow."""
         return self.folder / "tracked"
 
     def receipt(self, name: str) -> Path:
-        """The receipt of one tracking store: what was written to the store."""
+        """The file in which stage `track` records what it has written to one MLflow store."""
         return self.receipts / f"{name}.json"
 
     def task(self, task: str) -> "TaskPaths":
@@ -89,13 +96,13 @@ class StudyPaths:
 
 @dataclass(frozen=True)
 class TaskPaths:
-    """The folder of a task in a study."""
+    """The folder of a task in a study, and the paths of its files."""
 
     folder: Path
 
     @property
     def facts(self) -> Path:
-        """The output of stage `prepare`: shapes, scaling, trivial baseline, digests of the data."""
+        """The file of a task's shapes, scaling, trivial baseline, and digests of the data."""
         return self.folder / "task.json"
 
     @property
@@ -106,7 +113,7 @@ class TaskPaths:
 
 @dataclass(frozen=True)
 class CellPaths:
-    """The folder of a cell: one task and one model of a study."""
+    """The folder of a cell, which is the combination of one task and one model in a study."""
 
     folder: Path
 
@@ -117,12 +124,12 @@ class CellPaths:
 
     @property
     def config(self) -> Path:
-        """The settings with which the cell was trained."""
+        """The file of the settings with which the model was trained on the task."""
         return self.folder / "config.yaml"
 
     @property
     def tuning(self) -> Path:
-        """The trials of stage `tune`, and the values that it chose."""
+        """The file of all trials of stage `tune`, and of the values that the stage chose."""
         return self.folder / "tune.json"
 
     @property
@@ -142,12 +149,12 @@ class CellPaths:
 
     @property
     def cost(self) -> Path:
-        """The times, memory and device of each seed."""
+        """The file of the computing times, the peak memory and the device of each seed."""
         return self.folder / "cost.json"
 
     @property
     def checkpoints(self) -> Path:
-        """The folder of the trained weights of all seeds."""
+        """The folder that contains the trained weights of all seeds."""
         return self.folder / "checkpoints"
 
     def checkpoint(self, seed: int) -> Path:
@@ -163,42 +170,42 @@ class CellPaths:
         return self.folder / "explain" / f"{name}.npz"
 
     def scores(self, name: str) -> Path:
-        """The scores of an explainer: whether its attributions can be believed."""
+        """The scores that say whether the attributions of an explainer can be believed."""
         return self.attributions(name).with_suffix(".scores.parquet")
 
     def log(self, job: str) -> Path:
-        """The log of a job, e.g. of `train` or `probe-gradient_flow`."""
+        """The log of a job, such as `train` or `probe-gradient_flow`."""
         return self.folder / "log" / f"{job}.log"
 
     def wanted_note(self, stage: str) -> Path:
-        """The note that holds the digest of the plan with which a stage was last started."""
+        """The file that contains the digest of the plan with which `stage` was last started."""
         return self.folder / f".wanted.{stage}"
 
 
 @dataclass(frozen=True)
 class SeedPaths:
-    """The folder of one trained seed, or of one tuning trial, in the run store."""
+    """The folder of one trained seed, or of one tuning trial, in results/.runs/."""
 
     folder: Path
 
     @property
     def journal(self) -> Path:
-        """The journal that training writes, one JSON object per line."""
+        """The journal to which training appends one JSON object per line."""
         return self.folder / "journal.jsonl"
 
     @property
     def resume(self) -> Path:
-        """The state from which a killed training continues."""
+        """The file of the state from which an interrupted training run continues."""
         return self.folder / "resume.ckpt"
 
     @property
     def weights(self) -> Path:
-        """The weights that are kept: the best on the validation split, or the last."""
+        """The saved weights, either the best on the validation split or those of the last step."""
         return self.folder / "best.ckpt"
 
     @property
     def result(self) -> Path:
-        """The scores of the seed and its number of parameters."""
+        """The file of the seed's scores and of the number of parameters."""
         return self.folder / "result.json"
 
     @property
@@ -208,27 +215,30 @@ class SeedPaths:
 
     @property
     def cost(self) -> Path:
-        """The times, memory and device of the seed."""
+        """The file of the computing times, the peak memory and the device of the seed."""
         return self.folder / "cost.json"
 
     @property
     def done(self) -> Path:
-        """The file that marks a finished seed."""
+        """The file whose existence marks a seed as finished."""
         return self.folder / "done.json"
 
     @property
     def failed(self) -> Path:
-        """The file that marks a seed that diverged. Delete the file to train the seed again."""
+        """The file whose existence marks a seed as diverged.
+
+        If a user deletes this file, the seed is trained again.
+        """
         return self.folder / "failed.json"
 
 
 def lock_file(folder: Path) -> Path:
-    """The file that a process locks while it works in `folder`."""
+    """The file that a process locks while the process works in `folder`."""
     return folder / ".lock"
 
 
 def measured_steps_file(runs: Path) -> Path:
-    """The file that holds the number of training steps that a budget of seconds allows.
+    """The file that contains the number of training steps that a time budget in seconds allows.
 
     `runs` is the folder of all seeds of a cell.
     """
@@ -236,15 +246,15 @@ def measured_steps_file(runs: Path) -> Path:
 
 
 def index_notes() -> Iterator[Path]:
-    """The index note of every study in results/ that was started."""
+    """The file `index_note` of every study in results/ that has been started."""
     return RESULTS.glob("*/.index")
 
 
 def cells_on_disk() -> Iterator[CellPaths]:
-    """Every folder at the depth of a cell, whether or not it is a cell."""
+    """Every folder results/*/*/*/, including folders that do not belong to a study."""
     return (CellPaths(folder) for folder in RESULTS.glob("*/*/*/"))
 
 
 def tasks_on_disk() -> Iterator[TaskPaths]:
-    """Every folder at the depth of a task, whether or not it is a task."""
+    """Every folder results/*/*/, including folders that do not belong to a study."""
     return (TaskPaths(folder) for folder in RESULTS.glob("*/*/"))

@@ -1,17 +1,20 @@
-"""Read the plans that a result file stores. Planning uses this module, so numpy is not imported."""
+"""Read the digests of the plans that a result file stores.
+
+This module does not import numpy, because planning uses this module and must start quickly.
+"""
 
 import json
 import re
 import zipfile
 from pathlib import Path
 
-TAIL = 1 << 18  # bytes read from the end of a parquet file, where its footer is
+TAIL = 1 << 18  # number of bytes that are read from the end of a parquet file to find its footer
 
 
 def plans_of(path: Path) -> dict[str, str]:
-    """The digest of the plan of each stage that made a result (.json, .parquet or .npz).
+    """The digests of the plans that a result file (.json, .parquet or .npz) stores, by stage.
 
-    Empty if the file does not exist, is damaged, or stores no plans.
+    The dictionary is empty if the file does not exist, is damaged, or stores no digests.
     """
     try:
         if path.suffix == ".json":
@@ -22,7 +25,7 @@ def plans_of(path: Path) -> dict[str, str]:
 
 
 def _footer(path: Path) -> bytes:
-    """The end of a parquet file, from the metadata key «lookback.plans» on."""
+    """The bytes of a parquet file from the metadata key «lookback.plans» to the end of the file."""
     with path.open("rb") as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - TAIL))
@@ -31,15 +34,15 @@ def _footer(path: Path) -> bytes:
 
 
 def _plans_array(path: Path) -> bytes:
-    """The array `plans` of an .npz file, which holds JSON, as bytes."""
+    """The JSON text in the array `plans` of an .npz file, encoded as UTF-8."""
     with zipfile.ZipFile(path) as archive:
         raw = archive.read("plans.npy")
-    # numpy stores text as UTF-32. Bytes 8 and 9 hold the length of the header that follows them.
+    # Bytes 8 and 9 of an .npy file contain the length of the header that follows these two bytes.
     header = 10 + int.from_bytes(raw[8:10], "little")
-    return raw[header:].decode("utf-32-le").encode()
+    return raw[header:].decode("utf-32-le").encode()  # numpy stores text as UTF-32
 
 
 def _first_json(content: bytes) -> dict[str, str]:
-    """The first flat JSON object in `content`; empty if there is none."""
+    """The first JSON object in `content` without nested objects, or {} if there is none."""
     match = re.search(rb"\{[^{}]*\}", content)
     return dict(json.loads(match.group())) if match else {}

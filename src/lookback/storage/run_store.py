@@ -1,8 +1,9 @@
-"""The store of finished seeds, `results/.runs/<key>/seed=<n>/`.
+"""The store of trained seeds, in the folders results/.runs/<key>/seed=<n>/.
 
-Snakemake deletes the declared outputs of a job before it runs the job again. The store is not a
-declared output, so a finished seed is not trained a second time. This module imports neither torch
-nor numpy, because the terminal and the tracker read the store while a study runs.
+Snakemake deletes the declared outputs of a job before it runs the job again. The folders in
+results/.runs/ are not declared outputs, so Snakemake does not delete finished seeds and they are
+not trained again. This module imports neither torch nor numpy, because planning and the terminal
+display import this module and must start quickly.
 """
 
 import copy
@@ -17,16 +18,16 @@ from lookback.storage.atomic import digest, read_json, write_text
 from lookback.storage.paths import RUNS, CellPaths, SeedPaths, lock_file
 from lookback.storage.provenance import plans_of
 
-TUNING_SEED = 10_000  # the seed of every tuning trial; a study that tunes cannot use it
+TUNING_SEED = 10_000  # the seed of all tuning trials; a study with tuning must use other seeds
 
 
 def train_settings(plan: Path, tuning: Path | None) -> dict[str, Any] | None:
-    """The settings of a train plan, with the values that tuning chose.
+    """The settings of a plan for training, including the values that tuning chose.
 
-    `tuning` is the path of the cell's tune.json. Returns None if the train plan needs the result of
-    a tune plan, and tune.json is missing or is the result of another tune plan. The digest of the
-    tune plan is removed from the settings, so the seeds stay valid if another plan chooses the same
-    values.
+    `tuning` is the path of tune.json. Returns None if the plan for training depends on a plan for
+    tuning, but tune.json is missing or comes from another plan for tuning. The settings do not
+    contain the digest of the plan for tuning, so trained seeds stay valid if another plan for
+    tuning chooses the same values.
     """
     settings: dict[str, Any] = read_json(plan)
     tuned_by = settings.pop("tuned_by", None)
@@ -38,7 +39,10 @@ def train_settings(plan: Path, tuning: Path | None) -> dict[str, Any] | None:
 
 
 def with_values(settings: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of `settings` with `values` set by dotted key, e.g. «recipe.optimizer.lr»."""
+    """A copy of `settings` in which `values` replace the old values.
+
+    The keys of `values` are dotted paths, such as «recipe.optimizer.lr».
+    """
     result = copy.deepcopy(dict(settings))
     for dotted_key, value in values.items():
         *parents, last = dotted_key.split(".")
@@ -50,18 +54,22 @@ def with_values(settings: Mapping[str, Any], values: Mapping[str, Any]) -> dict[
 
 
 def runs_folder(plan: Path, task: Path, tuning: Path | None = None) -> Path | None:
-    """The folder of all seeds of a train plan; `task` is the path of task.json.
+    """The folder that contains all seeds of a plan for training.
 
-    None while task.json, or the tuning result that the plan needs, is missing. The folder's name
-    depends on the content of task.json and tune.json, and not on the plans that made them: if new
-    code prepares the same data, the seeds stay valid.
+    `task` is the path of task.json. Returns None if task.json is missing, or if the plan needs a
+    tuning result that is missing. The name of the folder depends on the contents of task.json and
+    tune.json, but not on the plans that made these files. Trained seeds therefore stay valid if
+    changed code prepares the same data.
     """
     settings = train_settings(plan, tuning) if task.exists() else None
     return None if settings is None else _folder(settings, task)
 
 
 def trials_folder(plan: Path, task: Path) -> Path:
-    """The folder of all trials of a tune plan; its name does not depend on the values to try."""
+    """The folder that contains all trials of a plan for tuning.
+
+    The name of the folder does not depend on the values that the trials try.
+    """
     settings = read_json(plan)
     return _folder({name: value for name, value in settings.items() if name != "tune"}, task)
 
@@ -72,7 +80,7 @@ def trial_folder(trials: Path, values: Mapping[str, Any], budget: Mapping[str, A
 
 
 def _folder(settings: Mapping[str, Any], task: Path) -> Path:
-    """The folder named by the digest of the settings and of task.json without its plans."""
+    """The folder whose name is a digest of `settings` and of task.json without the key `plans`."""
     facts = {name: value for name, value in read_json(task).items() if name != "plans"}
     return RUNS / digest(json.dumps([settings, facts], sort_keys=True))
 
@@ -83,34 +91,38 @@ def seed_folder(runs: Path, seed: int) -> Path:
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether the seed in `folder` needs no more training: it is done, or it diverged."""
+    """Whether the seed in `folder` needs no more training, because it has finished or diverged."""
     seed = SeedPaths(folder)
     return seed.done.exists() or seed.failed.exists()
 
 
 def failure(folder: Path) -> str:
-    """Why the seed in `folder` diverged; empty if it did not."""
+    """The reason why the seed in `folder` diverged, or an empty string if it did not diverge."""
     mark = SeedPaths(folder).failed
     return str(read_json(mark)["reason"]) if mark.exists() else ""
 
 
 def set_wanted(cell: Path, plan: str, stage: str = "train") -> None:
-    """Note that from now on `plan` (a digest) makes the files of a stage in the folder `cell`."""
+    """Record that the plan with digest `plan` is the latest for `stage` in the folder `cell`."""
     with locked(cell):
         write_text(CellPaths(cell).wanted_note(stage), f"{plan}\n")
 
 
 def is_wanted(cell: Path, plan: str, stage: str = "train") -> bool:
-    """Whether `plan` is still the last plan started for this stage. Lock `cell` before the call."""
+    """Whether the plan with digest `plan` is the latest for `stage` in the folder `cell`.
+
+    The caller must hold the lock of `cell`.
+    """
     note = CellPaths(cell).wanted_note(stage)
     return not note.exists() or note.read_text(encoding="utf-8").strip() == plan
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Lock the folder of a seed or of a cell for the duration of the block.
+    """Lock the folder of a seed or of a cell during the `with` block.
 
-    Waits for the process that holds the lock, e.g. a training job that outlived its Snakemake.
+    The function waits while another process holds the lock. The other process may be a training job
+    that still runs after its Snakemake process has ended.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with lock_file(folder).open("w") as file:

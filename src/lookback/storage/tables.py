@@ -1,8 +1,10 @@
-"""Read and write tables (.parquet) and arrays (.npz) that store the plans that made them.
+"""Read and write result files, which are tables (.parquet) or arrays (.npz).
 
-`plans` maps a stage to the digest of its plan, for the result's own stage and all earlier stages:
-{"train": "3f…", "prepare": "9a…"}. `storage.provenance.plans_of` reads the plans back. The summary
-uses a result only if its plans are the current ones.
+A result file stores the digests of the plans that produced the result. The argument `plans` maps
+the result's own stage and all earlier stages to the digests of their plans. The function
+`storage.provenance.plans_of` reads the digests from a result file. The summary uses a result only
+if its digests are those of the study's current plans. An example of `plans` is {"train": "3f…",
+"prepare": "9a…"}.
 """
 
 import json
@@ -22,7 +24,7 @@ _KEY = b"lookback.plans"
 
 
 def write_parquet(path: str | os.PathLike[str], frame: pd.DataFrame, plans: Plans) -> None:
-    """Write a frame without its index, atomically."""
+    """Write a data frame (without its row index) and the digests `plans` atomically."""
     table = pa.Table.from_pandas(frame, preserve_index=False)
     table = table.replace_schema_metadata(
         {**(table.schema.metadata or {}), _KEY: json.dumps(dict(plans), sort_keys=True).encode()}
@@ -32,13 +34,13 @@ def write_parquet(path: str | os.PathLike[str], frame: pd.DataFrame, plans: Plan
 
 
 def read_parquet(path: str | os.PathLike[str]) -> pd.DataFrame:
-    """Read a frame that `write_parquet` wrote."""
+    """Read a data frame that `write_parquet` wrote."""
     frame: pd.DataFrame = pq.read_table(path, use_threads=False).to_pandas()
     return frame
 
 
 def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any], plans: Plans) -> None:
-    """Write named arrays, atomically."""
+    """Write named arrays and the digests `plans` atomically."""
     with atomic_write(path) as temporary:
         np.savez_compressed(
             temporary, **arrays, plans=np.array(json.dumps(dict(plans), sort_keys=True))
@@ -46,6 +48,6 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any], plans: Pl
 
 
 def read_npz(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read the arrays that `write_npz` wrote, without the plans."""
+    """Read the arrays that `write_npz` wrote, but not the digests of the plans."""
     with np.load(path, allow_pickle=False) as archive:
         return {name: archive[name] for name in archive.files if name != "plans"}

@@ -1,1 +1,1 @@
-"""Tables over cells."""
+"""Summarise the results of all models on all tasks in tables."""

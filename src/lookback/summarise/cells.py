@@ -1,4 +1,4 @@
-"""The results of a cell on disk: which are valid, which are missing, and why."""
+"""Find which results of a cell (a model on a task) are valid, which are missing, and why."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ Row = dict[str, Any]
 
 
 class Hole(NamedTuple):
-    """A result that the study expects and that is missing or outdated, with the reason."""
+    """A result that is missing, outdated or not applicable, with the reason."""
 
     what: str
     reason: str
@@ -26,7 +26,11 @@ class Hole(NamedTuple):
 
 @dataclass(frozen=True)
 class CellResults:
-    """One task and one model of the study; `expected` holds the plans its results must name."""
+    """The results of one cell, which is one model on one task of the study.
+
+    `expected` holds, for each stage, the digests of the plans that its results must name. A plan is
+    a file with the settings and the code version of a stage.
+    """
 
     task: str
     model: str
@@ -36,12 +40,12 @@ class CellResults:
 
     @property
     def name(self) -> Row:
-        """The first columns of every table."""
+        """The columns task and model, which come first in every table."""
         return {"task": self.task, "model": self.model}
 
     @cached_property
     def untrained(self) -> str:
-        """Why the cell has no trained runs; empty if it has."""
+        """Why the cell has no trained runs, or an empty string if it has trained runs."""
         tuned = self.expected.get("tune")
         if tuned and self.lack(self.paths.tuning, tuned, "tune"):
             return "its tuning is missing"
@@ -51,23 +55,32 @@ class CellResults:
 
     @cached_property
     def failed(self) -> dict[int, str]:
-        """The seeds that diverged, each with the reason; empty if the cell was not trained."""
+        """The seeds whose training diverged, each with the reason.
+
+        The result is empty if the cell was not trained.
+        """
         metrics = self.paths.metrics
         reasons = read_json(metrics).get("failed", {}) if metrics.exists() else {}
         return {int(seed): reason for seed, reason in reasons.items()}
 
     def lack(self, path: Path, plans: Mapping[str, str], job: str) -> str:
-        """Why the cell's file `path`, made by `job`, is not valid; empty if it is."""
+        """The reason why the file `path` is not valid, or an empty string if it is valid.
+
+        The file is written by the job named `job`.
+        """
         return lack(path, plans, self.paths.log(job))
 
     def rows_of_study(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The rows of the study's seeds, with the columns task and model in front."""
+        """The rows of `frame` for the study's seeds, with the columns task and model in front."""
         rows = frame[frame["seed"].isin(self.seeds)]
         other_columns = [column for column in rows if column not in self.name]
         return rows.assign(**self.name)[[*self.name, *other_columns]]
 
     def answers(self, metric: str) -> pd.DataFrame:
-        """One row per answer to the test split: seed, sequence, and its value of the metric."""
+        """One row per answer on the test split, with the columns seed, sequence and value.
+
+        The column `value` holds the metric of each answer.
+        """
         frame = self.rows_of_study(read_parquet(self.paths.predictions))
         target, given = frame.filter(like="target"), frame.filter(like="prediction")
         difference = target.to_numpy(np.float64) - given.to_numpy(np.float64)
@@ -75,9 +88,9 @@ class CellResults:
         return frame[["seed", "sequence"]].assign(value=value.mean(axis=1))
 
     def measured(self, stage: str, name: str, path: Path) -> tuple[pd.DataFrame | None, list[Hole]]:
-        """The table of probe or explainer `name` at `path`, and what is missing of it.
+        """The table of the probe or explainer `name` in the file `path`, and what the table lacks.
 
-        The table is None if nothing was measured.
+        The table is None if it has no valid measurement.
         """
         plans = self.expected[stage].get(name)
         if plans is None:
@@ -97,7 +110,7 @@ class CellResults:
         return (None if frame.empty else frame), holes
 
     def absent(self, seeds: Iterable[int]) -> dict[int, str]:
-        """The seeds of the study that are not among `seeds`, each with the reason."""
+        """The seeds of the study that are not in `seeds`, each with the reason for its absence."""
         return {
             seed: f"diverged: {self.failed[seed]}" if seed in self.failed else NOT_THERE
             for seed in sorted(self.seeds - set(seeds))
@@ -105,7 +118,7 @@ class CellResults:
 
 
 def cells_of(document: Mapping[str, Any], paths: StudyPaths) -> Iterator[CellResults]:
-    """The cells of a study's plan, in the study's order."""
+    """Yield the results of each task and model in a study's plan, in the order of the study."""
     study = document["study"]
     for task in study["tasks"]:
         for model in study["models"]:

@@ -1,17 +1,18 @@
 """The hierarchical bootstrap: a 95 % interval for a mean over seeds and test sequences.
 
-1. Draw as many seeds as there are, with replacement.
-2. For each drawn seed, draw as many sequences as the seed has, with replacement. All answers to a
-   drawn sequence are taken.
-3. The interval holds the middle 95 % of the statistic over RESAMPLES such draws.
+1. From the S seeds of the data, draw S seeds with replacement.
+2. For each drawn seed, draw n of its n test sequences with replacement. Each drawn sequence
+   contributes all of its answers.
+3. Repeat steps 1 and 2 RESAMPLES times and compute the statistic each time. The interval holds the
+   middle 95 % of the RESAMPLES values of the statistic.
 
-[davison1997], section 3.8. The seed is the outer unit, because all sequences of a seed are answered
-by the same weights; a bootstrap over single sequences gives intervals near zero. A percentile
-interval of few seeds is too short: with five seeds, the interval holds the truth in about 9 of 10
-cases.
+The method is described in [davison1997], section 3.8. Seeds are drawn before sequences, because all
+answers of a seed come from the same weights. A bootstrap over single sequences ignores the spread
+over seeds, so its intervals have a width near zero. With few seeds, a percentile interval is too
+short. With five seeds, the 95 % interval holds the true mean in about 9 of 10 cases.
 
-The code adds up the answers of each sequence once. A resample is then the product of these sums
-with the number of times that each sequence was drawn.
+For speed, the code first sums the answers to each sequence. The total of a resample weights the sum
+of each sequence by the number of times that it was drawn.
 """
 
 import math
@@ -26,14 +27,15 @@ from lookback.summarise.seed_intervals import Interval
 Numbers = NDArray[np.float64]
 
 RESAMPLES = 2000
-LEVELS = (2.5, 97.5)  # per cent: the ends of the interval
-AT_ONCE = 4_000_000  # drawn sequences held in memory at a time
+LEVELS = (2.5, 97.5)  # percentiles at the ends of the 95 % interval
+AT_ONCE = 4_000_000  # maximum number of drawn sequences in memory at a time
 
 
 def interquartile_mean(values: ArrayLike, axis: int = -1) -> Numbers:
-    """The mean of the middle half: a quarter of the values, rounded down, is cut at each end.
+    """The mean of the values that remain after a quarter of them is cut at each end.
 
-    [agarwal2021], section 4.3, computed as in their package rliable.
+    A quarter is rounded down to a whole number of values. The definition is from [agarwal2021],
+    section 4.3, and the computation is that of the package rliable by the same authors.
     """
     ordered = np.sort(np.moveaxis(np.asarray(values, dtype=np.float64), axis, -1), axis=-1)
     count = ordered.shape[-1]
@@ -53,12 +55,13 @@ def hierarchical(
     sequences: ArrayLike,
     *statistics: Callable[[Numbers], Numbers],
 ) -> list[Interval]:
-    """Each of `statistics` over the means of the seeds, with its 95 % interval.
+    """The value of each of `statistics` over the means of the seeds, with its 95 % interval.
 
-    The arrays have one entry per answer. A statistic takes means of shape (…, seed): `mean`,
-    `interquartile_mean`. The result is the same at every call. Bounds are NaN if there is one seed,
-    since the sequences say nothing about the spread over seeds. All is NaN if there is no value or
-    a value that is not finite.
+    `values`, `seeds` and `sequences` have one entry per answer. A statistic, such as `mean` or
+    `interquartile_mean`, takes an array of means of shape (…, seed). The same arguments always give
+    the same intervals. With one seed the bounds are NaN, because sequences say nothing about the
+    spread over seeds. The statistic and its bounds are NaN if there are no values or a value is not
+    finite.
     """
     sample = np.asarray(values, dtype=np.float64)
     if sample.size == 0 or not np.isfinite(sample).all():
@@ -75,13 +78,13 @@ def hierarchical(
 
 
 def percentiles(draws: Numbers) -> tuple[float, float]:
-    """The ends of the middle 95 % of the draws."""
+    """The 2.5th and the 97.5th percentile of `draws`."""
     low, high = np.percentile(draws, LEVELS)
     return float(low), float(high)
 
 
 class Totals(NamedTuple):
-    """Sums of values and numbers of answers, each of shape (…, seed, group)."""
+    """The sums of the values and the counts of the answers, as arrays of shape (…, seed, group)."""
 
     sums: Numbers
     counts: Numbers
@@ -90,9 +93,10 @@ class Totals(NamedTuple):
 def resampled(
     values: ArrayLike, seeds: ArrayLike, sequences: ArrayLike, groups: ArrayLike
 ) -> tuple[Totals, Totals]:
-    """The totals of the data (seed, group), and of their resamples (resample, seed, group).
+    """The totals of the data (seed, group) and the totals of the resamples (resample, seed, group).
 
-    The arrays have one entry per answer. Groups are numbered 0, 1, …; a group is a bin of lags.
+    Each argument has one entry per answer. Groups are numbered 0, 1, …, and each group is a bin of
+    lags.
     """
     tables = list(_by_sequence(*map(np.asarray, (values, seeds, sequences, groups))))
     generator = np.random.default_rng(0)
@@ -115,7 +119,10 @@ def _by_sequence(
     sequences: NDArray[np.int64],
     groups: NDArray[np.int64],
 ) -> Iterator[Numbers]:
-    """A table (sequence, 2 × group) for each seed: the sums, then the numbers of answers."""
+    """Yield one table (sequence, 2 × group) per seed, with sums of values and counts of answers.
+
+    The first half of the columns holds the sums, and the second half holds the counts.
+    """
     size = int(groups.max()) + 1
     for seed in np.unique(seeds):
         of_seed = seeds == seed
@@ -126,7 +133,10 @@ def _by_sequence(
 
 
 def _sequences_drawn(table: Numbers, draws: int, generator: np.random.Generator) -> Numbers:
-    """Totals (draw, 2 × group) of as many sequences as the table has, drawn with replacement."""
+    """Draw as many sequences as the table has, with replacement, and add up their rows.
+
+    The result has the shape (draw, 2 × group).
+    """
     count = len(table)
     parts = []
     for start in range(0, draws, size := max(1, AT_ONCE // count)):

@@ -1,6 +1,6 @@
-"""The memory card: the quantities of quantities/registry.py, one row per cell.
+"""The memory card, which is a table of the quantities of quantities/registry.py.
 
-NaN means that a quantity was not measured.
+The table has one row per cell (a model on a task). A quantity that was not measured is NaN.
 """
 
 from collections.abc import Mapping
@@ -18,9 +18,10 @@ CARD |= {"parameters": "Int64", "seeds": "int64"}
 
 
 def memory_card(results: pd.DataFrame, probes: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """The memory card of a study, from its table `results` and the measurements of each probe.
+    """Compute the memory card of a study from its table `results` and the measurements of `probes`.
 
-    Columns: those of CARD. Training times are not included, so equal results give an equal card.
+    The columns are those of CARD. Training times are left out, so that equal results give an equal
+    card.
     """
     rows = []
     for cell in results.to_dict("records"):
@@ -34,7 +35,10 @@ def memory_card(results: pd.DataFrame, probes: Mapping[str, pd.DataFrame]) -> pd
 def _estimate(
     quantity: Quantity, row: Mapping[str, Any], probes: Mapping[str, pd.DataFrame]
 ) -> Estimate:
-    """The quantity of one cell, whose earlier quantities are in `row`."""
+    """Compute one quantity of a cell (a model on a task).
+
+    `row` holds the results of the cell and the quantities of the cell that were computed before.
+    """
     if not quantity.probe:
         return quantity.measure(row)
     if quantity.probe not in probes:

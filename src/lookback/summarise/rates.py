@@ -1,9 +1,9 @@
-"""The rate at which a norm falls with distance: the slope r of ln ‖·‖ ≈ a + r d, in nats per step.
+"""Compute the rate r, in nats per step, of a norm that changes with distance d as ln ‖·‖ ≈ a + r d.
 
-The slope is fitted by least squares to the distances from a quarter of the farthest distance on.
-Near the answer a norm need not fall exponentially: many directions with different rates add up, and
-only the slowest one is left far away. For the Jacobian, ln σ_1(∂s_T/∂s_{T-d}) / d for large d is
-the first Lyapunov exponent, measured backwards in time.
+The line is fitted by least squares to the distances of at least a quarter of the farthest distance.
+Near the answer a norm need not fall exponentially, because many directions with different rates add
+up. Far from the answer, only the slowest direction is left. For the Jacobian, ln σ_1(∂s_T/∂s_{T-d})
+/ d for large d is the first Lyapunov exponent, measured backwards in time.
 """
 
 import math
@@ -12,14 +12,15 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-START = 0.25  # the share of the farthest distance at which the fit begins
+START = 0.25  # the fit begins at this share of the farthest distance
 
 
 def rate(distances: ArrayLike, log_norms: ArrayLike) -> float:
-    """The slope of natural logarithms over distances in steps; negative if the norm falls.
+    """The slope of the natural logarithms `log_norms` over distances in steps.
 
-    Distances without a finite logarithm are left out. NaN if fewer than two distances are left.
-    Raises ValueError if there are not as many logarithms as distances.
+    The slope is negative if the norm falls with distance. Distances without a finite logarithm are
+    left out. The slope is NaN if fewer than two distances are left. Raises ValueError if
+    `distances` and `log_norms` differ in shape.
     """
     d, logs = np.asarray(distances, dtype=float), np.asarray(log_norms, dtype=float)
     if d.shape != logs.shape:
@@ -31,22 +32,23 @@ def rate(distances: ArrayLike, log_norms: ArrayLike) -> float:
 
 
 def slope(x: Float[np.ndarray, " point"], y: Float[np.ndarray, " point"]) -> float:
-    """The slope of the least-squares line; NaN if all x are equal."""
+    """The slope of the least-squares line through the points (x, y), or NaN if all x are equal."""
     x = x - x.mean() if len(x) else x
     return float(x @ y / (x @ x)) if (x != 0).any() else math.nan
 
 
 def half_distance(rate: float) -> float:
-    """The steps in which a norm with this rate halves; ∞ if the norm does not fall."""
+    """The number of steps in which a norm with this rate halves, or ∞ if the norm does not fall."""
     if math.isnan(rate):
         return math.nan
     return math.log(2) / -rate if rate < 0 else math.inf
 
 
 def agreement(rate: float, exponent: float) -> float:
-    """|r - λ_1| / |λ_1|: the relative difference of the backward rate and the exponent.
+    """The relative difference |r - λ_1| / |λ_1| of the backward rate r and the first exponent λ_1.
 
-    NaN if one of them is NaN. For an exponent of 0 the difference is ∞, or 0 if the rate is 0, too.
+    The result is NaN if r or λ_1 is NaN. If λ_1 is 0, the result is 0 for r = 0 and ∞ for any other
+    r.
     """
     difference = abs(rate - exponent)
     if difference == 0:

@@ -1,8 +1,9 @@
-"""The 95 % interval of a mean over seeds by the percentile bootstrap, and the choice of a winner.
+"""Compute 95 % intervals of means over seeds by the percentile bootstrap, and choose a winner.
 
-[efron1993], ch. 13. The seeds are drawn again with replacement; the interval holds the middle 95 %
-of the means. With three seeds, 1 resample in 27 consists of the smallest value only. That is more
-than 2.5 %, so the interval is the range of the seeds.
+The percentile bootstrap is from [efron1993], chapter 13. Each resample draws as many seeds as there
+are, with replacement. The interval holds the middle 95 % of the means of the resamples. With three
+seeds, 1 resample in 27 consists of the smallest value only. Because 1/27 is more than 2.5 %, the
+interval of three seeds is the range from the smallest to the largest value.
 """
 
 import math
@@ -16,7 +17,7 @@ Better = Literal["higher", "lower"]
 
 
 class Interval(NamedTuple):
-    """A mean and the bounds of its 95 % interval; the bounds are NaN if they are unknown."""
+    """A mean and the bounds of its 95 % interval, which are NaN if they are unknown."""
 
     mean: float
     low: float
@@ -24,9 +25,10 @@ class Interval(NamedTuple):
 
 
 def interval(values: Sequence[float]) -> Interval:
-    """The mean of one value per seed with its 95 % interval; the same at every call.
+    """The mean of one value per seed, with its 95 % interval.
 
-    The bounds are NaN for one seed. The mean is NaN, too, if a seed has no finite value.
+    The same values always give the same interval. The bounds are NaN for one seed. The mean and the
+    bounds are NaN if there are no values or a value is not finite.
     """
     sample = np.asarray(values, dtype=np.float64)
     if sample.size == 0 or not np.isfinite(sample).all():
@@ -41,9 +43,10 @@ def interval(values: Sequence[float]) -> Interval:
 
 
 def winner(intervals: Mapping[str, Interval], better: Better) -> str | None:
-    """The name whose whole interval is better than the interval of every other; None if none is.
+    """The name whose whole interval is better than the interval of every other name, or None.
 
-    There is no winner without a rival, or if the interval of a rival is unknown (one seed).
+    The result is None if there is only one name. No name wins if any interval is unknown, which is
+    the case for a single seed.
     """
     sign = 1.0 if better == "higher" else -1.0
     ends = {name: (sign * it.low, sign * it.high) for name, it in intervals.items()}

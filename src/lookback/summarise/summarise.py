@@ -1,7 +1,8 @@
-"""Stage `summarise`: tables over cells with results, intervals, costs, and what is missing.
+"""Stage `summarise` writes tables of results, intervals, costs and missing results of all models.
 
-The stage reads the results that exist. A result of an older plan counts as missing. Equal results
-give byte-equal tables, except for `cost`, which holds times.
+The stage summarises the results that exist, even if others are missing. A result counts as missing
+if it was made with older settings or older code. Equal results give byte-equal tables, except for
+the table `cost`, which holds measured times.
 """
 
 import json
@@ -24,7 +25,7 @@ from lookback.summarise.seed_intervals import Better, Interval, interval, winner
 from lookback.summarise.theory import failing_lags, theory
 from lookback.summarise.validity import lack
 
-Columns = dict[str, str]  # a column's name and its pandas type
+Columns = dict[str, str]  # maps the name of a column to its pandas type
 
 CELL: Columns = {"task": "str", "model": "str"}
 SPREAD: Columns = {"mean": "float64", "low": "float64", "high": "float64"}
@@ -51,7 +52,10 @@ MISSING: Columns = CELL | {"what": "str", "reason": "str"}
 
 
 def main(plan: Path, out: Path) -> None:
-    """Write the tables of the study of `plan` to `out`, a folder beside the study's tasks."""
+    """Write the summary tables of the study in the plan file `plan` to the folder `out`.
+
+    The folder `out` lies beside the folders of the study's tasks.
+    """
     document = read_json(plan)
     cells = list(cells_of(document, StudyPaths(out.parent)))
     missing: list[Row] = []
@@ -75,12 +79,15 @@ def main(plan: Path, out: Path) -> None:
 
 
 def table(rows: list[Row], columns: Columns) -> pd.DataFrame:
-    """The rows as a frame with these columns and types, also if there are no rows."""
+    """A DataFrame of `rows` with the given columns and types, even if there are no rows."""
     return pd.DataFrame(rows, columns=list(columns)).astype(columns)
 
 
 def results(cells: list[CellResults], missing: list[Row]) -> pd.DataFrame:
-    """One row per cell, also for cells without a result. Adds what is missing to `missing`."""
+    """The table of test results, with a row for each model on each task, even without a result.
+
+    Missing results are appended to `missing`.
+    """
     rows = []
     for cell in cells:
         row, holes = result(cell)
@@ -93,9 +100,10 @@ def results(cells: list[CellResults], missing: list[Row]) -> pd.DataFrame:
 
 
 def mark_best(rows: list[Row], seeds: int) -> None:
-    """Set `best` in the row of the model whose interval is better than all others, if there is one.
+    """Set `best` to True in the row of the model whose interval is better than all others, if any.
 
-    A model that lost some of its `seeds` cannot be best: only its lucky seeds are left.
+    A model with fewer than `seeds` trained seeds cannot be best, because its mean leaves out the
+    seeds that failed.
     """
     spread = {row["model"]: Interval(row["mean"], row["low"], row["high"]) for row in rows}
     best = winner(spread, rows[0]["better"]) if rows else None
@@ -104,7 +112,7 @@ def mark_best(rows: list[Row], seeds: int) -> None:
 
 
 def result(cell: CellResults) -> tuple[Row, list[Hole]]:
-    """The cell's row of `results`, and what is missing of its training."""
+    """The row of one cell in the table `results`, and a list of the cell's missing results."""
     facts, holes = task_facts(cell)
     unknown = dict.fromkeys(("mean", "low", "high", "iqm", "iqm_low", "iqm_high"), math.nan)
     unknown |= {"seeds": 0}
@@ -123,7 +131,10 @@ def result(cell: CellResults) -> tuple[Row, list[Hole]]:
 
 
 def means(values: list[float], answers: pd.DataFrame) -> Row:
-    """Mean and interquartile mean of one value per seed; intervals by bootstrap of `answers`."""
+    """The mean and the interquartile mean of one value per seed, with their 95 % intervals.
+
+    The intervals are computed by a hierarchical bootstrap of `answers`.
+    """
     value, seed, sequence = (answers[name] for name in ("value", "seed", "sequence"))
     of_mean, of_iqm = hierarchical(value, seed, sequence, mean, interquartile_mean)
     row = {"mean": float(np.mean(values)), "low": of_mean.low, "high": of_mean.high}
@@ -132,7 +143,10 @@ def means(values: list[float], answers: pd.DataFrame) -> Row:
 
 
 def task_facts(cell: CellResults) -> tuple[Row, list[Hole]]:
-    """What task.json says of the metric, the trivial baseline, chance, and the best answer."""
+    """The metric, trivial baseline, chance level and best possible score of a task, from task.json.
+
+    The second return value is a list of missing results.
+    """
     expected = cell.expected["train"]
     upstream = {stage: expected[stage] for stage in ("download", "prepare") if stage in expected}
     task = cell.paths.task
@@ -157,13 +171,13 @@ def better_of(metric: str) -> Better:
 
 
 def by_seed(cell: CellResults, path: Path) -> dict[int, Any]:
-    """The entry of each seed of the study in a file of the cell, ordered by seed."""
+    """The entries of the JSON file `path` for the seeds of the study, ordered by seed."""
     entries = {int(seed): value for seed, value in read_json(path)["seeds"].items()}
     return {seed: entries[seed] for seed in sorted(entries) if seed in cell.seeds}
 
 
 def runs(cells: list[CellResults]) -> pd.DataFrame:
-    """All metrics of all runs: one row per seed and metric."""
+    """All metrics of all runs, with one row per task, model, seed and metric."""
     rows = [
         cell.name | {"seed": seed, "metric": metric, "value": value}
         for cell in cells
@@ -182,7 +196,7 @@ def history(cells: list[CellResults]) -> pd.DataFrame:
 
 
 def cost(cells: list[CellResults]) -> pd.DataFrame:
-    """Time, device, code and library versions of each run."""
+    """The time, the device, the code version and the library versions of each training run."""
     rows = [
         cell.name | spent | {"seed": seed, "versions": json.dumps(spent["versions"])}
         for cell in cells
@@ -193,7 +207,10 @@ def cost(cells: list[CellResults]) -> pd.DataFrame:
 
 
 def tuning(cells: list[CellResults], missing: list[Row]) -> pd.DataFrame:
-    """All trials of all tuned cells, values as JSON. Adds what is missing to `missing`."""
+    """All trials of all tuned models, with the tried settings as JSON.
+
+    Missing tunings are appended to `missing`.
+    """
     rows: list[Row] = []
     for cell in cells:
         if "tune" not in cell.expected:
@@ -211,7 +228,10 @@ def tuning(cells: list[CellResults], missing: list[Row]) -> pd.DataFrame:
 
 
 def measurements(cells: list[CellResults], probe: str, missing: list[Row]) -> pd.DataFrame:
-    """The measurements of a probe in all cells. Adds what is missing to `missing`."""
+    """The measurements of one probe for all models on all tasks.
+
+    Missing measurements are appended to `missing`.
+    """
     frames = []
     for cell in cells:
         frame, holes = cell.measured("probe", probe, cell.paths.probe(probe))
@@ -222,7 +242,10 @@ def measurements(cells: list[CellResults], probe: str, missing: list[Row]) -> pd
 
 
 def memory(results: pd.DataFrame, probes: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """The memory card and the test of theory; empty if no probe of the study is on the card."""
+    """The tables of the memory card and of the test of theory.
+
+    No table is returned if the study has no probe that the memory card uses.
+    """
     if not PROBES & probes.keys():
         return {}
     card = memory_card(results, probes)
@@ -233,13 +256,17 @@ def memory(results: pd.DataFrame, probes: Mapping[str, pd.DataFrame]) -> dict[st
 
 
 def concatenated(frames: Iterable[pd.DataFrame], columns: Columns) -> pd.DataFrame:
-    """The frames concatenated; an empty table with these columns if there are none."""
+    """The concatenated frames, or an empty table with the given columns if there are no frames."""
     parts = list(frames)
     return pd.concat(parts, ignore_index=True) if parts else table([], columns)
 
 
 def scores(cells: list[CellResults], explainers: Iterable[str], missing: list[Row]) -> pd.DataFrame:
-    """One row per cell, explainer and score, with its interval; or one row with the reason."""
+    """The scores of all explainers, with one row per task, model, explainer and score.
+
+    An explainer without a valid score has one row with the reason. Missing scores are appended to
+    `missing`.
+    """
     rows: list[Row] = []
     for cell in cells:
         for explainer in explainers:
@@ -255,7 +282,7 @@ def scores(cells: list[CellResults], explainers: Iterable[str], missing: list[Ro
 
 
 def spreads(frame: pd.DataFrame) -> Iterator[Row]:
-    """For each score of an explainer: its mean over seeds, its interval, and its chance level."""
+    """Yield the mean over seeds, its interval and the chance level of each score."""
     for score, part in frame.groupby("score", sort=False):
         spread = interval(part["value"].to_list())._asdict()
         chance = part["chance"].mean()

@@ -1,16 +1,18 @@
-"""Test of theory: do theoretical quantities on the memory card predict the memory horizon?
+"""Test whether the theoretical quantities on the memory card predict the memory horizon.
 
-Ranks: Spearman's ρ over cells between a quantity and the horizon, with its 95 % percentile
-bootstrap interval over cells, and the two-sided p of a permutation test (exact for few cells) with
-Holm's correction over the quantities [holm1979]. A censored horizon counts as the longest lag
-measured.
+The first test is a rank correlation. Spearman's ρ between each quantity and the horizon is computed
+over all cells, where a cell is a model on a task. The 95 % interval of ρ is a percentile bootstrap
+over cells. The two-sided p-value is from a permutation test, which is exact for few cells. Holm's
+correction accounts for the number of quantities [holm1979]. A censored horizon counts as the
+longest measured lag.
 
-Prediction: ridge regression of ln(1 + horizon) on ln(1 + quantity), standardised, with the penalty
-chosen by leave-one-out cross-validation. The regression is fitted on all tasks except one and
-judged on that task. A missing quantity is replaced by the median of the training cells, and an
-indicator is added. An exponent λ enters as the time −1/λ. An infinite time is replaced by the
-longest finite time of the training cells. `decoding` is not used, because it is read with the
-task's own answers.
+The second test is a prediction. Ridge regression predicts ln(1 + horizon) from the standardised
+inputs ln(1 + quantity), with a penalty chosen by leave-one-out cross-validation. The regression is
+fitted on all tasks except one and is judged on the task left out. A missing quantity is replaced by
+its median over the training cells, and an indicator of missing values is added to the inputs. A
+Lyapunov exponent λ enters the regression as the time −1/λ. An infinite time is replaced by the
+longest finite time of the training cells. The quantity `decoding` is not used, because its read-out
+is fitted to the task's own answers.
 """
 
 import math
@@ -28,8 +30,8 @@ from lookback.summarise.quantities.registry import QUANTITIES
 
 PREDICTORS = [quantity.name for quantity in QUANTITIES if quantity.role == "theory"]
 RANKED = [*PREDICTORS, *(it.name for it in QUANTITIES if it.role == "half behavioural")]
-PREDICTED = "predicted"  # the row of `theory` for the prediction on tasks left out
-# The bar for the prediction on tasks left out: rank correlation, and median relative error.
+PREDICTED = "predicted"  # the row of the table `theory` for the prediction on left-out tasks
+# The prediction on left-out tasks passes the test if it meets both of these bounds.
 BAR_CORRELATION = 0.9
 BAR_ERROR = 0.2
 
@@ -39,7 +41,7 @@ FAILING = {"task": "str", "model": "str"}
 FAILING |= dict.fromkeys(("horizon", "predicted", "error", "constant", "constant_error"), "float64")
 FAILING |= {"censored": "bool"}
 
-FEWEST = 4  # cells; with fewer, nothing is computed
+FEWEST = 4  # minimum number of cells for a correlation or a prediction
 RESAMPLES = 9999
 PENALTIES = np.logspace(-4, 3, 15)
 
@@ -47,31 +49,33 @@ Values = NDArray[np.float64]
 
 
 def theory(card: pd.DataFrame, lags: pd.DataFrame) -> pd.DataFrame:
-    """One row per quantity that any cell has, and one row for the prediction of `failing_lags`.
+    """The rank correlations of all measured quantities and of the prediction with the horizon.
 
-    Columns: quantity, spearman, low, high, p, holm, cells (number with this quantity and a
-    horizon), censored (number of those cells). NaN if there are fewer than FEWEST such cells, or if
-    the quantity or the horizon is the same in all of them.
+    There is one row per quantity that any cell has, and one row for the prediction of
+    `failing_lags`. The columns are quantity, spearman, low, high, p, holm, cells and censored.
+    `cells` is the number of cells with both the quantity and a horizon, and `censored` is the
+    number of censored horizons among these cells. The correlation is NaN if fewer than FEWEST cells
+    have both values, or if the quantity or the horizon has the same value in all of these cells.
     """
     known = card[card["horizon"].notna()]
     measured = [name for name in RANKED if known[name].notna().any()]
     rows = [{"quantity": name} | ranked(known, name, "horizon_censored") for name in measured]
     table = pd.DataFrame(rows, columns=list(THEORY))
     table["holm"] = holm(table["p"].to_numpy(dtype=float))
-    # No p: the prediction for a cell depends on the other cells, which a permutation ignores.
+    # A permutation ignores that each prediction depends on other cells, so there is no p-value.
     every = {"quantity": PREDICTED} | ranked(lags, PREDICTED, "censored") | {"p": math.nan}
     return pd.DataFrame([*table.to_dict("records"), every], columns=list(THEORY)).astype(THEORY)
 
 
 def ranked(cells: pd.DataFrame, quantity: str, censored: str) -> dict[str, float]:
-    """The rank correlation of a quantity with the horizon over the cells that have both."""
+    """The rank correlation between a quantity and the horizon, over the cells that have both."""
     cells = cells[cells[quantity].notna()]
     count = {"cells": len(cells), "censored": int(cells[censored].sum())}
     x, y = cells[quantity].to_numpy(dtype=float), cells["horizon"].to_numpy(dtype=float)
     if len(cells) < FEWEST or np.ptp(stats.rankdata(x)) == 0 or np.ptp(stats.rankdata(y)) == 0:
         return dict.fromkeys(("spearman", "low", "high", "p"), math.nan) | count
     draws = np.random.default_rng(0).integers(len(cells), size=(RESAMPLES, len(cells)))
-    # A resample of equal cells has no correlation and is left out.
+    # The correlation of a resample with equal values is NaN, and nanpercentile leaves it out.
     low, high = np.nanpercentile(spearman(x[draws], y[draws]), [2.5, 97.5])
     test = stats.permutation_test(
         (x,),
@@ -86,7 +90,10 @@ def ranked(cells: pd.DataFrame, quantity: str, censored: str) -> dict[str, float
 
 
 def spearman(x: Values, y: Values, axis: int = -1) -> Values:
-    """Pearson's correlation of the ranks, with mean ranks for ties; NaN if x or y is constant."""
+    """Pearson's correlation between the ranks of x and y, with mean ranks for ties.
+
+    The correlation is NaN if x or y is constant.
+    """
     ranks = [stats.rankdata(values, axis=axis) for values in (x, y)]
     a, b = (rank - rank.mean(axis=axis, keepdims=True) for rank in ranks)
     size = np.sqrt((a**2).sum(axis=axis) * (b**2).sum(axis=axis))
@@ -95,10 +102,10 @@ def spearman(x: Values, y: Values, axis: int = -1) -> Values:
 
 
 def holm(p: Values) -> Values:
-    """Holm's correction: the i-th smallest of m values is multiplied by m − i + 1.
+    """Holm's correction, which multiplies the i-th smallest of m p-values by m − i + 1.
 
-    The corrected values are made to increase in this order. A NaN was not tested and is not
-    counted.
+    Corrected p-values are then raised where necessary, so that they increase with the original
+    p-values. A p-value that is NaN stays NaN and does not count in m.
     """
     corrected = np.full_like(p, math.nan)
     order = np.argsort(p)[: np.count_nonzero(~np.isnan(p))]  # NaN is sorted to the end
@@ -110,9 +117,10 @@ def holm(p: Values) -> Values:
 def failing_lags(card: pd.DataFrame) -> pd.DataFrame:
     """The horizon of each cell that has one, and its prediction from the cells of the other tasks.
 
-    Columns: task, model, horizon, predicted, error (relative), constant (the prediction without any
-    quantity: the geometric mean over the other tasks), constant_error, censored. NaN if the other
-    tasks have fewer than FEWEST cells, or no cell with a quantity.
+    The columns are task, model, horizon, predicted, error (relative), constant, constant_error and
+    censored. `constant` predicts the horizon without any quantity, as the geometric mean over the
+    other tasks. `predicted` and `constant` are NaN if the other tasks have fewer than FEWEST cells
+    with a horizon, or if no cell of the other tasks has a quantity.
     """
     cells = card[card["horizon"].notna()].rename(columns={"horizon_censored": "censored"})
     cells = cells.assign(predicted=math.nan, constant=math.nan)
@@ -132,7 +140,10 @@ def failing_lags(card: pd.DataFrame) -> pd.DataFrame:
 
 
 def features(cells: pd.DataFrame) -> pd.DataFrame:
-    """ln(1 + quantity), one column per predictor; ∞ for an infinite time."""
+    """The regression inputs ln(1 + quantity), with one column per quantity.
+
+    An infinite time gives an infinite input.
+    """
     decays = cells["lyapunov"] < 0
     time = (-1 / cells["lyapunov"].where(decays)).mask(cells["lyapunov"] >= 0, math.inf)
     times = cells[PREDICTORS].assign(lyapunov=time)
@@ -140,7 +151,7 @@ def features(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def predict(train: pd.DataFrame, target: pd.Series, test: pd.DataFrame) -> Values:
-    """The prediction of ridge regression, fitted on the training cells, for the test cells."""
+    """Predict the cells of `test` by ridge regression, fitted on the cells of `train`."""
     longest = train.replace(math.inf, math.nan).max()
     model = make_pipeline(
         SimpleImputer(strategy="median", add_indicator=True),
@@ -157,9 +168,10 @@ def made_finite(inputs: pd.DataFrame, longest: pd.Series) -> pd.DataFrame:
 
 
 def relative_error(predicted: pd.Series, cells: pd.DataFrame) -> pd.Series:
-    """|predicted − horizon| / horizon; a horizon of 0 counts as one step.
+    """The relative error |predicted − horizon| / horizon of each cell.
 
-    The error is 0 for a censored cell that is predicted past the longest lag measured.
+    In the denominator, a horizon below one step counts as one step. The error is 0 for a cell with
+    a censored horizon if the prediction is at least the longest measured lag.
     """
     error = (predicted - cells["horizon"]).abs() / cells["horizon"].clip(lower=1)
     return error.mask(cells["censored"] & (predicted >= cells["horizon"]), 0.0)

@@ -1,7 +1,8 @@
-"""Whether a result on disk is valid: it exists and names exactly the plans that the study expects.
+"""Check whether a result file is valid, that is, exists and names the plans that the study expects.
 
-After a failed retraining, the measurements of the old model are still on disk. Their plans tell
-that they are outdated.
+A plan is a file with the settings and the code version of a stage. After a failed retraining, the
+measurements of the old model are still on disk. The measurements of an old model name older plans,
+which shows that they are outdated.
 """
 
 from collections.abc import Mapping
@@ -14,9 +15,10 @@ OLDER = "of an older plan"
 
 
 def lack(path: Path, plans: Mapping[str, str], log: Path) -> str:
-    """Why the result at `path` is not valid, as one clause; empty if it is valid.
+    """The reason why the result at `path` is not valid, or an empty string if it is valid.
 
-    For a missing result, the clause quotes the last message in the log of the job that makes it.
+    For a missing result, the reason quotes the last message in `log`, the log of the job that makes
+    the result.
     """
     if not path.exists():
         message = last_message(log)
@@ -28,7 +30,7 @@ def lack(path: Path, plans: Mapping[str, str], log: Path) -> str:
 
 
 def last_message(log: Path) -> str:
-    """The last «lookback: …» in a log, with the indented lines after it; or else the last line."""
+    """The last message «lookback: …» in a log with its indented lines, or else the last line."""
     if not log.exists():
         return ""
     lines = [

@@ -1,6 +1,6 @@
-"""Opens MLflow's store of runs, creates a missing SQLite store, and serves MLflow's web pages.
+"""Open MLflow's store of runs, create a missing SQLite store, and start MLflow's web server.
 
-`track` imports this module after it has disabled MLflow's telemetry.
+The package lookback.tracking disables MLflow's telemetry before this module imports MLflow.
 """
 
 import os
@@ -22,9 +22,9 @@ from lookback.tracking.uri import TrackingURI
 def experiment_of(
     store: TrackingURI, study: Mapping[str, Any]
 ) -> Iterator[tuple[MlflowClient, str]]:
-    """Lock the store; yield an MLflow client and the id of the study's experiment.
+    """Lock the MLflow store, and yield an MLflow client and the id of the study's experiment.
 
-    Raises UserError, which names the URI, if MLflow fails anywhere in the block.
+    Raises UserError if MLflow fails inside the `with` block. The error message names the URI.
     """
     try:
         with store.locked():
@@ -33,7 +33,8 @@ def experiment_of(
             yield client, _experiment(client, store, study)
     except (MlflowException, OSError) as error:
         if isinstance(error, MlflowException) and error.error_code == "INVALID_PARAMETER_VALUE":
-            raise  # invalid data is a bug of lookback, so the traceback is kept
+            # Invalid data is a bug in lookback, so the user gets the original traceback.
+            raise
         cause = store.without_password(str(error).splitlines()[0])
         cure = "Is the server up?" if store.is_server else "Can it be written?"
         raise UserError(
@@ -43,7 +44,7 @@ def experiment_of(
 
 
 def _create_store(store: TrackingURI) -> None:
-    """Create the database of a SQLite store if the file does not exist.
+    """Create the database file of a SQLite store if the file does not exist.
 
     The database file appears only after MLflow's schema migration has finished, because MLflow
     cannot resume an interrupted migration.
@@ -57,16 +58,16 @@ def _create_store(store: TrackingURI) -> None:
 
 
 def _experiment(client: MlflowClient, store: TrackingURI, study: Mapping[str, Any]) -> str:
-    """The id of the study's MLflow experiment; creates a missing experiment.
+    """The id of the study's MLflow experiment, which is created if it does not exist.
 
-    Raises UserError if the experiment was deleted.
+    Raises UserError if the MLflow experiment was deleted.
     """
     name = study["name"]
     with _one_attempt():
         experiment = client.get_experiment_by_name(name)
     if experiment is None:
         artifacts = None if store.artifacts is None else f"{store.artifacts}/{name}"
-        # Without an experiment kind, MLflow's web page opens on traces of language models.
+        # Without an experiment kind, MLflow's web page shows traces of language models first.
         tags = {
             "mlflow.note.content": study["question"],
             "mlflow.experimentKind": "custom_model_development",
@@ -82,9 +83,9 @@ def _experiment(client: MlflowClient, store: TrackingURI, study: Mapping[str, An
 
 @contextmanager
 def _one_attempt() -> Iterator[None]:
-    """In the block, MLflow sends each request once and waits at most 10 s for the server.
+    """Make MLflow send each request once and wait at most 10 s, inside the `with` block.
 
-    Environment variables that the user has set take precedence over these limits.
+    A limit that the user has set as an environment variable of MLflow is not changed.
     """
     limits = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
     unset = {name: value for name, value in limits.items() if name not in os.environ}
@@ -97,9 +98,10 @@ def _one_attempt() -> Iterator[None]:
 
 
 def ui(uri: str, port: int) -> None:
-    """Replace this process by MLflow's web server for the store `uri`, on 127.0.0.1 only.
+    """Replace this process by MLflow's web server for the store `uri`.
 
-    Raises UserError if the port is in use, or if `uri` is already the address of a server.
+    The web server accepts connections only from this machine (127.0.0.1). Raises UserError if the
+    port is in use, or if `uri` is the address of a running server and not of a store.
     """
     store = TrackingURI(uri)
     if store.is_server:
@@ -114,7 +116,7 @@ def ui(uri: str, port: int) -> None:
             ) from error
     with store.locked():
         _create_store(store)
-    # MLflow's job execution would start seven processes that lookback does not use.
+    # Disable MLflow's job execution, which would start seven processes that lookback never uses.
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store.absolute]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]

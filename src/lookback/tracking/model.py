@@ -1,7 +1,7 @@
-"""Saves the trained network of one seed as an MLflow model (pyfunc flavour).
+"""Save the trained network of one seed as an MLflow model (pyfunc flavour).
 
 `mlflow.pyfunc.load_model` loads the saved folder through the module `lookback.predictor`.
-`track` imports this module after it has disabled MLflow's telemetry.
+The package lookback.tracking disables MLflow's telemetry before this module imports MLflow.
 """
 
 import shutil
@@ -18,15 +18,16 @@ from mlflow.types import Schema, TensorSpec
 from lookback.storage.atomic import read_json
 from lookback.tracking.records import Record
 
-# Without an explicit list, MLflow loads each model in a subprocess to infer its requirements.
+# Without a list of packages, MLflow would load each model in a subprocess to find the packages.
 REQUIREMENTS = ("mlflow", "torch", "numpy", "hydra-core", "jaxtyping", "pyyaml")
 
 
 def save_model(folder: Path, record: Record, run_id: str) -> Model:
-    """Write the seed of `record` to `folder` as an MLflow model of the MLflow run `run_id`.
+    """Save the network of one seed to `folder` as an MLflow model of the MLflow run `run_id`.
 
-    The folder holds config.yaml, task.json, weights.ckpt, the signature (shapes and dtypes), an
-    input example of zeros, and the package requirements with versions. Returns MLflow's metadata.
+    The folder holds config.yaml, task.json, weights.ckpt, the shapes and dtypes of input and
+    output, an input example of zeros, and the required packages with versions. Returns MLflow's
+    description of the model.
     """
     facts = read_json(record.model["task.json"])
     dtype = np.dtype(np.int64 if facts["tokens"] else np.float32)

@@ -1,8 +1,8 @@
-"""Reads the records that tracking sends to MLflow from a study's files: one per cell and seed.
+"""Read the files of a study, and make the records that tracking sends to MLflow.
 
-Times are Unix times in milliseconds, as in MLflow. A point of a learning curve has the time that
-the journal stores, so that reading a journal twice gives equal points. This module imports neither
-MLflow nor torch.
+Each cell and each seed of a cell has one record. All times are Unix times in milliseconds, as in
+MLflow. The time of each point of a learning curve comes from the seed's journal file, so that
+reading the journal twice gives equal points. This module imports neither MLflow nor torch.
 """
 
 import json
@@ -29,7 +29,7 @@ from lookback.tracking.project import identity
 class Point:
     """One value of a metric at one training step."""
 
-    name: str  # split/metric, e.g. «train/loss» or «test/accuracy»
+    name: str  # data split and metric, such as «train/loss» or «test/accuracy»
     step: int
     value: float
     time: int
@@ -39,25 +39,27 @@ class Point:
 class Record:
     """The content of one MLflow run, which stands for a cell or for one seed of a cell."""
 
-    tags: Mapping[str, str]  # project, study, task, model, cell, plan, code; a seed also has seed
+    # The tags project, study, task, model, cell, plan and code, and for a seed also the tag seed.
+    tags: Mapping[str, str]
     start: int | None = None
     end: int | None = None
-    missing: str = ""  # the expected results that do not exist, and why
-    notes: Mapping[str, str] = field(default_factory=dict)  # tags that are known after training
+    missing: str = ""  # names of missing results, each with the reason
+    notes: Mapping[str, str] = field(default_factory=dict)  # tags that exist only after training
     params: Mapping[str, str] = field(default_factory=dict)
-    curves: tuple[Point, ...] = ()  # every pair of name and step is unique
-    results: tuple[Point, ...] = ()  # MLflow shows the latest point of each name
+    curves: tuple[Point, ...] = ()  # points with unique pairs of name and step
+    results: tuple[Point, ...] = ()  # MLflow shows the latest value of each name
     files: Mapping[str, Path] = field(default_factory=dict)  # artifact path -> file on disk
     model: Mapping[str, Path] = field(default_factory=dict)  # files that lookback.predictor loads
 
 
-Family = tuple[Record, list[Record]]  # a cell and its seeds; seeds without any data are left out
+# The record of a cell, and the records of its seeds. Seeds without any data are left out.
+Family = tuple[Record, list[Record]]
 
 
 def result_records(document: Mapping[str, Any]) -> Iterator[Family]:
-    """Records of all cells of a study with the results that exist on disk.
+    """The records of all cells and seeds of a study, with all results that exist on disk.
 
-    `document` is the content of the study's plan.
+    `document` is the content of the study's plan file.
     """
     study = document["study"]
     names = [*study["tasks"], *study["models"]]
@@ -86,9 +88,10 @@ def result_records(document: Mapping[str, Any]) -> Iterator[Family]:
 
 
 def curve_records(document: Mapping[str, Any]) -> Iterator[Family]:
-    """Records of all cells of a study with the learning curves that the journals contain so far.
+    """The records of all cells and seeds of a study, with the learning curves written so far.
 
-    Seeds that still train are included. `document` is the content of the study's plan.
+    Seeds whose training is still running are included. `document` is the content of the study's
+    plan file.
     """
     for cell in cells_of_study(document):
         tags = _tags(document["study"]["name"], cell)
@@ -102,14 +105,15 @@ def curve_records(document: Mapping[str, Any]) -> Iterator[Family]:
 
 
 def cells_of_study(document: Mapping[str, Any]) -> list[CellResults]:
-    """All cells of the study whose plan has the content `document`."""
+    """All cells of a study. `document` is the content of the study's plan file."""
     return list(cells_of(document, StudyPaths.of(document["study"]["name"])))
 
 
 def journals(cell: CellResults) -> dict[int, Path]:
-    """The path of the journal of each seed of a cell, even if the journal does not exist yet.
+    """The path of the journal file of each seed of a cell, even if the file does not exist yet.
 
-    Returns an empty mapping until the task is prepared and, if the study tunes, the cell is tuned.
+    Returns an empty mapping if the task is not prepared yet, or if the study tunes the cell and the
+    tuning is not finished yet.
     """
     paths = cell.paths
     runs = run_store.runs_folder(_train_plan(cell), paths.task.facts, paths.tuning)
@@ -132,7 +136,7 @@ def _tags(study: str, cell: CellResults) -> dict[str, str]:
 
 
 def _seed_curves(tags: Mapping[str, str], seed: int, entries: list[dict[str, Any]]) -> Record:
-    """The record of one seed with the learning curves from the entries of its journal."""
+    """The record of one seed, with learning curves from the entries of its journal file."""
     curves = {
         (entry["split"], metric, entry["step"]): Point(
             f"{entry['split']}/{metric}", entry["step"], value, _milliseconds(entry["time"])
@@ -150,9 +154,10 @@ def _seed_curves(tags: Mapping[str, str], seed: int, entries: list[dict[str, Any
 
 
 def _trained_seeds(cell: CellResults, parent: Record, curves: Mapping[str, Record]) -> list[Record]:
-    """The records of the seeds of a trained cell; `curves` holds the journals' records by seed.
+    """The records of the seeds of a trained cell.
 
-    A seed without a result keeps its learning curve, and `missing` says why the result is missing.
+    `curves` holds the records with learning curves by seed. The record of a seed without a result
+    keeps its learning curve, and the field `missing` gives the reason for the missing result.
     """
     metrics, costs = _of_seeds(cell, cell.paths.metrics), _of_seeds(cell, cell.paths.cost)
     parameters = read_json(cell.paths.metrics)["parameters"]
@@ -187,21 +192,21 @@ def _trained_seeds(cell: CellResults, parent: Record, curves: Mapping[str, Recor
 
 
 def _of_seeds(cell: CellResults, path: Path) -> dict[int, dict[str, Any]]:
-    """The entries of a JSON file of the cell for the seeds that the study asks for."""
+    """The entries of the JSON file `path` for the seeds of the study."""
     entries = read_json(path)["seeds"]
     return {seed: entries[str(seed)] for seed in sorted(cell.seeds) if str(seed) in entries}
 
 
 def _missing_seeds(cell: CellResults) -> dict[int, str]:
-    """The seeds of a cell that have no result, each with the reason."""
+    """The seeds of a cell without a result, each with the reason why the result is missing."""
     return cell.absent(_of_seeds(cell, cell.paths.metrics))
 
 
 def _final(scores: Mapping[str, float | None]) -> dict[str, float | None]:
-    """The final scores of a seed under the metric names that MLflow shows.
+    """The final scores of a seed, keyed by the metric names in MLflow.
 
-    Validation scores get the prefix `best/`, because a learning curve already has the name of a
-    score without the prefix.
+    The name of a validation score gets the prefix `best/`, because the name without a prefix is
+    already the name of a learning curve.
     """
     return {
         name if name.startswith("test/") else f"best/{name}": value
@@ -227,9 +232,9 @@ def _curves(history: pd.DataFrame, time: int) -> Iterator[Point]:
 
 
 def _commit(costs: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Tags with the git commits of the code that trained the seeds.
+    """MLflow tags with the git commits of the code that trained the seeds.
 
-    Returns no tags if no commit is known, which happens if a job was started by hand.
+    The result is empty if no commit is known, which happens if a job was started by hand.
     """
     known = [cost for cost in costs if cost["commit"] is not None]
     commits = " ".join(sorted({cost["commit"] for cost in known}))
@@ -239,7 +244,7 @@ def _commit(costs: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def _params(config: Path) -> dict[str, str]:
-    """The settings of config.yaml by dotted name, such as «recipe.optimizer.lr»."""
+    """The settings in config.yaml, keyed by a dotted name such as «recipe.optimizer.lr»."""
     settings = yaml.safe_load(config.read_text(encoding="utf-8"))
     sections = ("task", "model", "recipe", "trainer")
     return {name: text for part in sections for name, text in _flat(settings[part], part)}
@@ -254,9 +259,10 @@ def _flat(value: Any, name: str) -> Iterator[tuple[str, str]]:
 
 
 def _result_files(cell: CellResults) -> tuple[dict[str, Path], list[str]]:
-    """The valid result files of a cell, and the missing measurements with their reasons.
+    """The valid result files of a cell, and the missing results of probes and explainers.
 
-    The key of a file is its path relative to the cell's folder.
+    The key of a file is its path relative to the folder of the cell. Each missing result is a text
+    that names the result and the reason.
     """
     paths = cell.paths
     results = [paths.config, paths.metrics, paths.cost]
@@ -274,9 +280,9 @@ def _result_files(cell: CellResults) -> tuple[dict[str, Path], list[str]]:
 
 
 def _tuning_params(cell: CellResults) -> dict[str, str]:
-    """The tuned settings, the numbers of all and of diverged trials, and the best score of a cell.
+    """The names of tuned settings, the numbers of all and of diverged trials, and the best score.
 
-    `_params` contains the chosen values, and the artifact tune.json contains every trial.
+    `_params` returns the chosen values, and the artifact tune.json contains every trial.
     """
     if "tune" not in cell.expected:
         return {}
@@ -289,7 +295,10 @@ def _tuning_params(cell: CellResults) -> dict[str, str]:
 
 
 def summary_points(summary: Path, cell: CellResults) -> Iterator[Point]:
-    """The cell's numbers in the report; none if the summary holds older results of the cell."""
+    """The numbers that the report shows about a cell.
+
+    The result is empty if the summary tables were made from older results of the cell.
+    """
     if not _is_of(summary / "runs.parquet", cell):
         return
     time = _modified(summary / "results.parquet")
@@ -305,7 +314,7 @@ def summary_points(summary: Path, cell: CellResults) -> Iterator[Point]:
 
 
 def _is_of(runs: Path, cell: CellResults) -> bool:
-    """Whether the summary table `runs` contains the cell's current scores and not older scores."""
+    """Whether the cell's scores in the summary table `runs` equal its current scores."""
     if not runs.exists():
         return False
     summarised = {(row["seed"], row["metric"]): row["value"] for row in _rows(runs, cell)}
@@ -329,10 +338,10 @@ def _spread(name: str, row: Mapping[str, Any], time: int) -> Iterator[Point]:
 
 
 def _figures(folder: Path, cell: CellResults, names: Iterable[str]) -> dict[str, Path]:
-    """The report's figures about this cell, as artifact path and file.
+    """The files of the report's figures about one cell, keyed by the artifact path in MLflow.
 
-    A figure is left out if its file name contains another task or model of `names`, the names of
-    all tasks and models of the study.
+    A figure is left out if its file name contains the name of another task or model. `names` holds
+    the names of all tasks and models of the study.
     """
     longest_first = sorted(names, key=len, reverse=True)
     word = re.compile("|".join(rf"(?<![a-z0-9]){re.escape(n)}(?![a-z0-9])" for n in longest_first))

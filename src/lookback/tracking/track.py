@@ -1,12 +1,13 @@
-"""Stage `track`: writes the curves, results, files and models of a study to MLflow.
+"""Stage `track` writes the curves, results, files and models of a study to MLflow.
 
-A study is one MLflow experiment, a cell is one MLflow run, and a seed is a nested run of its cell.
-The tags cell, seed, plan and project identify an MLflow run. Metric name and step identify a point
-of a learning curve. Tracking a study twice adds no rows to MLflow. If a tracker is killed, the next
-tracker writes only the missing rows. MLflow runs of this project that the current plan does not
-contain get the tag `superseded`. MLflow runs without the tag `project` come from an older version
-of lookback. The first project that tracks the same cell, seed and plan adds its tag `project` to
-the old MLflow run. Other projects do not change an MLflow run without the tag `project`.
+A study is one MLflow experiment, a cell is one MLflow run, and a seed is a nested run inside the
+run of its cell. The tags cell, seed, plan and project identify an MLflow run. Metric name and step
+identify a point of a learning curve. Tracking a study a second time adds no duplicates to MLflow.
+If tracking is killed, the next call of tracking writes only the missing data. MLflow runs of this
+project that do not belong to the current plan of the study get the tag `superseded`. MLflow runs
+without the tag `project` come from an older version of lookback. The first project that tracks the
+same cell, seed and plan adds its tag `project` to the MLflow run of the older version. All other
+MLflow runs without the tag `project` stay unchanged.
 """
 
 import json
@@ -37,16 +38,17 @@ from lookback.tracking.uri import TrackingURI
 
 IDENTIFYING_TAGS = ("cell", "seed", "plan", "project")
 RUNS_PER_PAGE = 1000
-# MLflow accepts at most 100 params, 100 tags and 1,000 items in total in one `log_batch` call.
+# One call of MLflow's `log_batch` accepts at most 100 params, 100 tags and 1,000 items in total.
 POINTS_PER_CALL, PARAMS_PER_CALL = 800, 100
-LONGEST_VALUE = 6000  # characters of a param or tag
+LONGEST_VALUE = 6000  # maximum length of a param or tag, in characters
 Key = tuple[str | None, ...]  # the values of IDENTIFYING_TAGS
 
 
 def main(plan: Path, uri: str, out: Path) -> None:
-    """Write all existing results of the study of `plan` to MLflow at `uri`.
+    """Write all existing results of a study to MLflow at the address `uri`.
 
-    The file `out` receives the URI and the ids of the MLflow experiment and of all MLflow runs.
+    `plan` is the path of the study's plan file. The URI and the ids of the MLflow experiment and of
+    all MLflow runs are written to the file `out`.
     Raises UserError if the URI is not valid or if MLflow fails.
     """
     document, store = read_json(plan), TrackingURI(uri)
@@ -60,14 +62,16 @@ def main(plan: Path, uri: str, out: Path) -> None:
 
 
 def follow(plan: Path, uri: str, stop: Callable[[], bool], interval: float) -> None:
-    """Write the learning curves of running seeds every `interval` seconds until `stop()` is true.
+    """Write new points of learning curves to MLflow while a study runs.
 
-    Raises UserError if the URI is not valid or if MLflow fails.
+    MLflow is updated every `interval` seconds until `stop()` returns true. Raises UserError if
+    the URI is not valid or if MLflow fails.
     """
     document, store = read_json(plan), TrackingURI(uri)
     written_sizes: dict[Path, int] = {}
     while True:
-        is_last = stop()  # `stop` is called before the journals are read: no last line is lost
+        # Call `stop` before the journal files are read, so that their last lines are not lost.
+        is_last = stop()
         paths = (path for cell in cells_of_study(document) for path in journals(cell).values())
         sizes = {path: path.stat().st_size for path in paths if path.exists()}
         if sizes != written_sizes:
@@ -83,12 +87,13 @@ def follow(plan: Path, uri: str, stop: Callable[[], bool], interval: float) -> N
 
 
 class _Study:
-    """The MLflow experiment of a study, and the MLflow runs that existed when it was opened."""
+    """The MLflow experiment of a study, with all its MLflow runs."""
 
     def __init__(self, client: MlflowClient, experiment: str):
         self.client = client
         self.experiment = experiment
-        self.current: set[Key] = set()  # keys of the MLflow runs that the current plan contains
+        # The keys of the MLflow runs that belong to the current plan of the study.
+        self.current: set[Key] = set()
         self.runs: dict[Key, Run] = {}
         token: str | None = None
         while True:
@@ -99,7 +104,7 @@ class _Study:
                 break
 
     def write_cell(self, parent: Record, seeds: list[Record]) -> dict[str, Any]:
-        """Write a cell and its seeds to MLflow; return the ids of their MLflow runs."""
+        """Write a cell and its seeds to MLflow, and return the ids of their MLflow runs."""
         run = self.run_of(parent)
         nested = {seed.tags["seed"]: self.run_of(seed, run) for seed in seeds}
         for seed in seeds:
@@ -111,7 +116,7 @@ class _Study:
         }
 
     def write_curves(self, parent: Record, seeds: list[Record]) -> None:
-        """Write the points of a cell's learning curves that MLflow does not have yet."""
+        """Write those points of a cell's learning curves that MLflow does not contain yet."""
         for seed in seeds:
             run = self.run_of(seed, self.run_of(parent))
             if points := self.new_points(run, seed.curves):
@@ -120,7 +125,7 @@ class _Study:
                     self.client.update_run(run.info.run_id, status="RUNNING")
 
     def run_of(self, record: Record, parent: Run | None = None) -> Run:
-        """The MLflow run of a record; creates a missing run, nested in `parent` if given."""
+        """The MLflow run of a record. A missing run is created, nested in `parent` if given."""
         key = _key(record.tags)
         self.current.add(key)
         if key not in self.runs and (*key[:-1], None) in self.runs:
@@ -138,8 +143,8 @@ class _Study:
     def write(self, run: Run, record: Record) -> None:
         """Write the parts of a record that its MLflow run does not contain yet.
 
-        The tag `written` holds a digest of the record and is written last. If MLflow already has a
-        tag `written` with the same digest, the MLflow run is complete.
+        The tag `written` holds a digest of the record and is written last. If an MLflow run has a
+        tag `written` with the digest of the current record, the MLflow run is complete.
         """
         content, status = _content(record), "FAILED" if record.missing else "FINISHED"
         self.untag(run, "superseded")
@@ -156,7 +161,7 @@ class _Study:
         self.client.set_terminated(run.info.run_id, status, record.end)
 
     def new_points(self, run: Run, points: Sequence[Point]) -> list[Point]:
-        """The points whose name and step the MLflow run does not contain yet."""
+        """The points whose pair of name and step is not in the MLflow run yet."""
         names = {point.name for point in points} & run.data.metrics.keys()
         stored = {(name, metric.step) for name in names for metric in self.history(run, name)}
         return [point for point in points if (point.name, point.step) not in stored]
@@ -164,8 +169,8 @@ class _Study:
     def new_results(self, run: Run, points: Sequence[Point]) -> list[Point]:
         """The results that differ from the latest values in the MLflow run.
 
-        The time of each returned result is at least 1 ms after all stored values of its metric,
-        because MLflow shows the value with the latest time.
+        The time of each returned result is at least 1 ms later than the times of all stored values
+        of its metric, because MLflow shows the value with the latest time.
         """
         changed = []
         for point in points:
@@ -186,10 +191,10 @@ class _Study:
         params: Mapping[str, str],
         tags: Mapping[str, str],
     ) -> None:
-        """Log points, params and tags in as few calls as MLflow's limits allow.
+        """Write points, params and tags to MLflow in as few calls as MLflow's limits allow.
 
-        The last call contains the tags. In one call, MLflow writes params, then points, then tags.
-        MLflow therefore stores the tags only after all params and points.
+        Within one call, MLflow stores params first, then points, and then tags. The tags are in the
+        last call, so MLflow stores the tags only after all params and points.
         """
         metrics = [Metric(point.name, point.value, point.time, point.step) for point in points]
         settings = [Param(name, text[:LONGEST_VALUE]) for name, text in params.items()]
@@ -204,9 +209,10 @@ class _Study:
             )
 
     def upload(self, run: Run, record: Record) -> dict[str, str]:
-        """Upload a record's files and model as artifacts.
+        """Upload the files and the model of a record to MLflow as artifacts.
 
-        Returns the tag by which MLflow's web page lists the model; empty if there is no model.
+        Returns the tag that makes MLflow's web page list the model. The result is empty if the
+        record has no model.
         """
         tags = {}
         with tempfile.TemporaryDirectory() as temporary:
@@ -226,7 +232,10 @@ class _Study:
             self.client.delete_tag(run.info.run_id, tag)
 
     def supersede_others(self) -> None:
-        """Tag this project's MLflow runs of older plans, removed cells and removed seeds."""
+        """Add the tag `superseded` to this project's outdated MLflow runs.
+
+        An MLflow run is outdated if it belongs to an older plan, a removed cell or a removed seed.
+        """
         project_keys = {key for key in self.runs if key[-1] == identity()}
         for key in project_keys - self.current:
             run = self.runs[key]
@@ -241,7 +250,7 @@ def _key(tags: Mapping[str, str]) -> Key:
 
 
 def _content(record: Record) -> str:
-    """A digest of the whole content of a record except its times."""
+    """A digest of all content of a record except the times."""
     points = [(point.name, point.step, point.value) for point in record.curves + record.results]
     files = {**record.files, **{f"model/{name}": path for name, path in record.model.items()}}
     digests = {name: digest(path.read_bytes()) for name, path in files.items()}

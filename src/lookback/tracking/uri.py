@@ -1,4 +1,4 @@
-"""MLflow's tracking URI, the address of a store or a server of runs, checked before any write.
+"""Check MLflow's tracking URI, which is the address of a database or of an MLflow server.
 
 This module does not import MLflow.
 """
@@ -23,7 +23,8 @@ _SQLITE = "sqlite:///"
 class TrackingURI:
     """A URI that MLflow can write to.
 
-    Raises UserError if MLflow cannot write to `text`; the message suggests the nearest scheme.
+    Raises UserError if MLflow cannot write to the URI `text`. The error message suggests the
+    nearest valid URI scheme.
     """
 
     text: str
@@ -47,42 +48,44 @@ class TrackingURI:
 
     @property
     def absolute(self) -> str:
-        """The URI with an absolute SQLite path.
+        """The URI, with an absolute path if it names a SQLite file.
 
-        MLflow caches an open store under its URI. After a change of the working directory, a
-        relative path would return the store of the previous directory.
+        MLflow caches open stores by URI. If the process changed its working directory, a relative
+        path would still give the store in the old working directory.
         """
         return self.text if self.file is None else f"{_SQLITE}{self.file}"
 
     @property
     def scheme(self) -> str:
-        """The scheme of the URI without the database driver, «mysql» for «mysql+pymysql://…»."""
+        """The URI's scheme without the database driver, such as «mysql» for «mysql+pymysql://…»."""
         return self.text.partition(":")[0].partition("+")[0]
 
     @property
     def is_server(self) -> bool:
-        """Whether the URI names an MLflow server and not a database."""
+        """Whether the URI is the address of an MLflow server and not of a database."""
         return self.scheme in ("http", "https")
 
     @property
     def file(self) -> Path | None:
-        """The database file of a SQLite store; None for every other store."""
+        """The path of the database file of a SQLite store, or None for every other store."""
         name = self.text.removeprefix(_SQLITE).partition("?")[0]
         return Path(name).resolve() if name and self.text.startswith(_SQLITE) else None
 
     @property
     def artifacts(self) -> str | None:
-        """The URI of the folder `mlartifacts` beside a SQLite store.
+        """The URI of the folder `mlartifacts` beside the database file of a SQLite store.
 
-        None for a server or for another database, which configures its own artifact location.
+        Returns None for every other store, because a server or another database has its own setting
+        for the location of artifacts.
         """
         return None if self.file is None else (self.file.parent / "mlartifacts").as_uri()
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold this project's lock on the store; wait while another process holds the lock.
+        """Lock the store inside the `with` block against other processes of this project.
 
-        The operating system releases the lock if the process is killed.
+        If another process holds the lock, this process waits. The operating system
+        releases the lock of a killed process.
         """
         TRACKING.mkdir(parents=True, exist_ok=True)
         with FileLock(TRACKING / f"{digest(str(self.file or self.text))}.lock"):

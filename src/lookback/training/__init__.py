@@ -1,1 +1,1 @@
-"""Training and tuning of networks under equal conditions."""
+"""Training of neural networks, and tuning of their hyperparameters, under equal conditions."""

@@ -1,4 +1,4 @@
-"""Writes the result files of a cell (one model on one task) from the files of its seeds."""
+"""Writes the result files of a cell (one model on one task) from the files of its trained seeds."""
 
 import shutil
 from collections.abc import Mapping
@@ -19,10 +19,11 @@ from lookback.storage.tables import read_parquet, write_parquet
 def assemble(
     config: Mapping[str, Any], plan: Path, task: Path, runs: Path, seeds: list[int], out: Path
 ) -> None:
-    """Write the result files of a cell into the folder `out`, from its finished seeds.
+    """Write the result files of a cell into the folder `out`, from the files of its finished seeds.
 
-    `config` holds the settings that the cell was trained with. Every result file names the plans of
-    the stages that produced the cell. The file metrics.json also lists the seeds that diverged.
+    `config` holds the settings that the cell was trained with. Every result file except the weights
+    stores the digests of the settings files (plans) that produced the cell. The file metrics.json
+    also lists the seeds whose training diverged, with the reasons.
     """
     cell, facts = CellPaths(out), Facts.from_dict(read_json(task))
     plans = {**read_json(task)["plans"], "train": plan.stem}
@@ -62,10 +63,11 @@ def assemble(
 
 
 def _history(seed: int, folder: Path) -> pd.DataFrame:
-    """The logged values of a seed, in long form, with columns seed, step, split, metric, value.
+    """Table of the losses and metrics logged while a seed was trained, with one value per row.
 
-    The history leaves out the time stamps of the journal, so that a resumed seed has the same
-    history as a seed that ran without a break.
+    The columns are seed, step, split, metric and value. The table leaves out the time stamps of the
+    training log, so that a seed whose training was interrupted has the same table as a seed that
+    was trained without a break.
     """
     rows = [
         (seed, entry["step"], entry["split"], metric, value)

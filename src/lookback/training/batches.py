@@ -1,7 +1,7 @@
-"""Shuffled batches of the training split.
+"""Shuffled batches of training sequences.
 
-The order of the sequences depends on the seed and the epoch alone. A resumed run therefore needs no
-saved random state to see the same batches.
+The order of the batches depends only on the seed and the epoch number, so a resumed run gets the
+same batches without a saved state of the random generator.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,20 +15,22 @@ from lookback.data.batch import Batch, SequenceDataset
 
 
 def order(sequences: int, *, seed: int, epoch: int) -> Int[Tensor, " sequence"]:
-    """The order of the training sequences in one epoch, a random permutation of 0 … sequences − 1.
+    """The random order of the training sequences in one epoch.
 
-    The permutation is drawn on the CPU, so every device gets the same order.
+    The result is a permutation of the integers from 0 to `sequences` − 1. The permutation is drawn
+    on the CPU, so it is the same for training on a CPU and on a GPU.
     """
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     return torch.randperm(sequences, generator=generator)
 
 
 class Batches:
-    """The batches of one epoch, grouped into windows of `window` optimiser steps.
+    """The batches of one epoch, grouped into windows of consecutive optimiser steps.
 
-    An iterator over windows; each window is an iterator over batches. A window ends at every step
-    number of the whole run that is a multiple of `window`, and at the end of the epoch. The whole
-    split is stored on the device, so a batch is made by one indexing operation.
+    An iteration over a `Batches` object yields windows, and an iteration over a window yields
+    batches. A window ends when the number of optimiser steps since the start of the run is a
+    multiple of `window`, and at the end of an epoch. The whole training split is stored on the
+    device, so that one indexing operation makes a batch.
     """
 
     def __init__(

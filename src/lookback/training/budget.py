@@ -1,16 +1,17 @@
-"""The number of optimiser steps of a run, from `max_epochs`, `max_steps` or `budget`.
+"""Computes how many optimiser steps a training run takes, from the settings of the trainer.
 
-The setting `budget` overrides `max_steps`, and `max_steps` overrides `max_epochs`. A budget of
-FLOPs or of seconds gives the number of steps:
+The trainer's setting `budget` overrides `max_steps`, and `max_steps` overrides `max_epochs`. A
+budget in FLOPs or in seconds is converted to a number of optimiser steps:
 
 steps = FLOPs / (3 · FLOPs of a forward pass of one sequence · sequences per batch)
 steps = seconds / (seconds of a step)
 
 The factor 3 counts the forward pass once and the backward pass twice, because the backward pass
 takes two matrix products for each product of the forward pass ([kaplan2020], section 2.1). The
-seconds of a step are measured once, before the first seed, and are stored with the seeds. A second
-measurement, or a measurement on another machine, would give another number of steps. After the
-measurement, training is as reproducible as with a fixed number of steps.
+duration of a training step is measured once, before the first seed is trained. The resulting number
+of steps is stored beside the seeds, because a second measurement, on the same machine or on
+another, would give another number of steps. Once the number of steps is stored, training is as
+reproducible as with a fixed number of steps.
 """
 
 import statistics
@@ -31,14 +32,15 @@ from lookback.storage.paths import measured_steps_file
 from lookback.training.loss import answer_loss
 from lookback.training.recipe import optimizer_of
 
-WARM, TIMED = 3, 11  # number of untimed warm-up steps, number of timed steps
+# The measurement performs WARM training steps without timing, then TIMED steps with timing.
+WARM, TIMED = 3, 11
 
 
 def steps_of(trainer: Mapping[str, Any], sequences: int) -> int:
-    """Number of optimiser steps of a run.
+    """Number of optimiser steps of a training run.
 
-    The result is `max_steps`. If `max_steps` is None, the result is the number of batches in
-    `max_epochs` epochs over `sequences` training sequences.
+    The result is the setting `max_steps`. If `max_steps` is None, the result is the number of
+    batches in `max_epochs` epochs over `sequences` training sequences.
     """
     if trainer["max_steps"] is not None:
         return int(trainer["max_steps"])
@@ -46,10 +48,11 @@ def steps_of(trainer: Mapping[str, Any], sequences: int) -> int:
 
 
 def with_steps(config: Mapping[str, Any], facts: Facts, runs: Path) -> dict[str, Any]:
-    """The config, with its budget converted to `max_steps`.
+    """The settings `config`, with the training budget converted to a number of steps, `max_steps`.
 
-    A budget of seconds is converted only if the folder `runs` already stores the measured steps.
-    Without a measurement, `max_steps` stays as configured.
+    For a budget in seconds, the number of steps is read from the folder `runs`, where
+    `with_measured_steps` stores it. If the folder `runs` stores no number of steps yet, `max_steps`
+    keeps its configured value.
     """
     trainer = dict(config["trainer"])
     budget = trainer["budget"] or {}
@@ -67,9 +70,11 @@ def with_steps(config: Mapping[str, Any], facts: Facts, runs: Path) -> dict[str,
 def with_measured_steps(
     config: Mapping[str, Any], facts: Facts, train: SequenceDataset, runs: Path
 ) -> dict[str, Any]:
-    """The config with its budget as `max_steps`; measures the seconds of a step if needed.
+    """The settings `config`, with the training budget converted to a number of steps, `max_steps`.
 
-    The measurement is stored in the folder `runs`, and later calls read it from there.
+    If the budget is in seconds, the first call measures the duration of a training step, and stores
+    the resulting number of steps in the folder `runs`. Later calls read the number of steps from
+    the folder `runs`.
     """
     budget = config["trainer"]["budget"] or {}
     if "seconds" in budget:
@@ -87,7 +92,7 @@ def _whole_steps(budget: float, cost_of_step: float) -> int:
 
 
 def _time_steps(config: Mapping[str, Any], facts: Facts, train: SequenceDataset) -> list[float]:
-    """Seconds of each of `TIMED` training steps of a temporary network."""
+    """The durations, in seconds, of `TIMED` training steps of a temporary network."""
     network = build_network(config["model"], config["recipe"]["initialisation"], facts, seed=0)
     network.to(train.inputs.device)
     optimizer = optimizer_of(config["recipe"], network)

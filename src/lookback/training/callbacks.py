@@ -1,4 +1,4 @@
-"""Lightning callbacks that log, validate, and save resume states during training."""
+"""Lightning callbacks that log losses, validate the network, and save states for resuming."""
 
 import math
 import time
@@ -16,25 +16,27 @@ from lookback.training.divergence import diverged, first_not_finite
 from lookback.training.evaluate import answers_of, scores_of
 from lookback.training.module import TrainingModule, Update
 
-# Seconds between two resume states; a kill loses at most these seconds and one epoch of training.
+# Minimum time between two saved training states, in seconds.
+# A killed run loses at most RESUME_EVERY seconds and one epoch of training.
 RESUME_EVERY = 10.0
 
 
 class Log(pl.Callback):
-    """Logs the mean training loss of each window of steps, and stops if the loss is not finite.
+    """Logs the mean training loss of each window, a group of consecutive optimiser steps.
 
-    The losses stay on the device until the window ends, so no step waits for the device.
+    The training stops if the mean loss is infinite or NaN. Losses are copied from the device once
+    per window, so that the CPU does not wait for the GPU after every step.
     """
 
     def __init__(self, journal: Journal, resumed: Mapping[str, Any] | None):
         self.journal = journal
-        # The last update before the next window; None before the first update of the run.
+        # Last update of the previous window, or None before the first update of the run.
         self.last = Update(**resumed["last"]) if resumed else None
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, *_: Any
     ) -> None:
-        """Log the mean loss of the window. Raises Diverged if the mean loss is not finite."""
+        """Log the mean loss of a window. Raises Diverged if the mean loss is infinite or NaN."""
         assert isinstance(module, TrainingModule)
         updates: list[Update] = outputs["updates"]
         losses = torch.stack([update.loss for update in updates])
@@ -50,10 +52,11 @@ class Log(pl.Callback):
 
 
 class Validate(pl.Callback):
-    """Scores the validation split after each epoch, selects weights, and may stop the training.
+    """Scores the validation split after each epoch, and selects the weights to keep.
 
-    The recipe's `select` decides whether the best or the last weights are kept. If the validation
-    split is empty, the last weights are kept.
+    The recipe's setting `select` decides whether the best or the last weights are kept. If the
+    validation split is empty, the last weights are kept. If the recipe sets early stopping, the
+    training stops after `patience` epochs without a better score.
     """
 
     def __init__(
@@ -67,13 +70,16 @@ class Validate(pl.Callback):
         self.journal = journal
         self.losses = losses
         self.kept: dict[str, Any] = {"step": 0, "network": {}}
-        self.best = math.inf  # best score so far; lower is better
-        self.stale = 0  # epochs since the best score last improved
+        self.best = math.inf  # best validation score so far (the lowest)
+        self.stale = 0  # number of epochs since the best score last improved
         if resumed:
             self.kept, self.best, self.stale = resumed["validate"]
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Score the current weights; if two epochs have equal scores, keep the later weights."""
+        """Score the current weights on the validation split, and keep or discard them.
+
+        If two epochs have equal scores, the weights of the later epoch are kept.
+        """
         assert isinstance(module, TrainingModule)
         score = self._score(module) if len(self.data) else math.inf
         if score <= self.best or module.recipe["select"] == "last":
@@ -85,9 +91,9 @@ class Validate(pl.Callback):
         trainer.should_stop |= stopping is not None and self.stale >= stopping["patience"]
 
     def _score(self, module: TrainingModule) -> float:
-        """The validation metric, negated if higher is better, so that a lower score is better.
+        """The validation metric, with its sign chosen so that a lower score is always better.
 
-        Raises Diverged if the validation loss is not finite.
+        Raises Diverged if the validation loss is infinite or NaN.
         """
         scores = scores_of(answers_of(module.network, self.data), self.data, module.facts)
         if not math.isfinite(scores.loss):
@@ -97,37 +103,38 @@ class Validate(pl.Callback):
         return -scores.metric if module.facts.higher_is_better else scores.metric
 
     def state(self) -> tuple[dict[str, Any], float, int]:
-        """The selected weights, the best score, and the number of epochs without improvement."""
+        """The selected weights, the best score, and the epochs since the best score improved."""
         return self.kept, self.best, self.stale
 
 
 class Resume(pl.Callback):
-    """Saves resume states at the ends of epochs, from which a killed run can continue."""
+    """Saves the state of the training at the ends of epochs, so that a killed run can continue."""
 
     def __init__(self, path: Path, seed: int, origin: str, losses: Log, validate: Validate):
         self.path = path
         self.seed = seed
         self.losses = losses
         self.validate = validate
-        self.seconds = 0.0  # seconds of training in earlier processes of the same seed
+        self.seconds = 0.0  # training time of this seed in earlier processes, in seconds
         self.origins = [origin]
         self._started = self._saved = time.monotonic()
 
     def continue_from(self, resumed: Mapping[str, Any]) -> None:
-        """Take over the training time and the list of machines from a resume state."""
+        """Restore the training time and the list of machines from the saved state `resumed`."""
         self.seconds = resumed["seconds"]
         self.origins = list(dict.fromkeys([*resumed["origins"], *self.origins]))
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Seed torch's random generator from the run's seed and the epoch number.
 
-        Dropout masks then depend on seed and epoch alone, so a resume state stores no generator.
+        With this seeding, dropout masks depend only on the run's seed and the epoch number, so a
+        saved training state does not need the state of the random generator.
         """
         assert isinstance(module, TrainingModule)
         torch.manual_seed(self.seed * 1_000_003 + module.epoch)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Save a resume state if the last saved state is at least `RESUME_EVERY` seconds old."""
+        """Save the training state, if none was saved in the last `RESUME_EVERY` seconds."""
         assert isinstance(module, TrainingModule)
         if time.monotonic() - self._saved < RESUME_EVERY or trainer.should_stop:
             return
@@ -143,11 +150,11 @@ class Resume(pl.Callback):
             "seconds": self.elapsed(),
             "origins": self.origins,
         }
-        # torch.save gets an open Python file, because torch's own file writer hides error causes.
+        # Open the file here, because torch.save hides the cause of a write error if it gets a path.
         with atomic_write(self.path) as temporary, temporary.open("wb") as file:
             torch.save(state, file)
         self._saved = time.monotonic()
 
     def elapsed(self) -> float:
-        """Seconds of training of this seed, summed over all processes that trained the seed."""
+        """Total training time of this seed in seconds, over all processes that trained the seed."""
         return self.seconds + time.monotonic() - self._started

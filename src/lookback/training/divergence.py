@@ -1,4 +1,4 @@
-"""Divergence: what is reported when a loss is infinite or NaN, and the seed is lost."""
+"""Reports that the training of a seed diverged because a loss is infinite or NaN."""
 
 import math
 from collections.abc import Sequence
@@ -10,16 +10,16 @@ from lookback.training.module import Update
 def first_not_finite(losses: Sequence[float]) -> int:
     """The index of the first loss that is infinite or NaN.
 
-    The last index, if every loss is finite and only their sum overflows.
+    If every loss is finite and only the sum of the losses overflows, the result is the last index.
     """
     are_finite = [math.isfinite(loss) for loss in losses]
     return are_finite.index(False) if False in are_finite else len(are_finite) - 1
 
 
 def diverged(name: str, loss: float, step: int, last_update: Update | None) -> Diverged:
-    """The error for a loss that is not finite at an optimiser step.
+    """The exception that reports an infinite or NaN loss at the optimiser step `step`.
 
-    `last_update` is the last update whose loss was finite; None before the first update.
+    `last_update` is the last update whose loss was finite, or None before the first update.
     """
     if last_update is None:
         cause = ", before any update"

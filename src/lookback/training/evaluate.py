@@ -1,4 +1,4 @@
-"""The answers of a network on a data split, their scores, and the table of predictions."""
+"""Computes a network's answers to a data split, their scores, and the table of predictions."""
 
 from dataclasses import dataclass
 
@@ -12,14 +12,14 @@ from lookback.data.task import Facts
 from lookback.models.network import Network
 from lookback.training.loss import answer_loss
 
-BATCH = 512  # sequences per forward pass: large enough to be fast, small enough for any memory
+BATCH = 512  # number of sequences per forward pass, a compromise between speed and memory
 
 
 @torch.no_grad()
 def answers_of(network: Network, data: SequenceDataset) -> Float[Tensor, "batch query output"]:
-    """The answers of `network` to every query of a split, computed in eval mode.
+    """The outputs of `network` at every query of a data split, computed in eval mode.
 
-    Afterwards the network is set back to its previous mode (training or eval).
+    After the computation, the network returns to its previous mode (training or eval).
     """
     was_training = network.training
     network.eval()
@@ -31,7 +31,7 @@ def answers_of(network: Network, data: SequenceDataset) -> Float[Tensor, "batch 
 
 @dataclass(frozen=True)
 class Scores:
-    """Mean loss and metric over all queries of a split."""
+    """Loss and metric, each averaged over all queries of a data split."""
 
     loss: float
     metric: float
@@ -40,10 +40,10 @@ class Scores:
 def scores_of(
     answers: Float[Tensor, "batch query output"], data: Batch | SequenceDataset, facts: Facts
 ) -> Scores:
-    """The loss and the metric of `answers` on all queries of `data`.
+    """The loss and the metric of `answers`, averaged over all queries of `data`.
 
-    For classes: cross-entropy in nats, and accuracy between 0 and 1. For values: both numbers are
-    the mean squared error.
+    For classes, the loss is the cross-entropy in nats, and the metric is the accuracy between 0 and
+    1. For values, the loss and the metric are both the mean squared error.
     """
     if facts.metric == "mse":
         loss = answer_loss(answers, data.query, data.target, facts.kind).item()
@@ -60,25 +60,26 @@ def log_probability(
 ) -> Float[Tensor, "batch query"]:
     """The log-probability, in nats, of the class `of` at each query.
 
-    On a CPU and with few classes, this formula is many times faster than torch's log_softmax.
+    With few classes on a CPU, subtracting the log-sum-exp from the logit of one class is many times
+    faster than torch's log_softmax.
     """
     return answers.gather(-1, of.unsqueeze(-1)).squeeze(-1) - answers.logsumexp(-1)
 
 
 def choice(answers: Float[Tensor, "batch query output"]) -> Int[Tensor, "batch query"]:
-    """The class with the largest logit, for each query."""
+    """The predicted class at each query, which is the class with the largest logit."""
     return answers.argmax(dim=-1)
 
 
 def predictions_of(
     seed: int, answers: Float[Tensor, "batch query output"], data: SequenceDataset, facts: Facts
 ) -> pd.DataFrame:
-    """The predictions of one seed on a split, one row per query.
+    """Table of the predictions of one seed on a data split, with one row per query.
 
-    Columns: seed, sequence, query (the time step), lag (in steps; −1 if the task has no lag),
-    target and prediction. Classification tasks also have a column probability, which holds the
-    probability of the predicted class. Tasks with several output values have one pair of columns
-    per value (target_0, prediction_0, …).
+    The columns are seed, sequence, query (the time step), lag (in steps, or −1 if the task has no
+    lag), target and prediction. In classification tasks, a column probability holds the probability
+    of the predicted class. If a target consists of several values, each value has its own columns
+    target and prediction (target_0, prediction_0, …).
     """
     asked = data.query >= 0
     sequence, _ = asked.nonzero(as_tuple=True)

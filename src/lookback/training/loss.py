@@ -18,12 +18,14 @@ def answer_loss(
 ) -> Float[Tensor, ""]:
     """Loss over the queries of a batch, in nats (classes) or squared units (values).
 
-    Padding queries (query = −1) do not count. `label_smoothing` is the share of the target
-    probability that is spread evenly over all classes; it has no effect on values.
+    Padding queries (query = −1) contribute neither to the loss nor to the number of queries in the
+    mean. `label_smoothing` is the share of the target probability that is spread evenly over all
+    classes. Label smoothing has no effect on the loss of values.
     """
     asked = query >= 0
     if kind == "class":
-        # cross_entropy ignores the class −100. Selecting rows by a mask would wait for the device.
+        # Padding queries get the class −100, which cross_entropy ignores.
+        # Removing padding queries with a mask would make the CPU wait for the GPU.
         classes = target.masked_fill(~asked, -100)
         return F.cross_entropy(
             answers.flatten(0, 1),

@@ -1,9 +1,9 @@
 """Finds the hidden size whose network has a given number of parameters.
 
-The number of parameters grows with the hidden size. The search therefore doubles the size until the
-network is large enough, and then bisects. A model's constructor may refuse a size. For example, a
-transformer needs a multiple of its number of heads. The search skips the sizes that the constructor
-refuses.
+The number of parameters of a network grows with its hidden size. The search doubles the hidden size
+until the network has enough parameters, and then bisects. The search skips hidden sizes that the
+model's constructor refuses. For example, the hidden size of a transformer must be a multiple of its
+number of heads.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ from lookback.errors import UserError
 from lookback.models.network import undrawn_network
 
 LARGEST = 1 << 20  # the largest hidden size that the search tries
-REACH = 256  # the search gives up after this number of refused sizes in a row
+REACH = 256  # number of refused sizes in a row after which the search gives up
 
 
 class Size(NamedTuple):
@@ -27,10 +27,10 @@ class Size(NamedTuple):
 
 
 def parameters_of(model: Mapping[str, Any], facts: Facts) -> int:
-    """The number of parameters of a whole network, including embedding and head.
+    """The number of parameters of a whole network, including its embedding and its output head.
 
-    The network is built on torch's meta device, which allocates no memory. Raises UserError if the
-    model's constructor refuses its settings.
+    The network is built on torch's meta device, which allocates no memory for the weights. Raises
+    UserError if the model's constructor refuses the settings in `model`.
     """
     with torch.device("meta"):
         network = undrawn_network(model, facts)
@@ -40,10 +40,10 @@ def parameters_of(model: Mapping[str, Any], facts: Facts) -> int:
 def match_hidden_size(
     model: Mapping[str, Any], match: Mapping[str, Any], facts: Facts
 ) -> dict[str, Any]:
-    """The model's settings, with the hidden size whose parameter count is nearest to the target.
+    """The settings `model`, with the hidden size that comes nearest to a number of parameters.
 
-    The target is `match["params"]`. Raises UserError if the nearest count differs from the target
-    by more than `match["tolerance"]`, a share of the target.
+    The target number of parameters is `match["params"]`. Raises UserError if the nearest number of
+    parameters differs from the target by more than the share `match["tolerance"]` of the target.
     """
     wanted, tolerance = match["params"], match["tolerance"]
     candidates = neighbouring_sizes(
@@ -62,13 +62,15 @@ def match_hidden_size(
 
 
 def neighbouring_sizes(wanted: int, count: Callable[[int], int]) -> list[Size]:
-    """The two neighbouring hidden sizes whose parameter counts enclose `wanted`.
+    """The two neighbouring hidden sizes whose numbers of parameters enclose `wanted`.
 
-    `count` returns the number of parameters for a hidden size. The result is the smallest size
-    alone if its count already reaches `wanted`, and the largest size alone if no larger size is
-    allowed. Raises the constructor's UserError if the constructor refuses all sizes up to `REACH`.
+    `count` returns the number of parameters for a hidden size. If the smallest accepted hidden size
+    already has `wanted` parameters or more, the result is this size alone. If the search finds no
+    accepted hidden size up to `LARGEST` with enough parameters, the result is the largest accepted
+    size found. Raises UserError if the model's constructor refuses every hidden size from 1 to
+    `REACH`.
     """
-    # If the constructor refuses all small sizes, count(1) raises its UserError with the reason.
+    # If no small size is accepted, count(1) raises the UserError of the model's constructor.
     low = _first_accepted(1, 1, count) or Size(1, count(1))
     if low.parameters >= wanted:
         return [low]
@@ -84,7 +86,10 @@ def neighbouring_sizes(wanted: int, count: Callable[[int], int]) -> list[Size]:
 
 
 def _between(low: Size, high: Size, count: Callable[[int], int]) -> Size | None:
-    """An accepted size near the middle between `low` and `high`, or None if no size is accepted."""
+    """An accepted hidden size near the middle between `low` and `high`.
+
+    The result is None if no hidden size between `low` and `high` is accepted.
+    """
     middle = (low.hidden_size + high.hidden_size) // 2
     for direction in (1, -1):
         accepted = _first_accepted(middle, direction, count)
@@ -94,9 +99,10 @@ def _between(low: Size, high: Size, count: Callable[[int], int]) -> Size | None:
 
 
 def _first_accepted(start: int, direction: int, count: Callable[[int], int]) -> Size | None:
-    """The first size that the constructor accepts, searching from `start` up (1) or down (−1).
+    """The first hidden size from `start` on that the model's constructor accepts.
 
-    None if the constructor refuses all `REACH` sizes.
+    The search goes up if `direction` is 1, and down if `direction` is −1. The result is None if the
+    constructor refuses `REACH` hidden sizes in a row, or if the search falls below size 1.
     """
     for size in range(start, start + direction * REACH, direction):
         if size < 1:

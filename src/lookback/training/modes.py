@@ -1,4 +1,4 @@
-"""Modes of a network during training: truncated backpropagation, compiled, deterministic."""
+"""Sets truncated backpropagation, compilation and deterministic attention for training."""
 
 import os
 import shutil
@@ -13,17 +13,18 @@ from lookback.models.network import Network
 
 
 def set_modes(network: Network, trainer: Mapping[str, Any], device: str) -> None:
-    """Apply the trainer's settings `tbptt` and `compile` to `network`.
+    """Apply the trainer's settings `tbptt` (truncated backpropagation) and `compile` to `network`.
 
-    On a GPU, also choose the deterministic attention kernel. Raises UserError if the network does
-    not support a setting, or if there is no compiler for `compile`.
+    On a GPU, the attention kernels that are not deterministic are turned off. Raises UserError if
+    the network does not support a setting, or if `compile` is true and the machine has no C++
+    compiler.
     """
     if trainer["tbptt"] is not None:
         _truncate(network, trainer["tbptt"])
     if trainer["compile"]:
         _compile(network, device)
     if device != "cpu":
-        # The fast attention kernels are not deterministic: they sum gradients in no fixed order.
+        # Fast attention kernels are not deterministic, because their order of summation varies.
         torch.backends.cuda.enable_flash_sdp(False)
         torch.backends.cuda.enable_mem_efficient_sdp(False)
         torch.backends.cuda.enable_cudnn_sdp(False)

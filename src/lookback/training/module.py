@@ -1,4 +1,4 @@
-"""The Lightning module that trains one seed by a recipe, and counts its steps and epochs."""
+"""The Lightning module that trains one seed by a recipe, and counts optimiser steps and epochs."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -18,9 +18,10 @@ from lookback.training.schedule import share_of
 
 
 class Update(NamedTuple):
-    """One optimiser step: the loss of the batch before the update, and data of the update.
+    """Loss, gradient norm and learning rate of one optimiser step.
 
-    The tensors stay on the device, so the training loop does not wait for the device.
+    The loss is the loss of the batch before the weights change. The tensors are not copied to the
+    CPU, so that the training loop does not wait for the GPU.
     """
 
     loss: Tensor
@@ -29,13 +30,13 @@ class Update(NamedTuple):
 
 
 class TrainingModule(pl.LightningModule):
-    """Trains a network by a recipe, from the first step or from a resume state.
+    """Trains a network by a recipe, from the first step or from a saved training state.
 
-    One iteration of Lightning's loop costs half a millisecond or more. Lightning therefore iterates
-    over windows of steps, and `training_step` performs all steps of one window.
-    Lightning's own resuming repeats a batch of a finished epoch, so this class does not use it. A
-    resumed run performs the remaining steps only, and its `epoch` and `step` count from the start
-    of the whole run.
+    One iteration of Lightning's loop costs half a millisecond or more, so one iteration
+    (`training_step`) performs all optimiser steps of a window. This class restores a saved training
+    state without Lightning's help, because Lightning's own resuming repeats a batch of a finished
+    epoch. A resumed run performs only the remaining steps, and its `epoch` and `step` count from
+    the start of the whole run.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class TrainingModule(pl.LightningModule):
         self.facts = facts
         self.steps = steps
         self.resumed = resumed
-        # Number of optimiser steps since the start of the whole run, over all resumes.
+        # Number of optimiser steps since the start of the run, including those before a resume.
         self.step = int(resumed["step"]) if resumed else 0
         self.share = share_of(recipe, steps)
         self.weights = list(network.parameters())
@@ -70,7 +71,7 @@ class TrainingModule(pl.LightningModule):
         updates: list[Update] = []
         for batch in window:
             if self.trainer.received_sigterm:
-                raise SIGTERMException  # Lightning itself reacts at the end of the window only
+                raise SIGTERMException  # Lightning would react to SIGTERM only after the window
             updates.append(self.update(self.trainer.optimizers[0], batch))
             self.step += 1
             self.trainer.should_stop |= self.step >= self.steps
@@ -79,7 +80,7 @@ class TrainingModule(pl.LightningModule):
         return {"updates": updates}
 
     def update(self, optimizer: torch.optim.Optimizer, batch: Batch) -> Update:
-        """Perform one optimiser step on `batch` by the recipe."""
+        """Perform one optimiser step on `batch` with the settings of the recipe."""
         rate = self.recipe["optimizer"]["lr"] * self.share(self.step)
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -107,5 +108,5 @@ class TrainingModule(pl.LightningModule):
     def transfer_batch_to_device(
         self, batch: Iterator[Batch], device: torch.device, index: int
     ) -> Iterator[Batch]:
-        """Return `batch` unchanged: the whole split is already stored on the device."""
+        """Return `batch` unchanged, because the whole split is already stored on the device."""
         return batch

@@ -1,4 +1,4 @@
-"""Loads trained networks for probes and explainers, from the result files of a cell."""
+"""Loads the trained networks of a cell (one model on one task) for probes and explainers."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ from lookback.storage.paths import CellPaths
 
 @dataclass(frozen=True)
 class Run:
-    """One trained seed of a cell: the network, the settings and the facts of the task."""
+    """A network trained with one seed, with its settings and the facts of its task."""
 
     seed: int
-    plans: Mapping[str, str]  # stage → digest of the plan that made the files of that stage
-    config: Mapping[str, Any]  # task, model, recipe and trainer, as they were trained
+    plans: Mapping[str, str]  # for each stage, the digest of the plan that made its files
+    config: Mapping[str, Any]  # settings of the task, model, recipe and trainer
     facts: Facts
     model: Network  # the trained network, in eval mode
 
@@ -42,9 +42,9 @@ class Run:
 
 
 def load_runs(cell: Path) -> Iterator[Run]:
-    """The runs of the trained cell in the folder `cell`, in ascending order of their seeds.
+    """The trained networks of the cell in the folder `cell`, in ascending order of their seeds.
 
-    Raises FileNotFoundError if the cell was not trained.
+    Raises FileNotFoundError if no network of the cell was trained.
     """
     paths = CellPaths(cell)
     config = yaml.safe_load(paths.config.read_text(encoding="utf-8"))

@@ -34,8 +34,8 @@ def cosine(step: int, *, warmup: int, steps: int) -> float:
 
 
 def drop(step: int, *, warmup: int, steps: int) -> float:
-    """Learning-rate factor at `step`: linear warm-up, then 1; one tenth in the second half.
+    """Learning-rate factor at `step`: linear warm-up to 1, and a drop to 0.1 in the second half.
 
-    The authors' code of [bai2018] uses the same schedule on sequential MNIST.
+    The code that the authors of [bai2018] published uses the same schedule on sequential MNIST.
     """
     return constant(step, warmup=warmup, steps=steps) * (1.0 if 2 * step < steps else 0.1)

@@ -1,9 +1,10 @@
 """Trains several seeds of a cell at the same time, each seed in a separate process.
 
-A model of a hundred units leaves most of a GPU idle. CUDA's multi-process service (MPS) runs the
-kernels of several processes on one GPU at the same time. Each seed gives the same numbers as a seed
-that trains alone. On a CPU, the cells of a study already run in parallel, so the seeds of a
-cell train one after another unless the trainer's `seeds_at_once` is a number.
+A network with a hundred hidden units leaves most of a GPU idle. CUDA's multi-process service (MPS)
+runs the kernels of several processes on one GPU at the same time. A seed that is trained beside
+other seeds gives the same numbers as a seed that is trained alone. On a CPU, the seeds of a cell
+are trained one after another unless the trainer's setting `seeds_at_once` is a number, because the
+cells of a study already run in parallel.
 """
 
 import multiprocessing
@@ -21,13 +22,14 @@ from typing import Literal
 from lookback.runtime import cpu_time
 
 SERVICE = "nvidia-cuda-mps-control"
-PATIENCE = 30.0  # seconds that starting or stopping the service may take
+PATIENCE = 30.0  # maximum time for starting or stopping the service, in seconds
 
 
 def seeds_at_once(setting: int | Literal["auto"], device: str, seeds: int) -> int:
-    """The number of seeds that train at the same time, out of `seeds` seeds.
+    """The number of seeds that are trained at the same time, at most `seeds`.
 
-    For the setting "auto", all seeds train at once on a GPU, and one at a time on a CPU.
+    With the setting "auto", all seeds are trained at the same time on a GPU, and one after another
+    on a CPU.
     """
     if setting == "auto":
         return 1 if device == "cpu" else seeds
@@ -37,9 +39,10 @@ def seeds_at_once(setting: int | Literal["auto"], device: str, seeds: int) -> in
 def train_in_processes(train: Callable[[int], None], seeds: Sequence[int], processes: int) -> None:
     """Call `train(seed)` for each seed in forked processes, at most `processes` at a time.
 
-    CUDA must not be initialised before the call, because forked processes cannot use it then. If a
-    seed fails, the other seeds still finish, and then the exception of the first failing seed is
-    raised. Raises RuntimeError if a process was killed.
+    CUDA must not be initialised before the call, because a forked process cannot use CUDA if its
+    parent has initialised it. If the training of a seed raises an exception, the other seeds still
+    finish before the exception is raised here. If several seeds fail, the exception of the first of
+    them is raised. Raises RuntimeError if the process of a seed was killed.
     """
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
@@ -55,7 +58,11 @@ def train_in_processes(train: Callable[[int], None], seeds: Sequence[int], proce
 
 
 def _train_timed(train: Callable[[int], None], seed: int) -> tuple[float, float]:
-    """Train one seed. Returns all CPU seconds of the seed, and its CPU seconds of work."""
+    """Train one seed, and return the CPU seconds that the training took.
+
+    The first number is the total CPU time, and the second is the part counted as work (training and
+    evaluation, without overhead).
+    """
     before = cpu_time.spent()
     train(seed)
     cpu, work = (now - then for now, then in zip(cpu_time.spent(), before, strict=True))
@@ -66,7 +73,8 @@ def _train_timed(train: Callable[[int], None], seed: int) -> tuple[float, float]
 def share_gpu(device: str) -> Iterator[None]:
     """Run CUDA's multi-process service during the `with` block, so that processes share the GPU.
 
-    If the service is not installed or does not start, the GPU alternates between the processes.
+    If the multi-process service is not installed or does not start, the processes take turns on the
+    GPU.
     """
     if device == "cpu" or shutil.which(SERVICE) is None:
         yield

@@ -1,4 +1,4 @@
-"""The skill of answers: their quality relative to the task's baseline, on one scale for all tasks.
+"""The skill of an answer is its quality relative to the task's baseline, comparable across tasks.
 
 skill = (right − b) / (1 − b)          for a class; right is 0 or 1, b the baseline's accuracy
 skill = 1 − (squared error) / b        for a value; b the baseline's mean squared error
@@ -20,9 +20,10 @@ from lookback.training.evaluate import choice
 def skill_of(
     answers: Float[Tensor, "batch query output"], asked: Batch | SequenceDataset, facts: Facts
 ) -> Float[Tensor, "batch query"]:
-    """The skill of each answer, and NaN at padding queries (query = −1).
+    """The skill of the answer to each query, and NaN for padding queries (query = −1).
 
-    Raises NotApplicable if the baseline is already perfect, because skill would divide by 0.
+    Raises NotApplicable if the baseline is already perfect, because the formula of the skill would
+    divide by 0.
     """
     best_score = 1.0 if facts.metric == "accuracy" else 0.0
     if facts.baseline == best_score:

@@ -1,4 +1,4 @@
-"""Stage `train`: trains the missing seeds of a cell, then writes the result files of the cell."""
+"""Stage `train`: trains the unfinished seeds of a cell, then writes the cell's result files."""
 
 import io
 import logging
@@ -49,22 +49,25 @@ EVALUATED: tuple[Split, ...] = ("validation", "test")
 
 @dataclass(frozen=True)
 class TrainingCell:
-    """The settings, task facts, data and device that all seeds of a cell share."""
+    """The settings, task facts, data and device that all seeds of a cell have in common."""
 
     name: tuple[str, str]  # (task, model)
-    config: Mapping[str, Any]  # task, model, recipe and trainer, as trained
-    plan: str  # digest of the plan
+    config: Mapping[str, Any]  # settings of the task, model, recipe and trainer
+    plan: str  # digest of the training plan
     facts: Facts
     data: Mapping[Split, SequenceDataset]
     device: str
 
 
 def main(plan: Path, task: Path, seeds: list[int], out: Path) -> None:
-    """Train `seeds` by `plan` on the prepared task `task` (task.json), and write the folder `out`.
+    """Train the seeds of a cell, and write the result files of the cell into the folder `out`.
 
-    Seeds that are already finished are not trained again. A seed diverges if its loss is not
-    finite. The file metrics.json lists the diverged seeds; the other files leave them out. Raises
-    Diverged if all seeds diverged. Raises UserError if the plan or its tuning result is outdated.
+    `plan` is the file with the settings of the training, and `task` is the file task.json of the
+    prepared task. Seeds that are already finished are not trained again. The training of a seed
+    diverges if a loss becomes infinite or NaN. The file metrics.json lists the diverged seeds, and
+    the other result files leave them out. Raises Diverged if all seeds diverged. Raises UserError
+    if another plan made the tuning result, or if another plan of the cell was started during the
+    training.
     """
     tuning = CellPaths(out).tuning
     runs = run_store.runs_folder(plan, task, tuning)
@@ -94,7 +97,7 @@ def main(plan: Path, task: Path, seeds: list[int], out: Path) -> None:
     if all(failures.values()):
         raise Diverged("; ".join(f"seed {seed}: {reason}" for seed, reason in failures.items()))
     with run_store.locked(out):
-        # A leftover process of an older plan must not overwrite the files of a newer plan.
+        # A process that still trains by an older plan must not overwrite results of a newer plan.
         if not run_store.is_wanted(out, plan.stem):
             raise UserError(
                 f"another plan was started for {out} meanwhile, so its files are not written. "
@@ -107,15 +110,15 @@ def main(plan: Path, task: Path, seeds: list[int], out: Path) -> None:
 def _train_in_own_process(
     open_this_cell: Callable[[], TrainingCell], runs: Path, seed: int
 ) -> None:
-    """Open the cell and train one seed, in a forked process.
+    """Load the cell's settings and data and train one seed, in a forked process.
 
-    The forked process opens the cell, because CUDA must be initialised after the fork.
+    The data are loaded after the fork, because CUDA must not be initialised before the fork.
     """
     _train_missing(open_this_cell(), runs, seed)
 
 
 def _train_missing(cell: TrainingCell, runs: Path, seed: int) -> None:
-    """Train one seed, unless another process has finished the seed meanwhile."""
+    """Train one seed, unless another process has already finished the seed."""
     folder = run_store.seed_folder(runs, seed)
     with run_store.locked(folder):
         if not run_store.is_finished(folder):
@@ -125,7 +128,8 @@ def _train_missing(cell: TrainingCell, runs: Path, seed: int) -> None:
 def resolve_settings(settings: Mapping[str, Any], facts: Facts, runs: Path) -> dict[str, Any]:
     """The settings of a plan, with the hidden size set by `match` and the steps set by `budget`.
 
-    Raises UserError if no hidden size has the number of parameters that `match` asks for.
+    Raises UserError if no hidden size has the number of parameters that the setting `match` asks
+    for.
     """
     config = dict(settings)
     if config.get("match"):
@@ -142,19 +146,21 @@ def open_cell(
     device: str,
     splits: Sequence[Split] = SPLITS,
 ) -> TrainingCell:
-    """Load what all seeds of a cell share, with the data `splits` on the device.
+    """Load the settings, facts and data that all seeds of a cell have in common.
 
-    Raises UserError if the settings are invalid, or if the generated data differ from the data that
-    `task` (task.json) describes.
+    Only the data splits in `splits` are loaded, and they are stored on the device. Raises UserError
+    if the settings are invalid, or if the generated data differ from the data that `task`
+    (task.json) describes.
     """
     facts = Facts.from_dict(read_json(task))
-    # Resolve the settings before the data are made, so that a wrong setting is reported at once.
+    # Resolve the settings before the data are generated, to report a wrong setting early.
     config = resolve_settings(settings, facts, runs)
     torch.set_num_threads(config["trainer"]["threads"])
     quieten_lightning()
-    # By default cuDNN's recurrent kernels use TF32, while all other operations use float32.
+    # Let cuDNN's recurrent kernels use float32 like all other operations, instead of TF32.
     torch.backends.cudnn.allow_tf32 = False
-    # Without flushing, a fading state becomes denormal, and CPU steps take 18 to 27 times as long.
+    # Round denormal numbers to 0, because they make CPU steps take 18 to 27 times as long.
+    # Denormal numbers occur when a hidden state decays towards 0.
     torch.set_flush_denormal(True)
     task_object: Task = instantiate(config["task"])
     with cpu_time.work():
@@ -164,10 +170,10 @@ def open_cell(
 
 
 def train_seed(cell: TrainingCell, seed: int, folder: Path) -> None:
-    """Train one seed, from its resume state if one exists, and write its files to `folder`.
+    """Train one seed, from its saved training state if one exists, and write its files to `folder`.
 
-    If the seed diverges, `failed.json` stores the reason, and the seed is not trained again,
-    because the same computation would diverge again.
+    If the training diverges, the file failed.json stores the reason. A seed that diverged is not
+    trained again, because the same computation would diverge again.
     """
     if cell.device != "cpu":
         torch.cuda.reset_peak_memory_stats()
@@ -234,33 +240,36 @@ def _train(
 
 
 def _resume_state(path: Path) -> dict[str, Any] | None:
-    """The resume state of a killed training, or None if the file is missing or cannot be read."""
+    """The saved training state of a killed run.
+
+    The result is None if the file `path` is missing or cannot be read.
+    """
     if not path.exists():
         return None
     content = io.BytesIO(path.read_bytes())
     try:
         state: dict[str, Any] = torch.load(content, weights_only=True, map_location="cpu")
-    except Exception as error:  # torch raises many different exceptions for truncated files
+    except Exception as error:  # torch.load raises many different exceptions for truncated files
         print(f"{path} cannot be read ({error}), so this seed starts from its first step.")
         return None
     return state
 
 
 def quieten_lightning() -> None:
-    """Silence Lightning's notices about devices, data loaders and Lightning's other products."""
+    """Silence Lightning's messages about devices, data loaders and Lightning's other products."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
 
 
 def trainer_of(device: str, trainer: Mapping[str, Any], callbacks: list[pl.Callback]) -> pl.Trainer:
-    """Lightning's trainer, without its logging, checkpoints and progress bar.
+    """A Lightning trainer without Lightning's logging, checkpoints and progress bar.
 
     The trainer has no limit of epochs, because `TrainingModule` and `Validate` stop the training.
     """
     return pl.Trainer(
         accelerator="cpu" if device == "cpu" else "gpu",
         devices=1,
-        # Ignore a cluster's variables (such as SLURM's), which describe other processes.
+        # Ignore a cluster's environment variables (such as SLURM's): they describe other processes.
         plugins=[LightningEnvironment()],
         precision=trainer["precision"],
         max_epochs=-1,
@@ -286,7 +295,7 @@ def _write_results(
     """Write the result files of a trained seed, except the file that marks the seed as finished.
 
     `selected_step` is the step whose weights were selected, out of `steps` steps. Raises Diverged
-    if the loss of the selected weights is not finite on an evaluated split.
+    if the selected weights have an infinite or NaN loss on the validation split or the test split.
     """
     train_seconds, start = resume.elapsed(), time.monotonic()
     facts = cell.facts
@@ -335,7 +344,7 @@ def _origin(device: str, threads: int) -> str:
 
 
 def _peak_memory(device: str) -> float:
-    """Peak memory in MiB: of this seed on a GPU, of the whole process on a CPU."""
+    """Peak memory in MiB, of this seed alone on a GPU, and of the whole process on a CPU."""
     if device != "cpu":
         return torch.cuda.max_memory_allocated() / 2**20
     unit = 1 if sys.platform == "darwin" else 2**10  # bytes per unit of ru_maxrss

@@ -1,11 +1,12 @@
-"""Stage `tune`: tries the values that a study lists, and chooses the best by the validation split.
+"""Stage `tune`: tries hyperparameter values of a study, and chooses the best on validation data.
 
-Each trial trains the cell with one combination of values, with the training budget of the study's
-`tune` settings, and with a fixed seed that no study uses. Finished trials are stored like finished
-seeds, so a killed tuning continues, and a tuning with added values trains the added values only. If
-the number of trials allows the whole grid, every combination is tried. Otherwise, and for ranges of
-values, Optuna draws combinations with the tree-structured Parzen estimator [bergstra2011], which
-uses the scores of all earlier trials.
+Each trial trains a network with one combination of hyperparameter values. The training budget of a
+trial comes from the study's `tune` settings. All trials use the same seed, which no study uses.
+Finished trials are stored, so a tuning run that was killed can continue. If values are added to the
+study later, only trials with the added values are trained. Every combination of values is tried if
+the allowed number of trials is large enough. If there are more combinations than trials, or if a
+study gives a range of values, Optuna draws the combinations with the tree-structured Parzen
+estimator [bergstra2011]. The Parzen estimator uses the scores of all earlier trials.
 """
 
 import itertools
@@ -26,29 +27,29 @@ from lookback.storage.paths import SeedPaths
 from lookback.training.match import parameters_of
 from lookback.training.train import TrainingCell, open_cell, resolve_settings, train_seed
 
-# After this number of repeated draws in a row, the search takes the first untried grid point.
+# If Optuna repeats earlier combinations this many times in a row, an untried one is taken.
 PATIENCE = 100
 
-Values = dict[str, Any]  # dotted key → value, such as {"recipe.optimizer.lr": 0.003}
+Values = dict[str, Any]  # setting → value, such as {"recipe.optimizer.lr": 0.003}
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One combination of values, and the result of training with it."""
+    """One combination of hyperparameter values, and the result of training a network with it."""
 
     values: Values
-    score: float | None  # the metric on the validation split; None if the trial diverged
+    score: float | None  # validation metric, or None if the training diverged
     parameters: int | None
     steps: int | None
-    failed: str = ""  # why the trial diverged; empty if it did not
+    failed: str = ""  # reason for the divergence, or empty if the training did not diverge
 
 
 def main(plan: Path, task: Path, out: Path) -> None:
-    """Run the trials of `plan` on the prepared task `task` (task.json).
+    """Run all trials of a tuning, and write the trials and the chosen values to the file `out`.
 
-    Writes all trials and the chosen values to the file `out`. Raises UserError if the task has no
-    validation split, or if no network can be built with one of the values. Raises Diverged if every
-    trial diverged.
+    `plan` is the file with the settings of the tuning, and `task` is the file task.json of the
+    prepared task. Raises UserError if the task has no validation split, or if a combination of
+    values does not give a valid network. Raises Diverged if the training diverged in every trial.
     """
     settings, facts = read_json(plan), Facts.from_dict(read_json(task))
     if not facts.sizes["validation"]:
@@ -92,9 +93,9 @@ def _write(
 
 
 def check_grid(settings: Mapping[str, Any], facts: Facts, trials: Path) -> None:
-    """Build the network of every grid point, without allocating its weights.
+    """Build a network for every combination of values, without allocating memory for its weights.
 
-    Raises UserError if the values of a grid point do not give a valid network.
+    Raises UserError if a combination of values does not give a valid network.
     """
     for values in grid(settings["tune"]["values"]) or []:
         config = resolve_settings(_trial_settings(settings, values), facts, trials)
@@ -102,7 +103,7 @@ def check_grid(settings: Mapping[str, Any], facts: Facts, trials: Path) -> None:
 
 
 def _trial_settings(settings: Mapping[str, Any], values: Values) -> dict[str, Any]:
-    """The settings of one trial: the cell's settings, with `values` and the budget of `tune`."""
+    """The settings of a trial, made of the cell's settings, `values` and the budget of `tune`."""
     changed = run_store.with_values(settings, values)
     if budget := settings["tune"]["budget"]:
         steps, epochs = budget.get("steps"), budget.get("epochs")
@@ -114,7 +115,7 @@ def _trial_settings(settings: Mapping[str, Any], values: Values) -> dict[str, An
 def run_trial(
     cell: TrainingCell, settings: Mapping[str, Any], trials: Path, values: Values
 ) -> Trial:
-    """The trial of `values`; it is trained only if the folder `trials` does not store it yet."""
+    """Train a network with `values`, unless the folder `trials` already stores this trial."""
     folder = run_store.trial_folder(trials, values, settings["tune"]["budget"])
     with run_store.locked(folder):
         if not run_store.is_finished(folder):
@@ -129,19 +130,20 @@ def run_trial(
 
 
 def gain(trial: Trial, better: int) -> float:
-    """The score of a trial, with its sign chosen so that a higher gain is better.
+    """The score of a trial, with its sign chosen so that a higher gain is always better.
 
     `better` is 1 if a higher score is better, and −1 if a lower score is better. The gain of a
-    diverged trial is −∞.
+    trial that diverged is −∞.
     """
     return -math.inf if trial.score is None else better * trial.score
 
 
 def search(tune: Mapping[str, Any], attempt: Callable[[Values], Trial], better: int) -> list[Trial]:
-    """Run all trials and return them in the order in which they were run.
+    """Run all trials, and return them in the order in which they were run.
 
-    The trials are the whole grid if `tune` sets no number of trials, or allows at least as many
-    trials as grid points. Otherwise Optuna draws the combinations of values, one per trial.
+    Every combination of values is tried if `tune` sets no number of trials, or a number that is
+    large enough for all combinations. If there are more combinations than trials, or if `tune`
+    gives a range of values, Optuna draws one combination of values per trial.
     """
     points = grid(tune["values"])
     if points is not None and (tune["trials"] is None or tune["trials"] >= len(points)):
@@ -150,9 +152,9 @@ def search(tune: Mapping[str, Any], attempt: Callable[[Values], Trial], better: 
 
 
 def grid(space: Mapping[str, Any]) -> list[Values] | None:
-    """Every combination of the listed values, the last key varying fastest.
+    """All combinations of the values that `space` lists, with the last key varying fastest.
 
-    None if a key has a range instead of a list.
+    The result is None if `space` gives a range of values for a key instead of a list.
     """
     if any(isinstance(choices, Mapping) for choices in space.values()):
         return None
@@ -165,9 +167,9 @@ def _drawn(
     attempt: Callable[[Values], Trial],
     better: int,
 ) -> Iterator[Trial]:
-    """Run trials at points that Optuna draws.
+    """Run trials with combinations of values that Optuna draws.
 
-    A point that is drawn again is not trained again, and does not count as a trial.
+    A combination that Optuna draws again is not trained again, and does not count as a trial.
     """
     import optuna
 
@@ -190,7 +192,8 @@ def _drawn(
 def _suggest(asked: Any, key: str, choices: Any) -> Any:
     """The value that Optuna suggests for `key`, from a range or from a list.
 
-    From a list, Optuna draws the index, so that its model treats neighbouring values as similar.
+    For a list, Optuna draws the index of the value, so that Optuna's model treats neighbouring
+    values of the list as similar.
     """
     if isinstance(choices, Mapping):
         return asked.suggest_float(key, choices["low"], choices["high"], log=choices["log"])

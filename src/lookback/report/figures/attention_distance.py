@@ -1,7 +1,7 @@
-"""How many steps each attention head looks back, as the mean over its weights.
+"""The number of steps that each attention head looks back, as the mean over its attention weights.
 
-One point per head and seed; the bar is the mean over heads and seeds. Each row is one layer,
-because the heads of a layer have no common order across seeds.
+Each point is one head of one seed. Each bar is the mean distance over heads and seeds. Each row
+shows all heads of one layer, because the heads of a layer have no common order across seeds.
 """
 
 import numpy as np
@@ -39,7 +39,7 @@ def draw(frame: pd.DataFrame) -> Figure:
 
 
 def finding(frame: pd.DataFrame) -> str:
-    """How far the nearest and the farthest head of each model look back, as means over seeds."""
+    """State how far back each model's nearest and farthest head look, averaged over seeds."""
     parts = []
     for model in models(frame):
         rows = frame[frame["model"] == model]

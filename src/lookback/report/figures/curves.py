@@ -1,6 +1,6 @@
-"""Learning curves: the metric on the validation split by optimiser step.
+"""Learning curves show the metric on the validation split by optimiser step.
 
-If validation was scored fewer than twice, the training loss is drawn. Line: mean over seeds.
+The training loss is drawn instead if validation was scored fewer than twice. Line: mean over seeds.
 Band: smallest to largest seed. Dashed: the trivial baseline.
 """
 

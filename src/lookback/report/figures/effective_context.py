@@ -1,9 +1,9 @@
-"""Skill if only the last k steps before the answer are kept.
+"""The skill of each model if only the last k steps before the answer are kept.
 
-All earlier steps are replaced by those of another sequence. Line: the mean over test sequences and
-seeds; band: the range over seeds. A model uses only the steps up to the point at which its line
-stops rising. Skill 0 is the trivial baseline, 1 is perfect; below 0 the foreign steps mislead the
-model.
+All steps before the last k are replaced by the steps of another sequence. Line: the mean over test
+sequences and seeds. Band: the range over seeds. If a line stops rising at some k, the model does
+not use steps farther back than k. Skill 0 is the trivial baseline, and skill 1 is perfect. A skill
+below 0 means that the replaced steps mislead the model.
 """
 
 import pandas as pd
@@ -26,7 +26,7 @@ def draw(frame: pd.DataFrame) -> Figure:
 
 
 def finding(frame: pd.DataFrame) -> str:
-    """How many of the last steps each model needs for nearly all of its skill."""
+    """State how many of the last steps each model needs for nearly all of its skill."""
     parts = []
     for model in models(frame):
         rows = frame[frame["model"] == model]

@@ -1,8 +1,9 @@
 """The input of a test sequence, and each attribution of the model's answer to the steps.
 
-Red steps speak for the class that the model answered, or raise its value; blue steps speak against
-it. Each strip has its own colour scale. Black triangles mark the evidence, if it is known. Features
-run downwards.
+Red steps support the class that the model answered, or raise the value that it answered. Blue steps
+oppose the answered class or lower the answered value. Each strip has its own colour scale. Black
+triangles mark the evidence, if the steps of the evidence are known. Features run from top to bottom
+in each strip.
 """
 
 import numpy as np
@@ -16,7 +17,7 @@ from lookback.report.drawing import models, new_figure
 def draw(frame: pd.DataFrame) -> Figure:
     """Columns of `frame`: title, model, explainer, answer, step, feature, value, evidence.
 
-    The frame holds one sequence. Rows without a model hold its inputs.
+    The frame holds one sequence. Rows with an empty column `model` hold the inputs of the sequence.
     """
     inputs, given = frame[frame["model"].isna()], frame[frame["model"].notna()]
     names, explainers = models(given), list(given["explainer"].unique())
@@ -38,7 +39,7 @@ def draw(frame: pd.DataFrame) -> Figure:
 
 
 def _strip(axes: Axes, frame: pd.DataFrame, place: int, colormap: str) -> None:
-    """Draw the values at height `place`, one column per step; «–» if there are none."""
+    """Draw a strip of values at height `place` with one column per step, or «–» without values."""
     if frame.empty:
         axes.text(0.5, place, "–", transform=axes.get_yaxis_transform(), ha="center", va="center")
         return
@@ -58,7 +59,7 @@ def _strip(axes: Axes, frame: pd.DataFrame, place: int, colormap: str) -> None:
 
 
 def _plain(axes: Axes, last: int, strips: int) -> None:
-    """Set the limits so that all strips fit, and remove grid, spines and ticks."""
+    """Set the limits of the axes so that all strips fit, and remove grid, spines and ticks."""
     axes.set(xlim=(-0.5, last + 0.5), ylim=(strips + 0.5, -0.6), xlabel="step")
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)

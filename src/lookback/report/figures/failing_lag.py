@@ -1,7 +1,9 @@
 """Large panel: the horizon predicted from the other tasks against the measured horizon, in steps.
 
-Dashed: both are equal; grey band: within the error that the bar allows. An open point is censored:
-the horizon is beyond the longest lag measured, so the prediction is right above the dashed line.
+Dashed: the predicted and the measured horizon are equal. Grey band: the error of the prediction is
+small enough to pass the test of theory. An open point has a censored horizon, which is beyond the
+longest lag measured. The prediction of an open point counts as correct if the point lies above the
+dashed line.
 """
 
 import numpy as np

@@ -1,10 +1,10 @@
-"""Time constants of the units after training, and how often their gates saturate.
+"""The time constants of the units after training, and how often the gates of the units saturate.
 
-Above: the share of units with at most this time constant, over all layers and seeds. The time
-constant is -1/⟨ln f⟩, where f is the gate that keeps the state, or the eigenvalue of a linear
-recurrent unit. Dotted: the longest time constant that the initialisation aimed at. Below, one dot
-per unit: the share of steps at which the gate is shut (below 0.1) and open (above 0.9)
-[karpathy2015].
+Upper panel: the share of units whose time constant is at most the value on the x axis, over all
+layers and seeds. The time constant is -1/⟨ln f⟩, where f is the gate that keeps the state, or the
+eigenvalue of a linear recurrent unit. Dotted: the longest time constant that the initialisation
+aimed at. Lower panel: the share of steps at which a gate is shut (below 0.1) and open (above 0.9),
+with one dot per unit [karpathy2015].
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ from lookback.report.drawing import colours, legend_below, models, new_figure
 from lookback.report.numbers import steps
 from lookback.summarise.quantities.time_constant import SLOW, timescale
 
-SHORTEST, LONGEST = 0.1, 1e5  # steps: the axis
+SHORTEST, LONGEST = 0.1, 1e5  # ends of the axis in steps
 
 
 def draw(frame: pd.DataFrame) -> Figure:
@@ -38,7 +38,10 @@ def draw(frame: pd.DataFrame) -> Figure:
 
 
 def _distribution(axes: Axes, frame: pd.DataFrame, colour: str, model: str) -> None:
-    """Draw the cumulative share of units; time constants beyond the axis are drawn at its ends."""
+    """Draw the cumulative share of units by time constant.
+
+    Time constants beyond the axis are drawn at the ends of the axis.
+    """
     sizes = np.sort(frame["timescale"].clip(SHORTEST, LONGEST))
     axes.step(sizes, np.arange(1, len(sizes) + 1) / len(sizes), color=colour, label=model)
     if frame["aimed"].notna().any():
@@ -46,12 +49,12 @@ def _distribution(axes: Axes, frame: pd.DataFrame, colour: str, model: str) -> N
 
 
 def keeping(frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the gates that keep a state. These gates have a time constant."""
+    """The rows of the gates that keep a state, which are the rows with a time constant."""
     return frame[frame["timescale"].notna()]
 
 
 def finding(frame: pd.DataFrame) -> str:
-    """The median and the 90th percentile of the time constants of each model's units."""
+    """State the median and the 90th percentile of the time constants of each model's units."""
     kept = keeping(frame)
     if kept.empty:
         return "No model here has gates or eigenvalues that keep a state."

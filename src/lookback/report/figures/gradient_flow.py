@@ -1,12 +1,13 @@
-"""How the gradient of the loss fades on its way back from the answer: log₁₀ ‖∂L/∂h_t‖ by distance.
+"""How the gradient log₁₀ ‖∂L/∂h_t‖ of the loss fades with the distance of step t from the answer.
 
 The distance is the number of steps before the answer. Line: the median over test sequences,
-averaged over seeds, for the states of the last layer; dashed: the cell state of an LSTM. Band:
-quartiles. A line ends where the gradient is exactly zero. A transformer of one layer has no line,
-because its earlier steps reach the answer through no earlier state.
+averaged over seeds, for the hidden states of the last layer. Dashed: the cell state of an LSTM.
+Band: quartiles over test sequences. A line ends where the gradient is exactly zero. A transformer
+of one layer has no line, because its answer depends on no hidden state at an earlier step.
 
-Lowest panel: log₁₀ ‖∂s_q/∂s_t‖, the largest effect that a small change of the whole state at step t
-can have on the state at the answer; dotted: before training. A straight line is exponential.
+Lowest panel: log₁₀ ‖∂s_q/∂s_t‖, the largest effect that a small change of the whole state s at step
+t can have on the state at the answering step q. Dotted: before training. A straight line means that
+the effect changes exponentially with the distance.
 """
 
 import math
@@ -72,7 +73,7 @@ def _lines(axes: Axes, frame: pd.DataFrame) -> None:
 
 
 def finding(frame: pd.DataFrame) -> str:
-    """After training: the share of the gradient left at the first step, and the half-distances."""
+    """State the gradient left at the farthest step after training, and the half-distances."""
     distance = frame.loc[frame["quantity"] == "gradient", "distance"].max()
     left = {model: gradient_left(frame[frame["model"] == model]) for model in models(frame)}
     known = {model: value for model, value in left.items() if not math.isnan(value)}
@@ -88,7 +89,7 @@ def finding(frame: pd.DataFrame) -> str:
 
 
 def _half_distances(frame: pd.DataFrame) -> Iterator[str]:
-    """A sentence on the steps in which the Jacobian of the whole state halves."""
+    """Yield a sentence on the number of steps in which the Jacobian of the whole state halves."""
     halves = {
         model: half_distance(jacobian_rate(frame[frame["model"] == model]).value)
         for model in models(frame)
@@ -102,5 +103,5 @@ def _half_distances(frame: pd.DataFrame) -> Iterator[str]:
 
 
 def _unbroken(value: float) -> str:
-    """Two significant digits, with a minus sign that does not break a line."""
+    """Format a value with two significant digits and a minus sign that does not break a line."""
     return f"{value:.2g}".replace("-", "\N{NON-BREAKING HYPHEN}")

@@ -1,7 +1,8 @@
-"""Skill by the length of the test sequences; the first point is the length used in training.
+"""The skill of each model by the length of the test sequences.
 
-Line: the mean over test sequences and seeds; band: the range over seeds. Skill 0 is the trivial
-baseline at that length, 1 is perfect. A model that cannot process a length has no point there.
+The first point of each line is the length used in training. Line: the mean over test sequences and
+seeds. Band: the range over seeds. At each length, skill 0 is the trivial baseline and skill 1 is
+perfect. A model that cannot process a length has no point at that length.
 """
 
 import pandas as pd
@@ -28,7 +29,7 @@ def draw(frame: pd.DataFrame) -> Figure:
 
 
 def finding(frame: pd.DataFrame) -> str:
-    """The skill of each model at the longest length and at the length used in training."""
+    """State the skill of each model at the longest length and at the length used in training."""
     longest = frame["factor"].max()
     parts = []
     for model in models(frame):

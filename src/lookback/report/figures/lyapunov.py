@@ -1,9 +1,9 @@
-"""Lyapunov exponents: the rate at which a small change of the whole state grows or fades.
+"""Lyapunov exponents are the rates at which a small change of the whole state grows or fades.
 
-The exponents are ordered from the largest to the smallest, one per direction; their rank is a share
-of the state size. Line: mean over seeds; band: smallest to largest seed. At zero (dashed) a change
-is kept, below zero it fades, above zero it grows, in nats per step. Exponents below the axis are
-not shown.
+Each direction of the state has one exponent, in nats per step. The exponents are ordered from the
+largest to the smallest, and their rank is a share of the state size. Line: mean over seeds. Band:
+smallest to largest seed. A change grows if its exponent is above zero (dashed), stays the same at
+zero, and fades below zero. Exponents below the lower end of the axis are not shown.
 """
 
 import math
@@ -18,8 +18,8 @@ from lookback.report.numbers import steps
 from lookback.summarise.quantities.lyapunov_exponent import first_exponent
 
 STAGES = {"initial": "before training", "trained": "after training"}
-LOWEST = -2.0  # nats per step, the end of the axis: such a change vanishes within two steps
-LONGEST = 10_000  # steps; longer half-lives are not told apart
+LOWEST = -2.0  # lower end of the axis in nats per step, where two steps shrink a change to 2 %
+LONGEST = 10_000  # longest half-life, in steps, that is given as a number
 
 
 def draw(frame: pd.DataFrame) -> Figure:
@@ -50,7 +50,7 @@ def _lines(axes: Axes, frame: pd.DataFrame) -> None:
 
 
 def finding(frame: pd.DataFrame) -> str:
-    """How long a small change of the state lasts after training, by the first exponent."""
+    """State how long a small change of the state lasts after training, by the largest exponent."""
     exponents = {model: first_exponent(frame[frame["model"] == model]) for model in models(frame)}
     first = {model: it.value for model, it in exponents.items() if not math.isnan(it.value)}
     if not first:
@@ -64,7 +64,7 @@ def _ascending(values: Mapping[str, float]) -> list[tuple[float, str]]:
 
 
 def _half_life(exponent: float) -> str:
-    """The steps in which the slowest direction halves, or doubles if it grows."""
+    """State in how many steps a change in the slowest direction halves or doubles."""
     if exponent == -math.inf:
         return "vanishes at once"
     if abs(exponent) < math.log(2) / LONGEST:

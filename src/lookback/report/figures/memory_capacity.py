@@ -1,8 +1,9 @@
 """Memory capacity: how well a linear read-out of the state recovers a past random input (R²).
 
-Above: linear capacity by delay, mean over seeds; dotted: before training; pale: the raw R², before
-the bias of finite data is subtracted. Below: the sum over delays after training, one shade per
-degree of the Legendre polynomial. The tick is the size of the state, an upper bound of the sum.
+Upper panel: the linear capacity by delay, averaged over seeds. Dotted: before training. Pale: the
+raw R², before the bias of finite data is subtracted. Lower panel: the sum of the capacities over
+all delays after training, with one shade per degree of the Legendre polynomial. A vertical tick
+marks the size of the state, which is an upper bound of the summed capacity.
 """
 
 import pandas as pd
@@ -13,8 +14,8 @@ from lookback.report.drawing import colours, legend_below, models, new_figure
 from lookback.report.numbers import number
 from lookback.summarise.quantities.linear_capacity import LINEAR, linear_capacity
 
-VISIBLE = 0.01  # the axis ends at the last delay with a capacity above this
-SHADES = (1.0, 0.55, 0.3)  # of the degrees; higher degrees have the last shade
+VISIBLE = 0.01  # the axis ends at the last delay with a capacity above this value
+SHADES = (1.0, 0.55, 0.3)  # opacity of each degree, where all higher degrees have the last value
 
 
 def draw(frame: pd.DataFrame) -> Figure:
@@ -63,7 +64,10 @@ def _totals(axes: Axes, frame: pd.DataFrame) -> None:
 
 
 def totals(frame: pd.DataFrame) -> pd.DataFrame:
-    """The sum over delays of the capacities of one stage, mean over seeds; models by degrees."""
+    """The capacity summed over delays and averaged over seeds, as a table of models by degrees.
+
+    `frame` holds one stage, before or after training.
+    """
     keys = ["model", "degree", "seed"]
     sums = frame.groupby(keys, observed=True)["capacity"].sum()
     mean = sums.groupby(level=["model", "degree"], observed=True).mean()
@@ -71,7 +75,7 @@ def totals(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def finding(frame: pd.DataFrame) -> str:
-    """The linear capacity of each model after training and before training."""
+    """State the linear capacity of each model after training and before training."""
     parts = []
     for model in models(frame):
         rows = frame[frame["model"] == model]

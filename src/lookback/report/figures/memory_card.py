@@ -1,7 +1,7 @@
 """Small panels: the memory horizon of each cell against each quantity that should predict it.
 
-One point per cell. An open point is censored: the horizon is beyond the longest lag measured. A
-point at the right edge has an infinite value.
+Each point is one cell, which is one model on one task. An open point has a censored horizon, which
+is beyond the longest lag measured. A point at the right edge of a panel has an infinite value.
 """
 
 import math
@@ -23,7 +23,10 @@ COLUMNS = 2
 
 
 def draw(frame: pd.DataFrame) -> Figure:
-    """Columns of `frame`: those of the memory card. One panel per ranked quantity of any cell."""
+    """Draw one panel for each quantity in RANKED that was measured for any model.
+
+    The columns of `frame` are those of the memory card.
+    """
     frame = frame[frame["horizon"].notna()]
     measured = [name for name in RANKED if frame[name].notna().any()]
     rows = math.ceil(len(measured) / COLUMNS)
@@ -51,7 +54,10 @@ def _panel(axes: Axes, frame: pd.DataFrame, quantity: Quantity) -> None:
 
 
 def logarithmic(axes: Axes, across: float = 1.0) -> None:
-    """Make both axes logarithmic, and linear around zero: x up to `across`, y up to one step."""
+    """Make both axes logarithmic, except for a linear part around zero.
+
+    The x axis is linear up to `across`, and the y axis is linear up to one step.
+    """
     axes.set_xscale("symlog", linthresh=across)
     axes.set_yscale("symlog", linthresh=1.0)
     for axis in (axes.xaxis, axes.yaxis):
@@ -59,7 +65,7 @@ def logarithmic(axes: Axes, across: float = 1.0) -> None:
 
 
 def points(axes: Axes, frame: pd.DataFrame) -> None:
-    """Draw one point per row at columns x and y; open if `horizon_censored`."""
+    """Draw one point per row at the columns x and y, left open where `horizon_censored` is true."""
     colour, marker = colours(frame), markers(frame)
     for row in frame.to_dict("records"):
         edge, shape = colour[row["model"]], marker[row["task"]]
@@ -68,13 +74,13 @@ def points(axes: Axes, frame: pd.DataFrame) -> None:
 
 
 def markers(frame: pd.DataFrame) -> dict[str, str]:
-    """The marker of each task of the study."""
+    """Map each task of the study to the marker of its points."""
     tasks = frame["task"].astype("category").cat.categories
     return {task: MARKERS[place % len(MARKERS)] for place, task in enumerate(tasks)}
 
 
 def legend(figure: Figure, frame: pd.DataFrame) -> None:
-    """Draw the legend below the figure: colours are models, markers are tasks."""
+    """Draw the legend below the figure, with colours for models and markers for tasks."""
     handles = list(_handles(frame))
     columns = 3 if max(len(str(handle.get_label())) for handle in handles) <= WIDE else 2
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=8)

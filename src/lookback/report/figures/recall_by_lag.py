@@ -16,7 +16,7 @@ from lookback.summarise.quantities.memory_horizon import (
     skill_by_lag,
 )
 
-LOWEST = -0.25  # the end of the axis: lower skill only means «worse than the baseline»
+LOWEST = -0.25  # lower end of the axis, below which a skill is just worse than the baseline
 CAPTION = (
     f"Recall by lag: the skill of the answers by the number of steps since the evidence; 0 is the "
     f"trivial baseline, 1 is perfect. Line: the mean over all answers in a bin of lags, over test "
@@ -48,7 +48,7 @@ def draw(frame: pd.DataFrame) -> Figure:
 
 
 def finding(frame: pd.DataFrame) -> str:
-    """The memory horizon of each model, the longest first."""
+    """State the memory horizon of each model, with the longest horizon first."""
     horizons = {model: memory_horizon(frame[frame["model"] == model]) for model in models(frame)}
     shortest, longest = frame["lag"].min(), frame["lag"].max()
     parts = [

@@ -1,9 +1,8 @@
-"""State decoding: how well a linear read-out of the states finds the evidence (R²), by distance.
+"""How well a linear read-out of the states finds the evidence (R²), by steps since the evidence.
 
-The distance is the number of steps since the evidence. Line: the mean over seeds on held-out
-sequences; band: smallest to largest seed. Dashed: the control task, for which the inputs are
-shuffled between sequences. Where a line falls to its control, the state no longer holds the
-information in a form that a linear read-out can find.
+Line: the mean over seeds on held-out sequences. Band: smallest to largest seed. Dashed: the control
+task, for which the inputs are shuffled between sequences. Where a line falls to the dashed line of
+its control task, the state no longer holds the evidence in a form that a linear read-out can find.
 """
 
 import pandas as pd
@@ -34,7 +33,7 @@ def draw(frame: pd.DataFrame) -> Figure:
 
 
 def finding(frame: pd.DataFrame) -> str:
-    """The decoding distance of each model."""
+    """State the decoding distance of each model."""
     parts = []
     for model in models(frame):
         distance = decoding_distance(frame[frame["model"] == model])

@@ -1,1 +1,1 @@
-"""The quantities of the memory card: one module per quantity; `registry` lists them all."""
+"""The quantities of the memory card, one per module, which `registry` lists."""

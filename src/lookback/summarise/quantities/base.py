@@ -1,11 +1,11 @@
-"""What a quantity of the memory card is: its name, its unit, and the function that computes it."""
+"""Define a quantity of the memory card by its name, its unit and the function that computes it."""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-# The role of a quantity in the test of theory (summarise/theory.py).
+# Each quantity has one of these roles in the test of theory (summarise/theory.py).
 Role = Literal["outcome", "theory", "half behavioural", "descriptive"]
 
 STEPS = "steps"
@@ -15,9 +15,10 @@ INPUTS = "inputs"
 
 
 class Estimate(NamedTuple):
-    """A quantity of one cell. Bounds of a 95 % interval, NaN if there is none.
+    """The value of one quantity for one model on one task, with a 95 % interval if it is known.
 
-    `censored`: the true value is at least `value`, because no longer lag was measured.
+    The bounds `low` and `high` of the 95 % interval are NaN if there is no interval. `censored`
+    means that the true value is at least `value`, because no longer lag was measured.
     """
 
     value: float
@@ -31,27 +32,28 @@ NOT_MEASURED = Estimate(math.nan)
 
 @dataclass(frozen=True)
 class Quantity:
-    """One quantity of the memory card; a row of `registry.QUANTITIES`.
+    """One quantity of the memory card, which is one row of `registry.QUANTITIES`.
 
-    `measure` takes the rows that `probe` measured in one cell. For a quantity without a probe,
-    `measure` takes the cell's row of the card and of `results` as a mapping.
+    `measure` takes the rows that `probe` measured for one model on one task. For a quantity without
+    a probe, `measure` takes a mapping that joins one row of the memory card and one row of
+    `results`.
     """
 
-    name: str  # the column of the memory card, and the metric memory/<name> in MLflow
-    label: str  # in tables and on axes
+    name: str  # names the column of the memory card and the metric memory/<name> in MLflow
+    label: str  # the name in tables and on axes
     unit: str
     probe: str
     measure: Callable[[Any], Estimate]
-    definition: str  # one sentence, without the label: «the lag up to which …»
+    definition: str  # a phrase that explains the label, such as «the lag up to which …»
     role: Role = "descriptive"
     has_interval: bool = False
     may_be_censored: bool = False
-    is_shown: bool = True  # as a column of the report's memory card
-    is_tracked: bool = True  # as a metric in MLflow
+    is_shown: bool = True  # whether the report shows the quantity in the memory card
+    is_tracked: bool = True  # whether MLflow gets the quantity as a metric
 
     @property
     def columns(self) -> dict[str, str]:
-        """The columns of the memory card that hold the quantity, with their pandas types."""
+        """The names and pandas types of the columns of the memory card that hold the quantity."""
         columns = {self.name: "float64"}
         if self.has_interval:
             columns |= {f"{self.name}_low": "float64", f"{self.name}_high": "float64"}
@@ -60,7 +62,7 @@ class Quantity:
         return columns
 
     def entries(self, estimate: Estimate) -> dict[str, Any]:
-        """The values of `columns` for an estimate."""
+        """The value of each of `columns` for the given estimate."""
         values = (estimate.value, estimate.low, estimate.high, estimate.censored)
         names = (self.name, f"{self.name}_low", f"{self.name}_high", f"{self.name}_censored")
         return {

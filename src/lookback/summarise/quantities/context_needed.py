@@ -1,4 +1,4 @@
-"""From probe `effective_context`: how many of the last steps the model needs."""
+"""The number of last steps that a model needs, computed from probe `effective_context`."""
 
 import math
 
@@ -6,14 +6,15 @@ import pandas as pd
 
 from lookback.summarise.quantities.base import Estimate
 
-NOISE = 0.05  # a skill below this counts as no skill, of which no share can be kept
-KEPT = 0.95  # the share of the whole skill that counts as enough
+NOISE = 0.05  # a skill below this value counts as zero
+KEPT = 0.95  # the share of the skill on whole sequences that counts as enough
 
 
 def context_needed(rows: pd.DataFrame) -> Estimate:
-    """The fewest last steps that give KEPT of the skill with the whole sequence, in steps.
+    """The smallest number of last steps that gives a share KEPT of the skill on whole sequences.
 
-    Of the curve's mean over seeds. NaN if the skill with the whole sequence is below NOISE.
+    The skill is averaged over seeds. The result is NaN if the skill on whole sequences is below
+    NOISE.
     """
     curve = rows.groupby("context")["skill"].mean()
     whole = curve.iloc[-1]

@@ -1,18 +1,19 @@
-"""From probe `state_decoding`: how long a linear read-out finds the evidence in the state."""
+"""For how many steps a linear read-out finds the evidence in the state (probe `state_decoding`)."""
 
 import pandas as pd
 
 from lookback.summarise.quantities.base import Estimate
 
-NOISE = 0.05  # selectivity below this counts as zero
+NOISE = 0.05  # a selectivity below this value counts as zero
 
 
 def decoding_distance(rows: pd.DataFrame) -> Estimate:
     """The last distance up to which the selectivity stays above half of its value at the evidence.
 
-    Selectivity is the R² of the read-out minus the R² of its control task, mean over seeds
-    [hewitt2019]. The distance is 0 if the selectivity at the evidence is below NOISE. It is
-    censored if the selectivity is above one half at all distances measured.
+    The selectivity is the R² of the linear read-out minus the R² of its control task, averaged over
+    seeds [hewitt2019]. The distance is the number of steps since the evidence. The result is 0 if
+    the selectivity at the evidence is below NOISE. The result is censored if the selectivity stays
+    above half of its value at the evidence at all measured distances.
     """
     selectivity = (rows["skill"] - rows["control"]).groupby(rows["distance"]).mean()
     if selectivity.iloc[0] < NOISE:

@@ -1,4 +1,4 @@
-"""From probe `gradient_flow`: how fast the gradient fades with the distance from the answer."""
+"""How fast the gradient fades with the distance from the answer (probe `gradient_flow`)."""
 
 import math
 from typing import Literal
@@ -10,9 +10,10 @@ from lookback.summarise.rates import half_distance, rate
 
 
 def gradient_half_distance(rows: pd.DataFrame, *, stage: Literal["initial", "trained"]) -> Estimate:
-    """The steps in which ‖∂L/∂h_t‖ halves, for the state through which the gradient fades least.
+    """The number of steps in which ‖∂L/∂h_t‖ halves, for the state whose gradient fades least.
 
-    The rate is the mean over seeds of the rates of the seeds; ∞ if the gradient does not fade.
+    The state h is a hidden or cell state of one layer. The rate of a state is the mean of its rates
+    over seeds. The result is ∞ if the gradient does not fade.
     """
     rates = mean_rates(rows)
     rates = rates[(rates["quantity"] == "gradient") & (rates["stage"] == stage)]
@@ -20,16 +21,17 @@ def gradient_half_distance(rows: pd.DataFrame, *, stage: Literal["initial", "tra
 
 
 def jacobian_rate(rows: pd.DataFrame) -> Estimate:
-    """The rate in nats per step at which ‖∂s_T/∂s_t‖ changes with T − t, after training."""
+    """The slope of ln ‖∂s_T/∂s_t‖ over the distance T − t after training, in nats per step."""
     rates = mean_rates(rows)
     rates = rates[(rates["quantity"] == "jacobian") & (rates["stage"] == "trained")]
     return NOT_MEASURED if rates.empty else Estimate(float(rates["rate"].max()))
 
 
 def mean_rates(rows: pd.DataFrame) -> pd.DataFrame:
-    """Columns quantity, stage, state, rate: the mean over seeds of the rates of the seeds.
+    """The mean over seeds of the rate of each quantity, stage and state.
 
-    The rate is NaN if the gradient reaches the answer from one step only.
+    The columns are quantity, stage, state and rate. A seed is left out if its norm is nonzero at
+    fewer than two distances. The rate is NaN if all seeds are left out.
     """
     kinds = ["quantity", "stage", "state"]
     rates = [
@@ -41,11 +43,12 @@ def mean_rates(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def gradient_left(rows: pd.DataFrame) -> float:
-    """‖∂L/∂h_t‖ at the farthest step as a multiple of its value at the answer, after training.
+    """‖∂L/∂h_t‖ at the farthest step divided by ‖∂L/∂h_t‖ at the answer, after training.
 
-    Of the hidden states of the last layer through which earlier steps reach the answer; the median
-    over sequences, its logarithm averaged over seeds. 0 if the gradient vanishes on the way; NaN if
-    no earlier state reaches the answer.
+    The state h_t is the hidden state of the last layer through which earlier steps reach the
+    answer. Each norm is the median over sequences, and its logarithm is averaged over seeds. The
+    result is 0 if the gradient vanishes on the way. The result is NaN if the answer depends on no
+    earlier state.
     """
     if not (rows["quantity"] == "gradient").any():
         return math.nan
@@ -59,10 +62,11 @@ def gradient_left(rows: pd.DataFrame) -> float:
 
 
 def last_layer(frame: pd.DataFrame) -> pd.DataFrame:
-    """The gradients of each model's last layer; adds the column `kind`: «hidden», «cell».
+    """The gradients of each model's last layer, with an added column `kind` («hidden» or «cell»).
 
-    A layer counts if earlier steps reach the answer through it. In the top layer of a transformer
-    only the answering step does.
+    The last layer is the highest layer through which earlier steps reach the answer. The top layer
+    of a transformer does not count, because only its state at the answering step reaches the
+    answer.
     """
     frame = frame[frame["quantity"] == "gradient"]
     parts = frame["state"].str.split("/", expand=True)  # «hidden/1»

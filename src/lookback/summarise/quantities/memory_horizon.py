@@ -1,15 +1,17 @@
-"""From probe `recall_by_lag`: the memory horizon.
+"""The memory horizon of a model on a task, computed from probe `recall_by_lag`.
 
-1. Each answer has a lag. The answers are sorted into BINS bins, evenly spaced in ln lag. Adjacent
-   bins are joined until each bin holds at least ENOUGH answers. (A lag of 0 counts as 1.)
+1. The answers are sorted by lag into BINS bins, which are evenly spaced in ln lag. A lag of 0
+   counts as 1. Adjacent bins are joined until each bin holds at least ENOUGH answers.
 2. The skill of a bin is the mean over its answers, over all seeds. The centre of a bin is the
    geometric mean of its lags.
-3. The horizon is the lag at which the skill first falls to the THRESHOLD, on the straight line in
-   ln lag between two bin centres. It is 0 if the first bin is below the threshold.
-4. If no bin is below the threshold, the horizon is censored at the longest lag measured.
+3. The horizon is the lag at which the skill first falls to THRESHOLD. Between two bin centres, the
+   skill is interpolated by a straight line in ln lag. The horizon is 0 if the skill of the first
+   bin is not above THRESHOLD.
+4. If the skill of every bin is above THRESHOLD, the horizon is censored at the longest measured
+   lag.
 
-The 95 % interval repeats steps 2 to 4 on the resamples of the hierarchical bootstrap
-(hierarchical_bootstrap.py), with the same bins.
+For the 95 % interval, steps 2 to 4 are repeated on the resamples of the hierarchical bootstrap
+(hierarchical_bootstrap.py). All resamples have the same bins.
 """
 
 import math
@@ -22,9 +24,9 @@ from numpy.typing import NDArray
 from lookback.summarise.hierarchical_bootstrap import LEVELS, Numbers, percentiles, resampled
 from lookback.summarise.quantities.base import NOT_MEASURED, Estimate
 
-THRESHOLD = 0.5  # of the skill: halfway between the trivial baseline and perfect answers
-BINS = 24  # between the shortest and the longest lag, before neighbours are joined
-ENOUGH = 200  # answers per bin: the standard error of a share of right answers is at most 0.04
+THRESHOLD = 0.5  # the skill halfway between the trivial baseline (0) and perfect answers (1)
+BINS = 24  # number of bins from the shortest to the longest lag, before any are joined
+ENOUGH = 200  # answers per bin, so that the standard error of an accuracy is at most 0.04
 DEFINITION = (
     f"the largest lag up to which the skill stays above {THRESHOLD:g}, in bins of at least "
     f"{ENOUGH} answers; «≥» if the skill is above it at all lags measured"
@@ -32,7 +34,11 @@ DEFINITION = (
 
 
 class Curve(NamedTuple):
-    """Skill by lag: one value per bin, and its resamples (resample, bin)."""
+    """The mean skill of the answers in each bin of lags.
+
+    `lag` holds the centre of each bin. `draws` holds the skill of each bin in each resample, as an
+    array (resample, bin).
+    """
 
     lag: Numbers
     skill: Numbers
@@ -41,7 +47,7 @@ class Curve(NamedTuple):
     seeds: int
 
     def band(self) -> tuple[Numbers, Numbers]:
-        """The 95 % interval of each bin; NaN if there is one seed."""
+        """The bounds of the 95 % interval of the skill in each bin, or NaN if there is one seed."""
         if self.seeds == 1:
             return np.full_like(self.skill, np.nan), np.full_like(self.skill, np.nan)
         low, high = np.percentile(self.draws, LEVELS, axis=0)
@@ -49,9 +55,10 @@ class Curve(NamedTuple):
 
 
 def memory_horizon(rows: pd.DataFrame) -> Estimate:
-    """The horizon of one cell in steps, from one row per answer: seed, sequence, lag (≥ 0), skill.
+    """The memory horizon of one model on one task, in steps.
 
-    Bounds are NaN if there is one seed.
+    `rows` has one row per answer, with the columns seed, sequence, lag (≥ 0) and skill. The bounds
+    are NaN if there is one seed.
     """
     if rows.empty:
         return NOT_MEASURED
@@ -64,23 +71,27 @@ def memory_horizon(rows: pd.DataFrame) -> Estimate:
 
 
 def skill_by_lag(rows: pd.DataFrame) -> Curve:
-    """The curve of one cell, from the rows that `memory_horizon` takes; at least one row."""
+    """The skill by lag of one model on one task.
+
+    `rows` has the columns that `memory_horizon` takes, and at least one row.
+    """
     lag = rows["lag"].to_numpy(np.float64).clip(min=1)
     group = bins_of(lag)
     totals, resamples = resampled(rows["skill"], rows["seed"], rows["sequence"], group)
     centre = np.exp(np.bincount(group, np.log(lag)) / np.bincount(group))
     skill = totals.sums.sum(axis=0) / totals.counts.sum(axis=0)
     counts = resamples.counts.sum(axis=1)
-    # A resample can leave a small bin empty. Its skill is then the one of the original answers.
+    # If a resample leaves a bin empty, the bin keeps the skill of the original answers.
     draws = np.where(counts > 0, resamples.sums.sum(axis=1) / counts.clip(min=1), skill)
     return Curve(centre, skill, draws, float(rows["lag"].max()), rows["seed"].nunique())
 
 
 def bins_of(lag: Numbers) -> NDArray[np.int64]:
-    """The bin of each answer; bin 0 holds the shortest lags.
+    """The number of each answer's bin, where bin 0 holds the shortest lags.
 
-    Every bin holds at least ENOUGH answers, unless there is only one bin. Bins are joined from the
-    shortest lag on; a remainder that is too small joins the last bin.
+    Every bin holds at least ENOUGH answers, unless there is only one bin. Adjacent bins are joined
+    in the order of growing lag. If too few answers remain for a last bin, they join the bin before
+    it.
     """
     edges = np.geomspace(lag.min(), lag.max(), BINS + 1)[1:-1]
     fine = np.searchsorted(edges, lag, side="right")
@@ -94,15 +105,16 @@ def bins_of(lag: Numbers) -> NDArray[np.int64]:
 
 
 def crossings(lag: Numbers, skill: Numbers, longest: float) -> Numbers:
-    """The lag at which each curve (curve, bin) first falls to the threshold.
+    """The lag at which each curve of skill first falls to THRESHOLD.
 
-    `longest` for a curve that stays above the threshold; 0 for a curve that starts below it.
+    `skill` is an array (curve, bin). The lag is `longest` for a curve that stays above THRESHOLD,
+    and 0 for a curve that does not start above THRESHOLD.
     """
     is_above = skill > THRESHOLD
     first = is_above.argmin(axis=1)
     row, before = np.arange(len(skill)), (first - 1).clip(min=0)
     upper, lower = skill[row, before], skill[row, first]
-    with np.errstate(invalid="ignore", divide="ignore"):  # for curves that do not cross
+    with np.errstate(invalid="ignore", divide="ignore"):  # curves without a crossing divide by 0
         share = (upper - THRESHOLD) / (upper - lower)
         crossed = lag[before] * (lag[first] / lag[before]) ** share
     lags: Numbers = np.select([is_above.all(axis=1), first == 0], [longest, 0.0], crossed)

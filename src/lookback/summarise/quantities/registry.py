@@ -1,7 +1,7 @@
-"""All quantities of the memory card, in the order of its columns.
+"""The table QUANTITIES of all quantities of the memory card, in the order of the card's columns.
 
-A new quantity is one module in this folder, with the function that computes it, and one row here.
-The memory card, the report, the test of theory and MLflow read this table.
+To add a quantity, add a module with the function that computes it to this folder, and add one row
+to QUANTITIES. The memory card, the report, the test of theory and MLflow use QUANTITIES.
 """
 
 from functools import partial

@@ -1,19 +1,19 @@
-"""From probe `gate_timescales`: the time constants of a network's units."""
+"""The time constants of a network's units, computed from probe `gate_timescales`."""
 
 import numpy as np
 import pandas as pd
 
 from lookback.summarise.quantities.base import NOT_MEASURED, Estimate
 
-SLOW = 0.9  # the quantile over units that stands for the slow units
+SLOW = 0.9  # the quantile over units that represents the slow units
 
 
 def timescale(rows: pd.DataFrame, *, quantile: float = SLOW) -> Estimate:
-    """A quantile over units of the time constants in steps, geometric mean over seeds.
+    """A quantile over units of the time constant in steps, as the geometric mean over seeds.
 
-    The quantile is taken in each seed, because a seed is the unit of replication: over the units of
-    all seeds together, the slow units of one seed would hide those of all others. The quantile is
-    the time constant of one unit, because ∞ has no value halfway.
+    The quantile is taken within each seed, because a seed is the unit of replication. A quantile
+    over the units of all seeds together could depend on the slow units of one seed alone. The
+    quantile is not interpolated between two units, because a time constant can be infinite.
     """
     known = rows[rows["timescale"].notna()]
     if known.empty:
