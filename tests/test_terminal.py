@@ -27,7 +27,7 @@ from snakemake_logger_plugin_lookback.journal import Journal, Seed
 from snakemake_logger_plugin_lookback.messages import duration, failure_message, reason
 from snakemake_logger_plugin_lookback.pace import Running, StudyLeft, cell_left, study_left
 from snakemake_logger_plugin_lookback.progress_board import Board, crop, table
-from snakemake_logger_plugin_lookback.screen import Screen
+from snakemake_logger_plugin_lookback.terminal import Screen
 
 SOURCE = Path(__file__).parents[1] / "src"
 

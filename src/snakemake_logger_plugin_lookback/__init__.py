@@ -28,7 +28,7 @@ from snakemake_logger_plugin_lookback.messages import (
     tail,
 )
 from snakemake_logger_plugin_lookback.progress_board import Board
-from snakemake_logger_plugin_lookback.screen import Screen
+from snakemake_logger_plugin_lookback.terminal import Screen
 
 RED, GREEN = 31, 32
 

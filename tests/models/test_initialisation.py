@@ -14,8 +14,8 @@ from lookback.models.gru import GRU
 from lookback.models.lstm import LSTM
 from lookback.models.network import build_network
 from lookback.models.rnn import RNN
-from lookback.planning.check_settings import check_settings
 from lookback.planning.study import compose_by_hand
+from lookback.planning.validate_settings import check_settings
 from tests.shipped import make_layer
 
 from .cases import shipped

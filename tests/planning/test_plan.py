@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from lookback.planning.code_copy import take
-from lookback.planning.fingerprints import fingerprints
+from lookback.planning.code_fingerprints import fingerprints
 from lookback.planning.libraries import versions_of
 from lookback.planning.plan import make, receipt_of
 from lookback.planning.study import compose_study

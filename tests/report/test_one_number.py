@@ -19,7 +19,7 @@ from lookback.storage.tables import read_parquet, write_parquet
 from lookback.summarise.cells import cells_of
 from lookback.summarise.quantities.registry import BY_NAME, PROBES, QUANTITIES
 from lookback.summarise.rates import half_distance
-from lookback.tracking.records import summary_points
+from lookback.tracking.read_results import summary_points
 from tests.fake_memory import PROBES as CONFIGS
 from tests.fake_memory import recall
 from tests.fake_study import SEEDS, gradients_of, write_study

@@ -17,7 +17,7 @@ import yaml
 
 from lookback.errors import UserError
 from lookback.planning.code_copy import take
-from lookback.planning.fingerprints import fingerprints
+from lookback.planning.code_fingerprints import fingerprints
 from tests.workflow.projects import Project
 
 HERE = Path(__file__).parent
@@ -146,8 +146,10 @@ def outcomes(tmp_path_factory) -> dict[str, Outcome]:
     for name in EDITS:
         project(base_of(name), name, files_of(name))
     for fault, (old, new, (name, _, _)) in FAULTS.items():
-        project(BASE, f"{BASE}, {fault}", {"planning/fingerprints.py": {old: new}})
-        project(BASE, f"{name}, {fault}", {"planning/fingerprints.py": {old: new}}, files_of(name))
+        project(BASE, f"{BASE}, {fault}", {"planning/code_fingerprints.py": {old: new}})
+        project(
+            BASE, f"{name}, {fault}", {"planning/code_fingerprints.py": {old: new}}, files_of(name)
+        )
     only_planned = [path.name for name, path in folders.items() if name.endswith(tuple(FAULTS))]
     environment = {key: it for key, it in os.environ.items() if key != "PYTHONPATH"}
     environment |= {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}

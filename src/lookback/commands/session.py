@@ -16,9 +16,9 @@ from typing import Any, TextIO
 
 from lookback.commands import worker
 from lookback.errors import TRACEBACK, UserError
-from lookback.planning.check_settings import did_you_mean
 from lookback.planning.plan import make, start
 from lookback.planning.study import DEFAULT_STUDY, compose_study
+from lookback.planning.validate_settings import did_you_mean
 from lookback.runtime import cpu_time
 from lookback.storage.lock import hold
 

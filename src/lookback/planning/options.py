@@ -13,8 +13,8 @@ from typing import Any
 import yaml
 
 from lookback.errors import UserError
-from lookback.planning.check_settings import check_settings, check_target, did_you_mean
 from lookback.planning.overrides import Override, first_line
+from lookback.planning.validate_settings import check_settings, check_target, did_you_mean
 
 
 @dataclass

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from lookback.errors import UserError
-from lookback.planning.check_settings import did_you_mean
+from lookback.planning.validate_settings import did_you_mean
 
 GROUPS = ("task", "model", "recipe", "trainer", "probe", "explainer", "tracking", "study")
 

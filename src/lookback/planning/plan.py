@@ -20,12 +20,12 @@ from typing import Any
 
 from lookback.errors import UserError
 from lookback.planning import code_copy
-from lookback.planning.fingerprints import Fingerprints, fingerprints
+from lookback.planning.code_fingerprints import Fingerprints, fingerprints
 from lookback.planning.libraries import COUNTED, versions_of
-from lookback.planning.outdated import touch_plans_of_outdated_results
 from lookback.planning.study import CellConfig, Study
 from lookback.planning.targets import foreign_packages, own_targets
-from lookback.runtime.devices import local_gpus
+from lookback.planning.unrecorded_results import touch_plans_of_outdated_results
+from lookback.runtime.gpu_lease import local_gpus
 from lookback.storage import run_store
 from lookback.storage.atomic import digest, read_json, write_json, write_text
 from lookback.storage.paths import LAYOUT, StudyPaths, index_notes, plan_file

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from lookback.errors import UserError
-from lookback.planning.check_settings import check_options, check_settings, did_you_mean
 from lookback.planning.options import Options
 from lookback.planning.overrides import Override, parse
 from lookback.planning.study_options import (
@@ -23,6 +22,7 @@ from lookback.planning.study_options import (
     published_of,
     tune_of,
 )
+from lookback.planning.validate_settings import check_options, check_settings, did_you_mean
 
 DEFAULT_STUDY = "quick"
 COMMAND_LINE = "the command line"  # source of an override, as named in error messages

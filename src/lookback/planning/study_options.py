@@ -15,8 +15,8 @@ from typing import Any
 import yaml
 
 from lookback.errors import UserError
-from lookback.planning.check_settings import check_settings, did_you_mean
 from lookback.planning.references import KEY, citation
+from lookback.planning.validate_settings import check_settings, did_you_mean
 from lookback.storage.run_store import TUNING_SEED
 
 SHORT = {"lr": "recipe.optimizer.lr"}  # short names that `tune` accepts instead of dotted keys

@@ -16,7 +16,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 
 from lookback.storage.atomic import read_json
-from lookback.tracking.records import Record
+from lookback.tracking.read_results import Record
 
 # Without a list of packages, MLflow would load each model in a subprocess to find the packages.
 REQUIREMENTS = ("mlflow", "torch", "numpy", "hydra-core", "jaxtyping", "pyyaml")

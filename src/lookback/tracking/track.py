@@ -26,7 +26,7 @@ from lookback.storage.atomic import digest, read_json, write_json
 from lookback.tracking.connection import experiment_of
 from lookback.tracking.model import save_model
 from lookback.tracking.project import identity
-from lookback.tracking.records import (
+from lookback.tracking.read_results import (
     Point,
     Record,
     cells_of_study,

@@ -25,7 +25,7 @@ from lookback.data.task import SPLITS, Facts, Split, Task
 from lookback.errors import Diverged, UserError
 from lookback.models.network import Network, build_network
 from lookback.runtime import cpu_time
-from lookback.runtime.devices import leased
+from lookback.runtime.gpu_lease import leased
 from lookback.runtime.instantiate import instantiate
 from lookback.storage import run_store
 from lookback.storage.atomic import read_json, write_json

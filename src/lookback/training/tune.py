@@ -20,7 +20,7 @@ from typing import Any
 
 from lookback.data.task import Facts
 from lookback.errors import Diverged, UserError
-from lookback.runtime.devices import leased
+from lookback.runtime.gpu_lease import leased
 from lookback.storage import run_store
 from lookback.storage.atomic import read_json, write_json
 from lookback.storage.paths import SeedPaths

@@ -7,8 +7,6 @@ import time
 
 import pytest
 
-from lookback.runtime import devices
-
 
 @pytest.fixture(autouse=True)
 def own_locks(tmp_path, monkeypatch):
