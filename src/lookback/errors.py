@@ -1,4 +1,4 @@
-"""The exceptions of lookback, and a search for the valid word most similar to a misspelt word."""
+"""The exceptions of lookback, and a function that suggests a correction for a misspelt word."""
 
 import difflib
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ class UserError(Exception):
 
     The command prints the error message without a traceback and exits with status 2. The error
     message says what is wrong, where it is wrong, and how to correct the mistake. If a word is
-    wrong, the error message also names the most similar valid word.
+    misspelt, the error message also suggests the most similar word that is allowed.
     """
 
 
@@ -24,7 +24,7 @@ class NotApplicable(Exception):
 
 
 class Diverged(RuntimeError):
-    """Raised if the loss of a seed becomes infinite or NaN, which ends the training of the seed.
+    """Raised to end the training of a seed whose loss becomes infinite or NaN.
 
     The error message says at which training step the loss diverged, or on which split.
     """

@@ -35,8 +35,8 @@ class Predictor:
         """The predicted class probabilities (classification) or the predicted values (regression).
 
         `inputs` are raw values as in the dataset, such as pixels from 0 to 255 and not from 0 to 1.
-        The function scales these values as in training. All sequences in `inputs` must have the
-        same length. The argument `params` has no effect, but MLflow's interface requires it.
+        The function scales `inputs` as in training. All sequences in `inputs` must have the same
+        length. The argument `params` has no effect, but MLflow's interface requires it.
         """
         sequences = torch.as_tensor(inputs)
         if self.facts.scale:

@@ -32,7 +32,7 @@ from snakemake_logger_plugin_lookback.terminal import Screen
 
 RED, GREEN = 31, 32
 
-# Messages that start with a text of NOISE are shown only if they are warnings or errors.
+# A message that starts with a text in NOISE is shown only if it is a warning or an error.
 NOISE = (
     "Assuming unrestricted shared filesystem",
     "Building DAG of jobs",
@@ -49,7 +49,7 @@ NOISE = (
     "This was a dry-run",
     "SLURM run ID:",
 )
-# A Snakemake message that starts with a text of DUPLICATES is never shown.
+# A Snakemake message that starts with one of the texts in DUPLICATES is never shown.
 # This plugin reports a failed job in a line «FAILED …» and in the closing line.
 DUPLICATES = (
     "RuleException:\nCalledProcessError in file",
@@ -71,7 +71,8 @@ class LogHandlerSettings(LogHandlerSettingsBase):
 class LogHandler(LogHandlerBase):
     """Prints Snakemake's events as lines.
 
-    The handler itself filters the log records, so that errors are shown even with `--quiet`.
+    This handler, not Snakemake, filters the log records, so that errors are shown even with
+    `--quiet`.
     """
 
     writes_to_stream = True
@@ -119,7 +120,7 @@ class LogHandler(LogHandlerBase):
             self.handleError(record)
 
     def close(self) -> None:
-        """Remove the live board and print the closing line.
+        """Remove the live board and print the closing line, which summarises the run.
 
         The closing line is printed only once, even if Snakemake calls `close` twice.
         """
@@ -168,7 +169,8 @@ class LogHandler(LogHandlerBase):
     def _clear_if_idle(self) -> None:
         """Erase the live board if no job runs.
 
-        Without the board, output of Snakemake's `onsuccess:` section starts below the last line.
+        After the erasure, output of Snakemake's `onsuccess:` section starts directly below the last
+        printed line.
         """
         if self._jobs.idle:
             self._screen.clear()
@@ -187,7 +189,7 @@ class LogHandler(LogHandlerBase):
 
     def _close_dry_run(self) -> None:
         counts = self._jobs.planned
-        order = list(counts)  # rules in the topological order of their jobs, as in Snakemake
+        order = list(counts)  # rule names in the topological order of Snakemake's job graph
         for _, job in sorted(
             self._dry_run_jobs, key=lambda entry: (order.index(entry[0]), entry[1])
         ):

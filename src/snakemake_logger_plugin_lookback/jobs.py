@@ -40,7 +40,7 @@ class Job:
 
     @cached_property
     def seeds(self) -> list[int]:
-        """The seeds in the job's shell command, such as `lookback train … seeds=[0,1,2]`."""
+        """The seeds that the job's shell command names, as in `lookback train … seeds=[0,1,2]`."""
         match = SEEDS.search(self.command)
         return [int(seed) for seed in match[1].split(",")] if match else []
 
@@ -120,7 +120,7 @@ class Jobs:
     def finish(self, number: int) -> tuple[Job, float] | None:
         """Record that a job finished.
 
-        Returns the job and its duration in seconds, or None for the rule `all`.
+        Returns the job and its duration in seconds, or None if the job belongs to the rule `all`.
         """
         with self._lock:
             job = self._running.pop(number, None)

@@ -1,7 +1,8 @@
 """Reads the current training step, loss and metric of a seed from the seed's training journal.
 
 A journal is the file `seed=<n>/journal.jsonl` with one JSON object per line. A line of a journal
-records the start of training, the values of a split (train or validation), or the end of training.
+records the start of training, the loss and metrics on a split (train or validation), or the end of
+training.
 """
 
 import json
@@ -44,7 +45,7 @@ class Seed:
 
 
 class Journal:
-    """A reader of one journal file that reads only new entries at each call."""
+    """Reads one journal file. Each call of `follow` reads only the entries since the last call."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -77,7 +78,7 @@ class Journal:
 
 
 class Journals:
-    """The journals of all seeds of a cell, which is one model on one task."""
+    """The training journals of all seeds of one model on one task."""
 
     def __init__(self, folder: Path, seeds: list[int]) -> None:
         self._folder = folder

@@ -46,7 +46,8 @@ def duration(seconds: float) -> str:
 def failure_message(logs: Iterable[str]) -> str:
     """The last error message of lookback in the log files of a failed job, as one line.
 
-    If the log files contain no error message of lookback, the result is their last line.
+    If the log files contain no error message of lookback, the result is the last line of the log
+    files.
     """
     lines: list[str] = []
     for log in logs:
@@ -92,7 +93,7 @@ def reason(text: str, inputs: Iterable[str], outputs: Iterable[str]) -> str:
 def _edits(inputs: Iterable[str], outputs: Iterable[str]) -> list[str]:
     """The settings and modules that changed since the existing results of a job were made.
 
-    The list has at most one text, and the text names at most six changes.
+    The returned list is empty or contains one text, which names at most six changes.
     """
     from lookback.planning.differences import differences
     from lookback.storage.provenance import plans_of
@@ -108,7 +109,7 @@ def _edits(inputs: Iterable[str], outputs: Iterable[str]) -> list[str]:
 
 
 def split_reason(text: str) -> list[str]:
-    """Split Snakemake's reason for a job at semicolons outside of quoted parameters."""
+    """Split Snakemake's reason to run a job at semicolons, but not inside parameter values."""
     heads = "Missing|Incomplete|Updated|Input files|Set of|Code has|Params have|Software"
     return [part.strip() for part in re.split(rf"; (?={heads})", text)]
 
@@ -137,10 +138,11 @@ def _shorten(part: str, some_exist: bool) -> str:
 
 
 def _updated(names: list[str]) -> str:
-    """The text of the reason to run a job whose input files are newer than its results.
+    """A short reason to run a job whose input files are newer than its output files.
 
-    If a result was made with another plan file, planning sets the modification time of the current
-    plan file to now. A plan file that is newer than the result is reported with the text REPLANNED.
+    If a result was made with another plan file, the planning step sets the modification time of the
+    current plan file to the current time, so that Snakemake runs the job again. A plan file that is
+    newer than the result is reported with the text REPLANNED.
     """
     others = [name for name in names if "/.plan/" not in name]
     reasons = [REPLANNED] if len(others) < len(names) else []
@@ -160,7 +162,7 @@ def _changes(before: str, now: str) -> str:
 
 
 def _settings(listed: str) -> dict[str, str]:
-    """The parameter values by name, from the list of strings in Snakemake's reason to run a job.
+    """The values of a job's parameters by name, from a list in Snakemake's reason to run the job.
 
     Each string contains the name of a parameter, a colon and the value. A string without a name,
     such as '0,1,2', lists the seeds of a job of the rule `train`.

@@ -21,20 +21,20 @@ CLOCK_DIFFERENCE = 5.0  # assumed maximum clock difference of two machines, in s
 
 
 def share_done(seeds: Sequence[Seed], planned: int) -> float:
-    """The finished share of the training steps of all seeds of a cell, from 0 to 1.
+    """The share of finished training steps for one task and one model, as a number from 0 to 1.
 
-    The argument `planned` is the number of seeds of the cell.
+    The argument `planned` is the planned number of seeds for the task and the model.
     """
     return sum(1.0 if s.ended else s.step / s.steps for s in seeds) / max(planned, len(seeds), 1)
 
 
 def cell_left(seeds: Sequence[Seed], planned: int, since: float, now: float) -> float | None:
-    """The estimated seconds until all seeds of a cell are trained.
+    """The estimated seconds until all seeds of one task and one model are trained.
 
     The result is None if the current job has not trained a step yet. The seconds per step are
-    computed only from steps after the start of the current job at the time `since`. Seeds that an
-    earlier job finished count as done. For a resumed seed, only steps after the resumption count as
-    trained steps.
+    measured only on the steps that the current job trained since it started at the time `since`.
+    Seeds that an earlier job finished count as done. If the training of a seed was resumed, only
+    the steps after the resumption are used for the seconds per step.
     """
     if not seeds:
         return None
@@ -55,7 +55,7 @@ class Running:
 
     rule: str
     elapsed: float
-    left: float | None  # None if no journal shows the speed of the job
+    left: float | None  # None if no training journal shows the speed of the job
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,9 @@ def study_left(
 ) -> StudyLeft | None:
     """The estimated remaining time of all jobs of a study.
 
-    The result is None if the duration of no job is known. The argument `waiting` is the number of
-    jobs of each rule that have not started. The argument `finished` contains the durations of the
-    finished jobs of each rule, in seconds.
+    The result is None if no job has a known duration. The argument `waiting` maps each rule to the
+    number of its jobs that have not started. The argument `finished` maps each rule to the
+    durations of its finished jobs in seconds.
     """
     durations = {rule: mean(seconds) for rule, seconds in finished.items() if seconds}
     for rule in {job.rule for job in running} - durations.keys():

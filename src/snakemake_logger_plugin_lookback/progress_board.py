@@ -31,7 +31,7 @@ class Watched:
 
     @classmethod
     def of(cls, job: Job, now: float) -> "Watched":
-        """Read the journals of a job at the Unix time `now` in seconds."""
+        """Read the training journals of a running job at the Unix time `now` in seconds."""
         seeds = job.follow()
         return cls(job, seeds, now - job.began, cell_left(seeds, len(job.seeds), job.began, now))
 
@@ -83,7 +83,7 @@ def heading(progress: Progress, watched: list[Watched], elapsed: float) -> str:
 
 
 def cells(watched: Watched) -> dict[str, str]:
-    """The text of each column of the board in the row of a running job."""
+    """The texts of one board row, which describes a running job, by column name."""
     row = {"name": watched.job.name, "time": f"{duration(watched.elapsed)} so far"}
     if watched.left is not None:
         row["time"] = f"{duration(watched.left)} to go"

@@ -1,9 +1,9 @@
 """Prints lines to a stream and, on a terminal, redraws a progress board below the lines.
 
 Between two writes, the terminal cursor is on an empty row above the board. To remove the board, the
-terminal is erased from the cursor to the end of the screen. The erasing also works if a resize of
-the terminal has wrapped the rows of the board. Output of other processes starts on the empty row
-above the board.
+terminal is erased from the cursor to the end of the screen. Erasing the board works even if the
+rows of the board were wrapped because the terminal became narrower. Output of other processes
+starts on the empty row above the board.
 """
 
 import os
@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import TextIO
 
-Board = Callable[[int, int], list[str]]  # maps width and height in characters to rows of text
+Board = Callable[[int, int], list[str]]  # maps a width and a height, in characters, to rows of text
 
 ERASE = "\r\x1b[J"
 ERASE_TO_END_OF_ROW = "\x1b[K"

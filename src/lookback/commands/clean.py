@@ -26,9 +26,9 @@ def clean() -> None:
     """Delete unused plans, copies of the code and trained seeds, and print how many MiB are freed.
 
     A plan (the settings file of a stage) is kept if a result stores its digest, or if the last run
-    of a study used the plan. The files of a cell's seeds are kept if the cell's results exist, or
-    if the last run of a study contained the cell. A copy of the code is kept if the last run of a
-    study used it.
+    of a study used the plan. The trained seeds of one model on one task are kept if their results
+    exist, or if the last run of a study contained this model and task. A copy of the code is kept
+    if the last run of a study used it.
 
     Raises UserError if a study is running.
     """
@@ -56,7 +56,7 @@ def _clean() -> None:
 
 
 def _runs_of_study(index: dict[str, Any]) -> Iterator[str]:
-    """Names of the folders with trained seeds and trials, for all cells of a study.
+    """Names of the folders with trained seeds and trials, for all tasks and models of a study.
 
     `index` is the content of the file that names all plans of the study.
     """
@@ -68,7 +68,7 @@ def _runs_of_study(index: dict[str, Any]) -> Iterator[str]:
 
 
 def _runs_of_cell(cell: CellPaths, plans: Mapping[str, Path]) -> Iterator[str]:
-    """Names of the folders with the trained seeds and the trials of a cell.
+    """Names of the folders with the trained seeds and the trials of one model on one task.
 
     `plans` maps the stages tune and train to the paths of the cell's plan files.
     """
@@ -81,13 +81,13 @@ def _runs_of_cell(cell: CellPaths, plans: Mapping[str, Path]) -> Iterator[str]:
 
 
 def _plans_of_results() -> Iterator[str]:
-    """The digests of all plans that the result files on disk store."""
+    """The digests of all plan files from which the result files on disk were made."""
     for path in _results():
         yield from plans_of(path).values()
 
 
 def _results() -> Iterator[Path]:
-    """The paths of all result files on disk that store the digests of their plans."""
+    """The paths of all result files on disk that contain the digests of plan files."""
     for cell in cells_on_disk():
         yield from (cell.metrics, cell.tuning)
         yield from cell.probe("*").parent.glob(cell.probe("*").name)
@@ -97,7 +97,7 @@ def _results() -> Iterator[Path]:
 
 
 def _plans_in(node: object) -> Iterator[str]:
-    """The digests of all plans that `node`, a part of a study's index file, names."""
+    """The digests of all plan files whose paths occur in `node`, a part of a study's index file."""
     if isinstance(node, dict):
         if isinstance(node.get("plan"), str):
             yield Path(node["plan"]).stem

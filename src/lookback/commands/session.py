@@ -1,4 +1,4 @@
-"""Snakemake's main process plans the study, locks results/, runs the worker and adds up the cost.
+"""Snakemake's main process plans the study, locks results/, runs the worker and sums CPU times.
 
 Only the Snakefile calls this module, not the jobs that Snakemake starts.
 """
@@ -56,7 +56,7 @@ def plan(root: Path, config: Mapping[str, Any], *, quiet: bool) -> Path:
 
 
 class Session:
-    """One run of Snakemake, with the lock of results/, the worker, and the cost of all jobs."""
+    """One run of Snakemake, with the lock of results/, the worker, and the CPU time of all jobs."""
 
     def __init__(self, index: Path, code: str):
         self.index = index
@@ -109,7 +109,7 @@ class Session:
         usages = [
             resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
         ]
-        # RUSAGE_CHILDREN includes jobs that Snakemake started, so their CPU time is subtracted.
+        # RUSAGE_CHILDREN includes jobs that Snakemake started, but these jobs have their own rows.
         # RUSAGE_CHILDREN does not include jobs that the worker forked.
         stages["snakemake"] = [0.0, sum(u.ru_utime + u.ru_stime for u in usages) - counted]
         return _table(stages, time.monotonic() - self.started)

@@ -74,7 +74,7 @@ def _unfinished_seeds(index: dict[str, Any]) -> list[str]:
 def _seed_folders(index: dict[str, Any]) -> dict[str, Path | None]:
     """The folder of each seed of a study, as a mapping from the seed's name to its folder.
 
-    The folder is None as long as the task is not prepared or the cell is not tuned.
+    The folder is None as long as the task is not prepared or the tuning is not finished.
     """
     folders: dict[str, Path | None] = {}
     for name, stages in index["cells"].items():

@@ -55,5 +55,5 @@ def prepare(index: Mapping[str, Any], task: str) -> TaskPaths:
 
 
 def _run_stage(name: str, stage: Mapping[str, str], out: Path) -> None:
-    """Run the stage `name` (download or prepare) in this process, by the plan in `stage`."""
+    """Run the stage `name` (download or prepare) in this process, with the plan file in `stage`."""
     import_module(f"lookback.data.{name}").main(plan=Path(stage["plan"]), out=out)

@@ -2,10 +2,10 @@
 
 Importing torch and Lightning takes 3 to 6 CPU seconds, but a fork of the worker takes only some
 hundredths of a second. Snakemake's main process starts the worker. The worker's client is the
-command `lookback STAGE`, which sends its arguments, folder, environment and open files to the
-worker over a socket, and waits for the exit status. If there is no worker, or if the worker does
-not answer, the command runs in its own process. The results are equal with and without a worker,
-but without a worker each command starts more slowly.
+command `lookback STAGE`, which sends its arguments, working directory, environment variables and
+open files to the worker over a socket, and waits for the exit status. If there is no worker, or if
+the worker does not answer, the command runs in its own process. The results are equal with and
+without a worker, but without a worker each command starts more slowly.
 
 The worker computes nothing itself, so that no thread pool and no CUDA context exists when it forks.
 The worker ends when Snakemake's main process ends, because the pipe between the two processes
@@ -156,7 +156,7 @@ def _child(connection: socket.socket) -> None:
 
 
 def _accept(connection: socket.socket) -> list[str]:
-    """Take over the client's folder, environment and open files, and return its arguments."""
+    """Adopt the client's working directory, environment and open files. Return its arguments."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     start, files, _, _ = socket.recv_fds(connection, 8, 3)

@@ -1,4 +1,4 @@
-"""Multi-query associative recall (MQAR) asks for the values of keys that the sequence showed.
+"""Multi-query associative recall (MQAR): recall the values of keys from pairs of key and value.
 
 The task follows section 3 and the appendix of [arora2023]. The sequence starts with D pairs of a
 key and a value, k_1 v_1 … k_D v_D. After the D pairs, each key appears once more, and a query at
@@ -16,7 +16,8 @@ repeated bigrams in text. With `power` = 1, all gaps are equally likely.
 
 The steps without a pair or a query hold the blank token 0, as in the experiments of [arora2023].
 With `random_non_queries`, an option in the code of [arora2023], the steps without a pair or a query
-hold random tokens. A random token may look like a query, because the token may equal a key.
+hold random tokens. A random token may equal a key, so that a step without a query may look like a
+step with a query.
 """
 
 import numpy as np
@@ -30,7 +31,7 @@ from lookback.errors import UserError
 
 
 class AssociativeRecall(GeneratedTask):
-    """A task whose targets are the values of D keys, given pairs of a key and a value."""
+    """A task to recall the values of D keys from D pairs of a key and a value."""
 
     def __init__(
         self,
@@ -86,9 +87,10 @@ class AssociativeRecall(GeneratedTask):
     def _gaps(self, count: int, generator: np.random.Generator) -> Int[np.ndarray, "row pair"]:
         """Draw D different gaps for each of `count` sequences, with P(g) ∝ (g + 1)^(power − 1).
 
-        Each possible gap g gets an exponential random number with the rate (g + 1)^(power − 1). The
-        D gaps with the smallest random numbers, in ascending order of the numbers, are distributed
-        like gaps that are drawn one after another, without replacement, with P(g) ∝ rate.
+        For each possible gap g, a number is drawn from the exponential distribution with the rate
+        (g + 1)^(power − 1). The D gaps with the smallest numbers, sorted by their numbers, have the
+        same distribution as D gaps that are drawn one after another, without replacement, with a
+        probability proportional to the rate.
         """
         rates = np.arange(1, self.length // 2 - self.pairs + 1) ** (self.power - 1.0)
         times = generator.standard_exponential((count, len(rates))) / rates

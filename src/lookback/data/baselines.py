@@ -1,7 +1,8 @@
 """Trivial baseline of a task: the test score of the best constant answer.
 
-The constant answer is computed from the train split. The constant answer is the most frequent class
-if the targets are classes, and the mean of the targets if the targets are real values.
+The constant answer to all queries is computed from the targets of the train split. The constant
+answer is the most frequent class if the targets are classes, and the mean of the targets if the
+targets are real values.
 """
 
 from dataclasses import dataclass
@@ -34,7 +35,10 @@ def most_frequent_class(train: Int[Tensor, " answer"], test: Int[Tensor, " other
 def mean_of_targets(
     train: Float[Tensor, "answer value"], test: Float[Tensor, "other value"]
 ) -> Baseline:
-    """The mean squared error on `test` if every answer is the mean of `train`, in float64."""
+    """The mean squared error on `test` if every answer is the mean of the targets in `train`.
+
+    The error is computed in float64.
+    """
     error = test.double() - train.double().mean(dim=0)
     return Baseline("mean of the targets", "mse", error.square().mean().item())
 

@@ -1,4 +1,4 @@
-"""Batches and datasets of sequences, which have T steps, F features per step and Q queries."""
+"""Batches and datasets: each sequence has T steps, F features per step and Q queries."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -15,7 +15,7 @@ from lookback.errors import UserError
 class Batch:
     """Sequences with their queries and targets.
 
-    A sequence that is shorter than the inputs is padded at its end.
+    A sequence with fewer than T steps is padded at its end.
     """
 
     inputs: Float[Tensor, "batch time feature"] | Int[Tensor, "batch time"]
@@ -23,7 +23,8 @@ class Batch:
     query: Int[Tensor, "batch query"]  # step of each query, or −1 if the query is padding
     target: Int[Tensor, "batch query"] | Float[Tensor, "batch query value"]
     evidence: Bool[Tensor, "batch query time"] | None = None  # steps that decide the answer
-    # The lag is the number of steps from the first evidence to the query, or −1 for padding.
+    # The lag is the number of steps from the first evidence step to the query.
+    # The lag of a padding query is −1.
     lag: Int[Tensor, "batch query"] | None = None
 
     def to(self, device: torch.device | str) -> "Batch":
@@ -50,7 +51,8 @@ class Batch:
 class SequenceDataset:
     """All N sequences of a split.
 
-    Each field is one tensor for all sequences, so that one indexing per field gives a batch.
+    Each field except `evidence` is one tensor for all sequences, so a batch needs one indexing
+    operation per tensor.
     """
 
     inputs: Float[Tensor, "batch time feature"] | Int[Tensor, "batch time"]
@@ -77,9 +79,9 @@ class SequenceDataset:
         return len(self.lengths)
 
     def batch(self, index: Int[Tensor, " batch"] | slice, *, evidence: bool = False) -> Batch:
-        """A batch of the sequences at `index`.
+        """A batch of the sequences that `index` (sequence numbers or a slice) selects.
 
-        With `evidence` = True, the batch contains the evidence if the task defines evidence.
+        If `evidence` is true and the task defines evidence, the batch contains the evidence.
         """
         inputs = self.inputs[index]
         return Batch(

@@ -1,4 +1,4 @@
-"""Digests of a task's data, with which training checks that its data equal the prepared data.
+"""Digests of task data: training checks that its data have the same digest as the prepared data.
 
 The nodes of a cluster may have different releases of a library, and the releases may draw different
 random numbers from the same seed.

@@ -22,7 +22,7 @@ from lookback.errors import UserError
 
 
 class DelayedRecall(GeneratedTask):
-    """A task whose target is the symbol of the cued step."""
+    """A task whose target is the symbol at the step where the cue is 1."""
 
     def __init__(
         self,

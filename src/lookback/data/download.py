@@ -1,11 +1,11 @@
 """Stage `download`: fetch each file of a dataset from the first mirror with the right content.
 
 A mirror is a folder that contains the files of a dataset. The address of a mirror is https://…,
-http://…, file:///… or package:NAME/FOLDER. The address package:NAME/FOLDER names a folder in an
-installed Python package, which is not imported. The size and the SHA-256 of a file are checked
-after decompression, because mirrors compress the same file differently. If a download is
-interrupted, the bytes received so far remain in `<file>.part`. The next download of the file
-requests only the missing bytes (HTTP Range, RFC 9110, section 14).
+http://…, file:///… or package:NAME/FOLDER. The address package:NAME/FOLDER means the folder FOLDER
+in the installed Python package NAME, and the package is not imported. The size and the SHA-256 of a
+file are checked after decompression, because mirrors compress the same file differently. If a
+download is interrupted, the bytes received so far remain in `<file>.part`. The next download of the
+file requests only the missing bytes (HTTP Range, RFC 9110, section 14).
 """
 
 import fcntl
@@ -48,7 +48,7 @@ def main(plan: Path, out: Path) -> None:
     checksums = {}
     out.parent.mkdir(parents=True, exist_ok=True)
     with (out.parent / ".lock").open("w") as lock:
-        # A second process that needs the dataset waits for this lock, then finds the files.
+        # A second process that needs the dataset waits for this lock and then finds the files.
         fcntl.flock(lock, fcntl.LOCK_EX)
         for name, expected in dataset["files"].items():
             target = out.parent / name.removesuffix(".gz")
@@ -60,7 +60,7 @@ def main(plan: Path, out: Path) -> None:
 
 
 def _check(dataset: Mapping[str, Any]) -> None:
-    """Raise UserError unless each file of the dataset has exactly the keys `size` and `sha256`."""
+    """Raise UserError if the keys of a file in `dataset` are not exactly `size` and `sha256`."""
     for name, expected in dataset["files"].items():
         if set(expected) != {"size", "sha256"}:
             raise UserError(
@@ -173,7 +173,7 @@ def _request(url: str, start: int) -> HTTPResponse:
 
 
 def _blocks(response: HTTPResponse, limit: int) -> Iterator[bytes]:
-    """The bytes of a response in blocks, until the total exceeds `limit` bytes.
+    """Yield the bytes of a response in blocks, and stop after more than `limit` bytes.
 
     Raises _Unserved if the connection fails, is too slow, or closes before all bytes are received.
     """

@@ -1,7 +1,7 @@
 """Paths of downloaded files.
 
-Tasks import `downloaded.py` and not `download.py`, so that an edit of `download.py` does not cause
-any model to be trained again.
+An edit of a module that a task imports causes the models of the task to be trained again. Tasks do
+not import `download.py`, so an edit of `download.py` causes no training.
 """
 
 from pathlib import Path

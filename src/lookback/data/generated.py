@@ -26,7 +26,7 @@ ORDER: tuple[Split, ...] = (
     "validation",
     "train",
 )  # order in which the splits of a task are drawn
-ROUNDS = 50  # maximum number of draws until a split has enough different sequences
+ROUNDS = 50  # maximum number of attempts to draw the missing sequences of a split
 
 
 class GeneratedTask(Task):
@@ -67,8 +67,7 @@ class GeneratedTask(Task):
     def facts(self) -> Facts:
         """The shapes, split sizes, trivial baseline and optimum of the task.
 
-        The optimum is the score if all answers are right, which is accuracy 1 or mean squared error
-        0.
+        The optimum is the best possible score, accuracy 1 or mean squared error 0.
         """
         train, test = self.dataset("train"), self.dataset("test")
         is_class = self.kind == "class"

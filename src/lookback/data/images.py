@@ -60,7 +60,7 @@ class ImageTask(Task):
     def facts(self) -> Facts:
         """The shapes, split sizes, scaling and trivial baseline of the task.
 
-        The scaling follows from the grey values that the file format allows, not from the images.
+        The scaling depends on the largest grey value of the file format, not on the images.
         """
         labels = {split: torch.from_numpy(self.images(split)[1]) for split in SPLITS}
         baseline = most_frequent_class(labels["train"], labels["test"])

@@ -39,11 +39,11 @@ RAREST = 10_000  # maximum number of drawn expressions per accepted expression
 
 @dataclass(frozen=True)
 class Level:
-    """The nodes of all expressions at one depth, ordered by expression and then by position."""
+    """The nodes at one depth of all expression trees, sorted by expression, then by position."""
 
     tree: Nodes  # index of the expression that contains the node
-    parent: Nodes  # index of the parent node among the nodes of the level above
-    arguments: Nodes  # number of arguments of the node, which is 0 for a digit
+    parent: Nodes  # index of the parent node among the nodes that are one level higher
+    arguments: Nodes  # number of arguments of the node (0 for a digit)
 
     @property
     def is_operator(self) -> Bool[np.ndarray, " _"]:
@@ -52,7 +52,7 @@ class Level:
 
     @property
     def first(self) -> Nodes:
-        """The index of each node's first argument among the nodes of the level below."""
+        """For each node, the index of its first argument among the nodes one level deeper."""
         return _sum_before(self.arguments)
 
 
@@ -134,7 +134,7 @@ class ListOps(GeneratedTask):
 
 
 def _select(levels: list[Level], is_selected: Bool[np.ndarray, " tree"]) -> list[Level]:
-    """The levels of the selected expressions.
+    """The levels with only the nodes of the selected expressions.
 
     In the returned levels, expressions and nodes are numbered from 0 without gaps.
     """

@@ -2,7 +2,8 @@
 
 The files have the IDX format. An IDX file starts with the bytes 0 and 0, a type code (8 for
 unsigned bytes) and the number of dimensions. The number of dimensions is followed by the size of
-each dimension as a big-endian 32-bit integer. The rest of an IDX file is the values in C order.
+each dimension as a big-endian 32-bit integer. The rest of an IDX file holds the values of the array
+in C order (last index fastest).
 """
 
 import math
@@ -26,8 +27,8 @@ class Mnist(ImageTask):
     """A task whose target is the digit that the image shows.
 
     The test split is the published test set of MNIST. The train and validation splits are disjoint
-    parts of the published training set. If `permutation` is a seed, the pixels of all images are
-    put in the same random order [le2015], section 4.2.
+    parts of the published training set. The argument `permutation` is None or the seed of a random
+    pixel order, which is the same for all images [le2015], section 4.2.
     """
 
     classes, brightest, height, width = 10, 255, 28, 28

@@ -57,7 +57,7 @@ class PaddedDigits(Task):
         )
 
     def facts(self) -> Facts:
-        """The facts of the task Digits with the length of the padded sequences."""
+        """The facts of the task Digits, but with `length` = the length of the padded sequences."""
         return replace(self.digits.facts(), length=self.length)
 
 

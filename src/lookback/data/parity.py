@@ -8,8 +8,9 @@ theorem 1.
     target   0 1 0 0 1
 
 All bits up to step t decide the answer at step t, so the lag of the answer at step t is t. On
-parity, skill by lag shows for how many steps a model updates its state without an error. On parity,
-skill by lag does not show for how many steps a model remembers one bit.
+parity, the skill at a lag measures whether a model updates its state without an error for that many
+steps. On parity, the skill at a lag does not measure whether a model remembers one bit for that
+many steps.
 """
 
 import numpy as np
@@ -23,7 +24,7 @@ from lookback.errors import UserError
 
 
 class Parity(GeneratedTask):
-    """A task whose target at each step is whether the number of ones so far is odd."""
+    """A task whose target at each step is 1 if the number of ones so far is odd, else 0."""
 
     features, outputs = 2, 2
 

@@ -27,9 +27,9 @@ def main(plan: Path, out: Path) -> None:
 
 
 def _plans(plan: Path, config: Mapping[str, Any]) -> dict[str, str]:
-    """The digest of the plan file of each stage that made the data, by stage name.
+    """A dictionary from each stage that made the data to the digest of the stage's plan file.
 
-    The stages are `prepare` and, if the task has a dataset, `download`.
+    The stages are `prepare` and, if the task uses a downloaded dataset, `download`.
     """
     plans = {"prepare": plan.stem}
     if "dataset" in config:

@@ -15,7 +15,7 @@ class Scaling:
     scale: tuple[float, ...]
 
     def apply(self, raw: Shaped[Tensor, "*axes feature"]) -> Float[Tensor, "*axes feature"]:
-        """Scale raw inputs of any number type to inputs of the model in float32."""
+        """Convert raw inputs of any numeric type to scaled float32 inputs."""
         mean = torch.tensor(self.mean, dtype=torch.float32)
         scale = torch.tensor(self.scale, dtype=torch.float32)
         return (raw.float() - mean) / scale

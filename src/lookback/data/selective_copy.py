@@ -1,10 +1,11 @@
-"""Selective copying [gu2023], section 4.1.1, asks for the symbols among blanks in their order.
+"""Selective copying [gu2023], section 4.1.1: repeat the symbols that stand among blanks.
 
 The first T − `items` steps hold `items` symbols at random steps, and blanks at all other steps. The
 last `items` steps hold the token «now». The queries at the last `items` steps ask for the symbols
-in the order of the sequence. A model with a fixed delay can solve the copying task of
-[arjovsky2016]. A fixed delay cannot solve selective copying, because the gaps between symbols are
-random. Token 0 is the blank, tokens 1 … S are the symbols, and token S + 1 is «now».
+in the order of the sequence. A model that repeats its inputs after a fixed delay can solve the
+copying task of [arjovsky2016]. A model with a fixed delay cannot solve selective copying, because
+the symbols are at random steps. Token 0 is the blank, tokens 1 … S are the symbols, and token S + 1
+is «now».
 
     token    0 3 0 0 1 0 2 0 N N N
     target                   3 1 2      as classes 2 0 1
@@ -21,7 +22,7 @@ from lookback.errors import UserError
 
 
 class SelectiveCopy(GeneratedTask):
-    """A task whose targets are the symbols among the blanks, in their order."""
+    """A task whose targets are the symbols among the blanks, in the order of the sequence."""
 
     def __init__(
         self,

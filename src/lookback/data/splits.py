@@ -14,7 +14,7 @@ Index = Int[np.ndarray, " _"]
 
 
 def split_generators(seed: int) -> dict[Split, np.random.Generator]:
-    """A random generator for each split, with independent random numbers in different splits."""
+    """One random generator for each split. The generators are statistically independent."""
     children = np.random.SeedSequence(seed).spawn(len(SPLITS))
     return {
         split: np.random.default_rng(child) for split, child in zip(SPLITS, children, strict=True)
@@ -57,19 +57,19 @@ def stratified_split(
 def stratified_order(labels: Index, generator: np.random.Generator) -> Index:
     """A random order in which every contiguous part has the class proportions of all `labels`.
 
-    Each class is spread evenly over the order, because sequence k of a class of n sequences gets
-    the sort key (k + ½) / n.
+    Sequence k of a class of n sequences gets the sort key (k + ½) / n, and sorting by this key
+    spreads each class evenly over the order.
     """
     position = np.empty(len(labels))
     for label in np.unique(labels):
         members = generator.permutation(np.flatnonzero(labels == label))
         position[members] = (np.arange(len(members)) + 0.5) / len(members)
-    # A stable sort keeps equal sort keys in order, so the result is the same on every CPU.
+    # A stable sort keeps the order of equal sort keys, so the result is the same on every CPU.
     return np.argsort(position, kind="stable")
 
 
 def require_train(name: str, count: int, held_out: Mapping[Split, int]) -> None:
-    """Raise UserError if a size in `held_out` is negative or the train split would be empty."""
+    """Raise UserError if a size in `held_out` is negative or no image is left for training."""
     if min(held_out.values()) < 0 or sum(held_out.values()) >= count:
         sizes = " and ".join(f"{split}: {size:,}" for split, size in held_out.items())
         raise UserError(

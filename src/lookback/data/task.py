@@ -30,7 +30,8 @@ class Facts:
     baseline: float  # test score of the best constant answer, computed from the train split
     baseline_name: str  # the constant answer, "most frequent class" or "mean of the targets"
     sizes: Mapping[str, int]  # number of sequences in each split
-    # Each feature is scaled as input = (raw − mean) / scale. Empty tuples mean no scaling.
+    # Each feature is scaled as input = (raw − mean) / scale.
+    # The features are not scaled if `mean` and `scale` are empty.
     mean: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
     optimum: float | None = None  # score of the best possible answers, or None if unknown
@@ -48,7 +49,7 @@ class Facts:
     def from_dict(cls, values: Mapping[str, Any]) -> "Facts":
         """The facts from a dictionary that `to_dict` returned.
 
-        Keys of the dictionary that are not names of facts are ignored.
+        Dictionary keys that are not names of fields of the class Facts are ignored.
         """
         known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
         return cls(**{**known, "mean": tuple(known["mean"]), "scale": tuple(known["scale"])})

@@ -9,7 +9,7 @@ final symbol B asks for the marks in their order.
 The sequences of [hochreiter1997] have 100 to 110 symbols. Problem 6a of [hochreiter1997] has two
 marks, at random steps in 10–20 and 50–60. Problem 6b of [hochreiter1997] has three marks, at random
 steps in 10–20, 33–43 and 66–76. The argument `length` is the length of the longest sequence. All
-step ranges of [hochreiter1997] are scaled by `length` / 110.
+lengths and step ranges of [hochreiter1997] are multiplied by `length` / 110.
 """
 
 import numpy as np
@@ -72,7 +72,7 @@ class TemporalOrder(GeneratedTask):
     def _between(
         self, low: int, high: int, count: int, generator: np.random.Generator
     ) -> np.ndarray:
-        """Draw integers from `low` to `high`, after both bounds are scaled by `length` / 110."""
+        """Draw integers from `low` · `length` / 110 to `high` · `length` / 110, both included."""
         least, most = (bound * self.length // LONGEST for bound in (low, high))
         return generator.integers(least, most, count, endpoint=True)
 

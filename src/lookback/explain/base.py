@@ -16,14 +16,15 @@ from lookback.models.network import Network
 
 @dataclass(frozen=True)
 class Attribution:
-    """Signed contribution of each input value to the explained output, zero past `lengths`."""
+    """Signed contribution of each input value to the explained output, and zero at padded steps."""
 
     values: Float[Tensor, "batch time feature"]
-    # Error |Σ values − (output − output at the background)|, for methods whose exact error is 0.
+    # Numerical error |Σ values − (output − output at the background)|, or None for a method whose
+    # exact values do not have this sum.
     error: Float[Tensor, " batch"] | None = None
 
 
-@runtime_checkable  # The tests check types by isinstance(), which needs this decorator.
+@runtime_checkable  # The tests need this decorator to check types by isinstance().
 class Explainer(Protocol):
     """Attributes one answer of a model to the model's inputs.
 
@@ -60,7 +61,7 @@ def attribution_of(
     background: Float[Tensor, "sequence time feature"],
     generator: torch.Generator,
 ) -> Attribution:
-    """Return the attribution by `explainer` for a model in eval mode, on any device.
+    """Return the attribution that `explainer` computes for a model in eval mode, on any device.
 
     The function turns cuDNN off, because cuDNN cannot compute the backward pass of a recurrent
     module in eval mode. Train mode is no alternative, because it turns dropout on and so changes

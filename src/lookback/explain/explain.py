@@ -1,9 +1,9 @@
 """Stage `explain`: run one explainer on every seed of a trained model, and score the result.
 
 The stage explains the answer to the last query of each of the first test sequences. The explained
-answer is the logit of the predicted class, or the first value if the task asks for values. If the
-inputs are tokens, each token is explained through its embedding, and F is the width of the
-embedding.
+answer is the logit of the predicted class in a classification task, and the first value of the
+answer in a regression task. If the inputs are tokens, each token is explained through its
+embedding, and F is the width of the embedding.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ from lookback.storage.atomic import read_json
 from lookback.storage.tables import write_npz, write_parquet
 from lookback.training.run import Run, load_runs
 
-BACKGROUND = 64  # Number of training sequences whose mean replaces inputs in the explainers.
+BACKGROUND = 64  # Explainers replace inputs by the mean of this many training sequences.
 
 
 def main(plan: Path, cell: Path, out: Path) -> None:
@@ -36,9 +36,9 @@ def main(plan: Path, cell: Path, out: Path) -> None:
     The function writes the attributions to `out` (.npz) and their scores to a .scores.parquet file.
     For S seeds and N sequences, `out` holds values (S, N, T, F), output and prediction (S, N),
     inputs (N, T, F) or token ids (N, T, 1), lengths and target (N,), seeds (S,), and an empty
-    reason. `out` also holds error (S, N) if the explainer computes it, and evidence (N, T) if it is
-    known. If the explainer does not apply to the model, `out` holds only the seeds and the reason,
-    and the table of scores has one row {seed, reason} per seed.
+    string `reason`. `out` also holds error (S, N) if the explainer computes it, and evidence (N, T)
+    if it is known. If the explainer does not apply to the model, `out` holds only the seeds and the
+    reason, and the table of scores has one row {seed, reason} per seed.
     """
     torch.set_flush_denormal(True)
     torch.set_num_threads(1)
@@ -58,7 +58,7 @@ def main(plan: Path, cell: Path, out: Path) -> None:
 
 def explain(explainer: Explainer, runs: list[Run]) -> tuple[dict[str, Any], pd.DataFrame]:
     """Arrays for the output file (without the seeds), and a table of the scores of all runs."""
-    task = runs[0].task()  # All runs are seeds of one model on one task.
+    task = runs[0].task()  # All runs train one model on one task and differ only in the seed.
     test, train = task.dataset("test"), task.dataset("train")
     asked = test.batch(slice(explainer.sequences), evidence=True).asked_last()
     arrays_of_runs, frames = [], []

@@ -35,7 +35,7 @@ class IntegratedGradients:
         background: Float[Tensor, "sequence time feature"],
         generator: torch.Generator,
     ) -> Attribution:
-        """Attribute a logit or a value to the inputs, as described in `Explainer`.
+        """Attribute one logit (or one value in a regression task) to the inputs; see `Explainer`.
 
         The returned `error` is |Σ values − (f(x) − f(b))|, the error of the numerical integration.
         """

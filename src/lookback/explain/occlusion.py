@@ -31,7 +31,7 @@ class Occlusion:
         background: Float[Tensor, "sequence time feature"],
         generator: torch.Generator,
     ) -> Attribution:
-        """Attribute a logit or a value to the inputs, as described in `Explainer`.
+        """Attribute one logit (or one value in a regression task) to the inputs; see `Explainer`.
 
         The drop of the answer is divided evenly among the steps and features of its window.
         """

@@ -3,8 +3,8 @@
 evidence_auc  Do the attributed steps hold the evidence? The area under the ROC curve of the
               strength Σ_f |value| of a step, evidence steps against all other steps within the
               length. The area is the share of pairs (evidence step, other step) in which the
-              evidence step has the larger strength. The chance level is an area of 0.5. The score
-              `evidence_auc` exists only for tasks with known evidence.
+              evidence step has the larger Σ_f |value|. The chance level is an area of 0.5. The
+              score `evidence_auc` exists only for tasks that say which steps are evidence.
 deletion      Does the model need the attributed steps? The drop of the answer when the fifth of the
               steps with the largest attribution is replaced by the background's mean. The score
               `deletion` is the «comprehensiveness» of [deyoung2020], equation 1. The chance level
@@ -81,7 +81,7 @@ def evidence_auc(
     """
     strength = values.abs().sum(dim=-1)
     areas = []
-    # The loop takes one sequence at a time, because all pairs together are B × T² numbers.
+    # The loop compares one sequence at a time, because all B × T² pairs might not fit in memory.
     for steps, is_evidence, is_inside in zip(strength, evidence, inside, strict=True):
         positive = steps[is_evidence & is_inside].unsqueeze(1)
         other = steps[~is_evidence & is_inside]
@@ -92,13 +92,16 @@ def evidence_auc(
 def ranking(
     values: Float[Tensor, "batch time feature"], kind: Literal["class", "value"]
 ) -> Float[Tensor, "batch time"]:
-    """Ranking weight of each step, signed for a class answer and absolute for a value answer."""
+    """Attribution summed over the features of each step, as absolute value in a regression task."""
     steps = values.sum(dim=-1)
     return steps if kind == "class" else steps.abs()
 
 
 def deletion(explained: Explained, ranked: Float[Tensor, "batch time"]) -> Float[Tensor, " batch"]:
-    """Drop of a probability, or change of a value, when the steps ranked highest are replaced."""
+    """How much the explained answer changes if the highest-ranked steps are replaced.
+
+    The result is the drop of a probability, or the absolute change of a value in a regression task.
+    """
     inputs, lengths = explained.batch.inputs, explained.batch.lengths
     inside = within(lengths, inputs.shape[1])
     place = ranked.masked_fill(~inside, -torch.inf).argsort(dim=1, descending=True, stable=True)

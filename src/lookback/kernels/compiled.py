@@ -2,10 +2,10 @@
 
 By default, numba caches the machine code of a function beside the function's source file. A study
 runs a copy of the package, so with numba's default every edit of the package would cause a new
-compilation of all kernels, which takes 13 seconds. With numba's default, a kernel would also keep
-outdated machine code after an edit of a function that the kernel calls. The cache of this module
-uses a hash of all source files in kernels/ as its key. All copies of the package with the same
-kernels therefore share the machine code.
+compilation of all kernels, which takes 13 seconds. With its default cache, numba would not
+recompile a kernel after an edit of a function that the kernel calls. The cache of this module uses
+a hash of all source files in kernels/ as its key. All copies of the package with the same kernels
+therefore share the machine code.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ Array = np.ndarray[Any, np.dtype[np.float32]]  # in C order
 HERE = Path(__file__).parent
 # The fast-math flag `nnan` is not set, because it would allow a clamp to turn NaN into a number.
 # The clamps must keep NaN, because NaN shows that a network has diverged.
-# The error model "numpy" omits numba's checks for division by zero, which prevent vectorised loops.
+# Checks for division by zero prevent vectorised loops, so the error model "numpy" omits them.
 OPTIONS: dict[str, Any] = {
     "fastmath": {"contract", "reassoc", "nsz", "arcp"},
     "error_model": "numpy",
@@ -61,9 +61,9 @@ class Strided(NamedTuple):
 class Saved(NamedTuple):
     """The arrays that a forward pass over T steps and R rows fills for its backward pass.
 
-    The vector line[t, r] is [x_t, 1, h_{t-1}] for row r of the batch, and h starts at the index
-    `h_start` of this vector. `size` is the number of hidden units H, without padding to a multiple
-    of 8.
+    The vector line[t, r] is [x_t, 1, h_{t-1}] for row r of the batch, and its part h_{t-1} starts
+    at the index `h_start`. `size` is the number of hidden units H, without padding to a multiple of
+    8.
     """
 
     line: Array
@@ -79,9 +79,9 @@ class Backward(NamedTuple):
     grad: Strided  # gradient of the layer's outputs
     to_state: Array  # packed weights that convert the gates' gradient into the gradient of h
     to_input: Array  # packed weights that convert the gates' gradient into the gradient of x
-    chunk: int  # number of time steps per matrix product that computes weight gradients
-    of_input: Array  # gradient of the weights of [x, 1], to which the backward pass adds
-    of_state: Array  # gradient of the weights of h, to which the backward pass adds
+    chunk: int  # number of time steps that one matrix product adds to the weights' gradients
+    of_input: Array  # gradient of W_x and b; each call of the kernel adds its rows' contribution
+    of_state: Array  # gradient of W_h; each call of the kernel adds its rows' contribution
     inputs: Array  # gradient of the inputs (T, R, F), or an empty array if it is not needed
 
 

@@ -1,9 +1,10 @@
 """The kernel of a GRU layer, for the equations in models/gru.py with `reset` "after".
 
 The array `line` contains the vector [x_t, 1, h_{t-1}] for each step t and each row of the batch.
-The array `gates` contains n, r and z, and s = W_hn h_{t-1} + b_hn, in this order. The input x_t
-enters the products for n, r and z. The state h_{t-1} enters the products for r, z and s. In the
-equations of the backward pass, ∂y stands for ∂loss/∂y, and a stands for the pre-activations.
+The array `gates` contains n, r, z and s in this order, with s = W_hn h_{t-1} + b_hn. The matrix
+products for n, r and z read the input x_t. The matrix products for r, z and s read the state
+h_{t-1}. In the equations of the backward pass, ∂y stands for ∂loss/∂y, and a stands for the
+pre-activations.
 
 ∂n = ∂h (1 - z)      ∂z = ∂h (h_{t-1} - n)      ∂a_n = ∂n (1 - n²)
 ∂r = ∂a_n s          ∂s = ∂a_n r                ∂a = ∂σ σ (1 - σ) for r and z

@@ -1,4 +1,4 @@
-"""A common description of the kernels, with which layer.py runs every type of recurrent layer."""
+"""Describe the kernels in a common form, so that layer.py can run every type of recurrent layer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from lookback.kernels.product import padded
 
 @dataclass(frozen=True)
 class Product:
-    """A matrix product that computes the pre-activations in the groups `first` to `past` - 1.
+    """A matrix product that computes the pre-activations of the column groups `first` to `past`-1.
 
     The class `Kernel` defines a group. `input` and `state` say whether the product includes the
     input's weights and the state's weights.
@@ -47,5 +47,5 @@ class Kernel:
         return 1 + max(*self.of_input, *self.of_state)
 
     def width(self, size: int) -> int:
-        """The number of columns of a group with its padding, if H is `size`."""
+        """The number of columns of one group, including its padding, for H = `size`."""
         return size if self.dense else padded(size)

@@ -4,8 +4,8 @@ The layer maps inputs of shape (B, T, F) to hidden states of shape (B, T, H). H 
 multiple of 8 with hidden units that stay zero, and B to a multiple of 4 with rows whose inputs and
 gradients are zero. The rows of the batch are divided among as many threads as torch uses. A thread
 runs a block of rows through all time steps, so that the data of the block stay in the processor's
-cache. The hidden states are not copied, because the output tensor is a view of the array that the
-backward pass reads.
+cache. The output tensor is a view of the array that the backward pass reads, so the hidden states
+are not copied.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ from lookback.kernels.kernel import Kernel
 from lookback.kernels.product import ROWS, pack, padded
 
 BLOCK = 32  # maximum number of rows of the batch in one call of a backward kernel
-DEPTH = 128  # number of rows times number of steps in one matrix product for weight gradients
+DEPTH = 128  # maximum number of (row, step) pairs in one matrix product for weight gradients
 
 # W_x, W_h, b_x and b_h of a layer, in the shapes in which torch's recurrent modules store them.
 Weights = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -35,7 +35,7 @@ Weights = tuple[Tensor, Tensor, Tensor, Tensor]
 
 @dataclass(frozen=True)
 class ForwardPass:
-    """The arrays of one forward pass, in which `rows` is the batch size padded to a multiple of 4.
+    """The arrays of one forward pass. The axis `rows` is the batch, padded to a multiple of 4 rows.
 
     The array `line` contains the vector [x_t, 1, h_{t-1}] for each step t and each row.
     """
@@ -54,7 +54,7 @@ class ForwardPass:
         return padded(self.size)
 
     def saved(self) -> Saved:
-        """The arrays of this forward pass, as the first argument of a kernel."""
+        """The arrays of this forward pass, in the form of a kernel's first argument."""
         return Saved(self.line, self.h_start, self.size, self.gates, self.cells)
 
     @property
@@ -172,7 +172,7 @@ def _forward(
     first_state = [line[0, :, h_start:], *forward_pass.cells[:1]]
     for part in first_state:
         part[:] = 0
-    line[1:, :, h_start + size :] = 0  # dense kernels do not write the padding of h
+    line[1:, :, h_start + size :] = 0  # set the padding of h to zero, as a dense kernel does not
     for part, start in zip(first_state, state, strict=bool(state)):
         part[:batch, :size] = start.detach().numpy()
     group = kernel.width(size)
@@ -218,7 +218,7 @@ def _backward(
             kernel.backward(saved, back, start, end)
 
     _run_in_threads(rows, run_rows)
-    parts.sort(key=lambda part: part[0])  # so rounding errors do not depend on the threads' order
+    parts.sort(key=lambda part: part[0])  # fixed order, so rounding does not depend on the threads
     of_input, of_state = (
         np.sum(summands, axis=0)[: groups * group].reshape(groups, group, -1)[:, :size]
         for summands in zip(*(part[1:] for part in parts), strict=True)

@@ -29,10 +29,11 @@ VECTOR = ir.VectorType(SINGLE, LANES)
 
 
 def _tile_of(vectors: int, adds: bool) -> Callable[..., Any]:
-    """Make a function that sets out[4, 8 · vectors] to a · b, or adds a · b to `out` if `adds`.
+    """Make a function that sets the tile `out` to a · b, or adds a · b to `out` if `adds` is true.
 
-    The function takes addresses in bytes and strides in floats. The element a[i, k] has the offset
-    i · a_row + k · a_step from the address `a`. The matrix b must be packed by `pack`.
+    The tile has the shape (4, 8 · `vectors`). The function takes addresses in bytes and strides in
+    floats. The element a[i, k] has the offset i · a_row + k · a_step from the address `a`. The
+    matrix b must be packed by `pack`.
     """
 
     @intrinsic
@@ -123,11 +124,11 @@ _add_wide, _add_middle, _add_narrow = (_tile_of(vectors, adds=True) for vectors 
 
 @inlined
 def _vectors(columns: int) -> int:
-    """The width of the next panel, in vectors, if `columns` columns of the matrix remain.
+    """The number of vectors (8 columns each) in the next panel, if `columns` columns remain.
 
     A panel is a block of columns that is as wide as a tile. Four remaining vectors are split into
-    panels of 2 + 2 and not of 3 + 1, because a panel of one vector has too few independent sums, so
-    that additions wait for earlier additions.
+    panels of 2 + 2 and not of 3 + 1, because in a panel of one vector, additions would wait for the
+    results of earlier additions.
     """
     remaining = columns // LANES
     return 2 if remaining == 4 else min(remaining, 3)
@@ -214,7 +215,7 @@ def multiply(
 def pass_back(
     back: Backward, grad_a: Array, gathered: int, start: int, count: int, t: int, first: int
 ) -> None:
-    """Compute the gradient of x_t from `count` columns of `grad_a`, if x_t needs a gradient."""
+    """Compute the gradient of x_t, if needed, from `count` columns of the gradient `grad_a`."""
     if back.inputs.size:
         columns, rows = back.inputs.shape[2], grad_a.shape[0] // back.chunk
         into = back.inputs[t]
@@ -236,8 +237,8 @@ def add_weights(
 ) -> None:
     """Add the contribution of the time steps t to t + `gathered` - 1 to the weights' gradients.
 
-    `grad_a` is the gradient of the pre-activations, with the latest time step first. The state h
-    contributes only to the pre-activations in the columns of `grad_a` from `start` on.
+    `grad_a` is the gradient of the pre-activations, with the latest time step first. Only the
+    pre-activations in the columns of `grad_a` from `start` on depend on the state h.
     """
     steps = saved.line[t : t + gathered]
     _add_product(grad_a, 0, steps, first, last, 0, back.of_input)

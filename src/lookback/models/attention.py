@@ -11,10 +11,10 @@ c_q  = W_o [Σ_s α¹_qs W¹_v h_s; …; Σ_s αᵐ_qs Wᵐ_v h_s] + b_o      co
 feature = tanh(W_c [c_q; h_q] + b_c)
 
 The additive scores and the context follow appendix A.1.2 of [bahdanau2015], with the encoder's
-state h_q at the query in place of the decoder's state. The dot-product scores and the feature
-follow [luong2015] (the feature is equation 5 there). The scale 1/√H of the scores and the heads
-follow section 3.2 of [vaswani2017]. Each head of multi_head attention computes scaled dot products
-on its own H / heads components of the vectors.
+state h_q at the query in place of the decoder's state. The dot-product scores follow [luong2015],
+and the feature follows equation 5 of [luong2015]. The heads and the scale 1/√H of the scores follow
+section 3.2 of [vaswani2017]. Each head of multi_head attention computes scaled dot products on its
+own H / heads components of the vectors.
 """
 
 from collections.abc import Callable
@@ -117,7 +117,7 @@ class AttentionModel(SequenceModel):
     ) -> tuple[Float[Tensor, "batch query hidden"], Weights]:
         """The features and the attention weights at the queries.
 
-        A padding query (query = -1) is computed at the first step, and no loss reads its feature.
+        For a padding query (-1), the feature is computed at the first step, and no loss uses it.
         """
         query_states = at_queries(states, query)
         step = torch.arange(states.shape[1], device=states.device)

@@ -54,7 +54,7 @@ class Initialisation:
         return cls(**settings, length=length)
 
     def forget_biases(self, size: int) -> Float[Tensor, " hidden"]:
-        """The biases of one layer's forget gates, which are constant, or random for `chrono`.
+        """The forget-gate biases of one layer, which are constant, or random with `chrono`.
 
         `chrono` draws b_f = log u with u ~ U(1, T - 1), as in equation 16 of [tallec2018]. With
         `chrono`, a forget gate's time constant 1 / (1 - σ(b_f)) = 1 + u is uniformly distributed
@@ -70,7 +70,7 @@ class Initialisation:
 class Trace:
     """The features of a forward pass, and the model's states, gates and attention weights.
 
-    The keys of `states`, `gates` and `path` are a name and a layer number, such as «forget/1».
+    A key of `states`, `gates` or `path` consists of a name and a layer number, such as «forget/1».
     """
 
     features: Float[Tensor, "batch query hidden"]
@@ -78,7 +78,7 @@ class Trace:
     gates: Mapping[str, Float[Tensor, "batch time _"]] = field(default_factory=dict)
     attention: Float[Tensor, "batch query time"] | None = None  # the mean over the heads
     heads: Float[Tensor, "batch head query time"] | None = None  # None if there is one head
-    # the autograd graph's tensors of each state, either T tensors (B, H) or one tensor (B, T, H)
+    # for each state, its tensors in the autograd graph: T tensors (B, H) or one tensor (B, T, H)
     path: Mapping[str, Sequence[Tensor]] = field(default_factory=dict)
 
     def gradients(self, loss: Float[Tensor, ""]) -> dict[str, Float[Tensor, "batch time _"]]:
@@ -123,7 +123,7 @@ class SequenceModel(nn.Module, ABC):
         *,
         differentiable: bool = False,
     ) -> Trace:
-        """The features of `forward`, equal within 1e-5, with states, gates and attention weights.
+        """The same features as `forward`, within 1e-5, and the states, gates and attention weights.
 
         If `differentiable` is true, the trace keeps its autograd graph, which `Trace.gradients`
         needs.
@@ -193,7 +193,7 @@ class RecurrentEncoder(SequenceModel):
         return values.log() if gate == self.keeping else None
 
     def log_decays(self) -> list[Float[Tensor, " unit"]]:
-        """The logarithms of decay factors that are equal for all inputs, one tensor per layer.
+        """The logarithms of decay factors that do not depend on the input, one tensor per layer.
 
         A decay factor is the share of the previous state that a unit keeps at each step. The list
         is empty if a gate determines the share, or if the model has no decay.
@@ -224,7 +224,11 @@ class RecurrentEncoder(SequenceModel):
 def at_queries(
     states: Float[Tensor, "batch time hidden"], query: Int[Tensor, "batch query"]
 ) -> Float[Tensor, "batch query hidden"]:
-    """The state at each query. A padding query (-1) gets the first state, which no loss uses."""
+    """The state at the step of each query.
+
+    For a padding query (-1), the result is the state at the first step. The loss ignores the
+    answers to padding queries.
+    """
     index = query.clamp(min=0).unsqueeze(-1).expand(-1, -1, states.shape[-1])
     return states.gather(1, index)
 

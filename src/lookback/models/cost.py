@@ -20,7 +20,7 @@ from lookback.models.network import Network
 
 
 def forward_flops(network: Network, facts: Facts) -> float:
-    """The FLOPs of a forward pass of one sequence of `facts.length` steps with one final query.
+    """The FLOPs of a forward pass for one sequence of `facts.length` steps and a query at its end.
 
     The FLOPs are counted on a copy of the network that uses no fused kernels, because PyTorch's
     counter cannot see the matrix products inside a fused kernel. Without fused kernels, attention

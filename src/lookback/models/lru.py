@@ -119,7 +119,7 @@ class LRU(RecurrentEncoder):
         *,
         differentiable: bool = False,
     ) -> Trace:
-        """The features of `forward`, computed step by step, with the states of every block."""
+        """The features of `forward`, computed step by step, and the states of every block."""
         path = dict[str, Sequence[Tensor]]()
         states = dict[str, Tensor]()
         with torch.set_grad_enabled(differentiable):
@@ -191,7 +191,7 @@ class LRUBlock(nn.Module):
     def advance(
         self, state: Float[Tensor, "batch state"], drive: Complex[Tensor, "batch mode"]
     ) -> Float[Tensor, "batch state"]:
-        """The state Λ ⊙ s + `drive` after the state s, both stored as real numbers."""
+        """The next state Λ ⊙ s + `drive`, where s is `state`. Both are stored as real numbers."""
         return _advanced(self.eigenvalues(), state, drive)
 
     def unrolled(

@@ -75,7 +75,7 @@ class LSTMTransformer(SequenceModel):
         *,
         differentiable: bool = False,
     ) -> Trace:
-        """The encoder's trace, with the outputs of all transformer layers, and attention weights.
+        """The encoder's trace, extended by the transformer layers' outputs and attention weights.
 
         `Trace.heads` and `Trace.attention` hold the attention weights of the last layer.
         """

@@ -38,7 +38,7 @@ class MinGRU(MinimalModel):
     def initialise(self, initialisation: Initialisation) -> None:
         """Initialise as in `MinimalModel`.
 
-        The forget bias `chrono` also sets b_z to the negative of the biases drawn for forget gates.
+        The forget bias `chrono` also sets b_z = -b_f, where `forget_biases` draws b_f.
         """
         super().initialise(initialisation)
         if initialisation.forget_bias == "chrono":

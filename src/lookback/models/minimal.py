@@ -5,11 +5,12 @@ g(x) = x + 0.5 if x ≥ 0, σ(x) if x < 0        for candidates, so that h is po
 
 Because the gates read only the input, all steps can be computed in parallel. The function g is from
 appendix B of [feng2024]. The scan of [feng2024] runs in log space, which is imprecise over long
-sums and slow on a CPU (scan.py gives measurements). Our scan needs no logarithms to be stable,
-because 0 < a_t < 1. The tests compare our recurrence with the code listing in [feng2024].
+sums and slow on a CPU (scan.py gives measurements). Our scan is numerically stable without
+logarithms, because 0 < a_t < 1. The tests compare our recurrence with the code listing in
+[feng2024].
 
 Layers are stacked without residual connections, as in the models RNN, LSTM and GRU. The sequential
-listing of [feng2024] starts from a given h_{-1}, but h_{-1} is zero in all models of lookback.
+code in [feng2024] receives h_{-1} as an argument, but h_{-1} is zero in all models of lookback.
 """
 
 from abc import abstractmethod
@@ -113,7 +114,7 @@ class MinimalModel(RecurrentEncoder):
         *,
         differentiable: bool = False,
     ) -> Trace:
-        """The features of `forward`, computed step by step, with every layer's states and gates."""
+        """The features of `forward`, computed step by step, and every layer's states and gates."""
         states, gates = dict[str, Tensor](), dict[str, Tensor]()
         path = dict[str, Sequence[Tensor]]()
         with torch.set_grad_enabled(differentiable):

@@ -77,7 +77,7 @@ def _without_padding(
 ) -> Float[Tensor, "batch time feature"]:
     """Set the inputs after each sequence's last step to zero.
 
-    Without the zeros, a NaN in the padding would reach the gradient of the weights as 0 × NaN.
+    A NaN in the padding would otherwise make the gradient of the weights NaN (0 × NaN is NaN).
     """
     past = torch.arange(inputs.shape[1], device=inputs.device) >= lengths.unsqueeze(1)
     return inputs.masked_fill(past.unsqueeze(-1), 0.0)

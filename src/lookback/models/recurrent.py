@@ -4,8 +4,8 @@ A layer computes state_t = cell(W_x x_t + b_x, state_{t-1}, W_h, b_h). The vecto
 network's input, or h_t of the layer below, and every state starts at zero.
 
 Each model class implements the equations of its paper in `cell`. The weights are parameters of a
-torch module (nn.RNN, nn.LSTM or nn.GRU). If our own kernels (lookback/kernels/) do not apply, the
-torch module also computes the outputs, for example with cuDNN on a GPU.
+torch module (nn.RNN, nn.LSTM or nn.GRU). If our own kernels (lookback/kernels/) cannot run a layer,
+the torch module computes the outputs, for example with cuDNN on a GPU.
 """
 
 from abc import abstractmethod
@@ -102,7 +102,7 @@ class RecurrentModel(RecurrentEncoder):
 
     @property
     def truncates(self) -> bool:  # type: ignore[override]
-        """Whether `outputs` can truncate gradients, which needs a kernel and a single direction."""
+        """Whether `outputs` can truncate gradients (only with `fused` set and one direction)."""
         return self.fused is not None and not self.bidirectional
 
     @abstractmethod
@@ -170,14 +170,15 @@ class RecurrentModel(RecurrentEncoder):
         return run_layer(self.fused, inputs, weights, state or (), carries=self._truncates_now)
 
     def _truncated(self, kernel: Callable[..., tuple[Tensor, Any]], inputs: Tensor) -> Tensor:
-        """One direction's outputs of a kernel, with truncated gradients if `truncate` is set."""
+        """Run `kernel` over all steps, and truncate gradients in training if `truncate` is set."""
         steps = self.truncate if self._truncates_now else None
         return truncated(kernel, inputs, steps or inputs.shape[1])
 
     def _by_torch(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         if not self.bidirectional:
             return self._truncated(self.kernel, inputs)
-        # The backward direction starts at each sequence's end. Packing needs `lengths` on the CPU.
+        # In packed sequences, the backward direction starts at each sequence's last step.
+        # `pack_padded_sequence` needs `lengths` on the CPU.
         packed = pack_padded_sequence(inputs, lengths.cpu(), batch_first=True, enforce_sorted=False)
         padded, _ = pad_packed_sequence(
             self.kernel(packed)[0], batch_first=True, total_length=inputs.shape[1]
@@ -192,7 +193,7 @@ class RecurrentModel(RecurrentEncoder):
         *,
         differentiable: bool = False,
     ) -> Trace:
-        """The features of `forward`, with the states and gates of every layer.
+        """The features of `forward`, and the states and gates of every layer.
 
         Values after a sequence's last step have no meaning. A differentiable trace is computed by
         the equations and not by a fused kernel, so that its states are part of the autograd graph
@@ -237,10 +238,10 @@ class RecurrentModel(RecurrentEncoder):
     def _traced_by_equations(
         self, inputs: Tensor, lengths: Tensor, layer: int, direction: int
     ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, list[Tensor]]]:
-        """One direction's states, gates and state tensors per step, computed by the equations.
+        """Compute the states and the gates of one direction of a layer by the equations.
 
-        In the backward direction, the state stays zero over the padding, until the sequence's last
-        step.
+        The third result holds the tensors (B, H) of each state, one tensor per step. The backward
+        direction starts in the padding, where the state stays zero until the sequence's last step.
         """
         w_x, w_h, b_x, b_h = self._weights(layer)[direction]
         steps_of: dict[str, list[Tensor]] = {}
@@ -262,7 +263,7 @@ class RecurrentModel(RecurrentEncoder):
         return states, stacked, {name: steps_of[name] for name in self.parts}
 
     def _layer_output(self, states: Mapping[str, Tensor], layer: int) -> Tensor:
-        """A layer's hidden state, or a bidirectional layer's two hidden states, concatenated."""
+        """The hidden states of a layer. A bidirectional layer concatenates both directions."""
         suffixes = ("", "_reverse")[: self.directions]
         return _concatenated([states[f"hidden{suffix}/{layer}"] for suffix in suffixes])
 
@@ -280,8 +281,8 @@ class RecurrentModel(RecurrentEncoder):
         """Set training or evaluation mode. Dropout acts in training mode only.
 
         The torch module always stays in training mode, because cuDNN has no backward pass in
-        evaluation mode. For evaluation, the dropout of the torch module is set to 0, which computes
-        the same function.
+        evaluation mode. In evaluation mode, the dropout of the torch module is set to 0, so the
+        module computes the same outputs as a torch module in evaluation mode.
         """
         super().train(mode)
         self.kernel.train()
@@ -314,7 +315,7 @@ class RecurrentModel(RecurrentEncoder):
         elif method == "xavier_uniform":
             nn.init.xavier_uniform_(block)
         elif method == "normal":
-            nn.init.normal_(block, std=0.001)  # [le2015] combines this draw with W_h = identity
+            nn.init.normal_(block, std=0.001)  # as in [le2015], where W_h is the identity
         else:
             bound = self.hidden_size**-0.5  # torch's default
             nn.init.uniform_(block, -bound, bound)

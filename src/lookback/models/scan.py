@@ -21,8 +21,8 @@ doubling [hillis1986]       538 ms
 If |a| is close to 1, a state remembers thousands of steps, and the rounding error of a adds up from
 3e-8 to 3e-5 after 1,000 steps. To limit rounding errors, the coefficients a may have a higher
 precision than the values b. With coefficients of higher precision, the products p and the entering
-states are computed in the higher precision. Only the steps inside a block, 16 at most, use rounded
-coefficients.
+states are computed in the higher precision. Inside a block, which then has 16 steps at most, the
+coefficients are rounded to the precision of b.
 
 The gradient s_t of a loss L with respect to b_t follows the same recurrence from the last step to
 the first, s_t = ∂L/∂x_t + ā_{t+1} ⊙ s_{t+1}, where ā is the complex conjugate of a.
@@ -98,7 +98,7 @@ def _run(links: Tensor, values: Tensor, from_end: bool) -> Tensor:
     states = torch.empty_like(values, memory_format=torch.contiguous_format)
     time = values.shape[1]
     size = isqrt(time) if links.dtype == values.dtype else min(isqrt(time), LONGEST)
-    # Each step of a whole block needs one of the T - 1 links, so T - 1 steps at most are in blocks.
+    # Each step of a block needs one of the T - 1 links, so the blocks contain T - 1 steps at most.
     whole = (time - 1) // size * size
     rounded = links.to(values.dtype)
     x, b, a = (_in_order(tensor.unbind(1), from_end) for tensor in (states, values, rounded))
@@ -116,7 +116,7 @@ def _run(links: Tensor, values: Tensor, from_end: bool) -> Tensor:
 def _run_blocks(
     states: Tensor, values: Tensor, links: Tensor, rounded: Tensor, *, from_end: bool
 ) -> None:
-    """Fill `states`. Tensors are (·, block, step, H), and link j connects step j to step j + 1."""
+    """Fill `states`. All tensors are (·, block, step, H), and link j leads from step j to j + 1."""
     products = torch.empty_like(links, memory_format=torch.contiguous_format)
     x, b, a, exact, p = (
         _in_order(tensor.unbind(2), from_end)
@@ -135,7 +135,7 @@ def _run_blocks(
     entering = ends[0]
     for block in range(1, len(ends)):
         into = entering.to(states.dtype).unsqueeze(1)
-        # `ends` may share memory with `block_states`, so the code reads `ends` before the change.
+        # `ends` may share memory with `block_states`, so `ends` is read before these states change.
         entering = torch.addcmul(ends[block], whole[block], entering)
         block_states[block].addcmul_(block_products[block], into)
 

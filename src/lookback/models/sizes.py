@@ -17,8 +17,8 @@ def require_heads(hidden_size: int, heads: int) -> None:
 def require_dropout(dropout: float, *, between: int | None = None) -> None:
     """Raise UserError unless 0 ≤ `dropout` < 1. A dropout of 1 would set all values to zero.
 
-    If dropout acts only between layers, the argument `between` is the number of layers. Raises
-    UserError also if `between` is 1 and `dropout` is not 0.
+    If dropout acts only between layers, the argument `between` is the number of layers. A nonzero
+    `dropout` with `between` = 1 also raises UserError.
     """
     if not 0 <= dropout < 1:
         raise UserError(f"The model's `dropout` is {dropout}. Make it 0 or more and less than 1.")

@@ -175,7 +175,7 @@ class TransformerLayer(nn.Module):
         at: Int[Tensor, "_ row"],
         visible: Bool[Tensor, "batch 1 _ time"],
     ) -> Float[Tensor, "batch head row time"]:
-        """The attention weights of each head at the steps `at`, with the arguments of `forward`."""
+        """The attention weights of each head at the steps `at`, with arguments as in `forward`."""
         q, k, _ = self._projected(rows, steps, at)
         scores = q @ k.mT / q.shape[-1] ** 0.5
         weights: Tensor = scores.masked_fill(~visible, -torch.inf).softmax(dim=-1)
@@ -213,7 +213,7 @@ def angles(
 def rotate(
     vectors: Float[Tensor, "batch head row part"], at: Int[Tensor, "_ row"]
 ) -> Float[Tensor, "batch head row part"]:
-    """Rotate each pair of components of each vector by its angle at the vector's step in `at`."""
+    """Rotate each pair of vector components by its angle at the vector's time step in `at`."""
     angle = angles(at, vectors.shape[-1], vectors.dtype).unsqueeze(1)
     even, odd = vectors[..., ::2], vectors[..., 1::2]
     sin, cos = angle.sin(), angle.cos()

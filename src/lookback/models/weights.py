@@ -8,7 +8,7 @@ from lookback.models.base import Input
 
 @torch.no_grad()
 def fill(matrix: Tensor, distribution: Input) -> None:
-    """Draw a matrix (out, in), or the kernel (out, in, taps) of a convolution, in place.
+    """Fill a matrix (out, in), or a convolution's kernel (out, in, taps), with random numbers.
 
     Distributions: "xavier_uniform" [glorot2010]; "normal", N(0, 0.001²) [le2015]; "uniform",
     U(±1/√fan-in), the default of torch's layers.

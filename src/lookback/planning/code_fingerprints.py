@@ -16,7 +16,8 @@ from lookback.planning.code_copy import PACKAGE
 from lookback.storage.atomic import digest, read_json, write_json
 from lookback.storage.paths import CODE
 
-# Modules that no stage depends on, although stages import them. storage/paths.py only names files.
+# An edit of these modules reruns no stage, although stages import them.
+# The module storage/paths.py only names files.
 # If storage/paths.py renames a result file, Snakemake reruns the stage because the file is missing.
 NOT_COUNTED = {"lookback.storage.paths"}
 # The report prints the module docstrings of the package `figures`, so the hashes include them.
@@ -90,7 +91,7 @@ def fingerprints(home: Path) -> Fingerprints:
 
 
 def _module(dotted: Path) -> str:
-    """The name of the module whose path, without suffix, is `dotted`.
+    """The dotted name of the module with the path `dotted` (without the suffix .py).
 
     The name of a file __init__.py is the name of its package.
     """

@@ -20,7 +20,7 @@ class NotFound(Exception):
 
     def __init__(self, what: str, word: str, choices: list[str]):
         super().__init__(word)
-        self.what = what  # kind of the wrong part of a dotted name, such as «module»
+        self.what = what  # what the word should name, such as «module»
         self.word = word
         self.choices = choices
 
@@ -87,7 +87,7 @@ Definition = ast.FunctionDef | tuple[Path, ast.ClassDef] | None
 
 
 def _definition(path: Path, name: str) -> Definition:
-    """The definition of `name` in the source file `path` or in a file that `path` imports it from.
+    """The definition of `name` in the file `path`, or in the file from which `path` imports `name`.
 
     Raises NotFound if the source file neither defines nor imports `name`.
     """

@@ -91,8 +91,8 @@ class Options:
     ) -> dict[str, Any]:
         """The checked settings of an option, with the overrides of its group applied.
 
-        Raises UserError if an override changes a key that the option does not have, or if a value
-        is not valid.
+        Raises UserError if an override changes a key that the option does not have, or if the
+        settings violate their JSON schema or do not match the constructor's parameters.
         """
         changes = [override for override in overrides if override.group == group and override.keys]
         key = (group, name, *(".".join(change.keys) + change.text for change in changes))

@@ -64,8 +64,8 @@ def parse(text: str, where: str) -> Override:
     """Parse the text of an override with Hydra's parser.
 
     Raises UserError if Hydra cannot parse the override, or if its group does not exist. Raises
-    UserError also if the override is a Hydra sweep over several values, or if the override replaces
-    a whole group other than recipe and trainer.
+    UserError if the override is a Hydra sweep over several values, or if the override replaces a
+    whole group (only recipe and trainer can be replaced).
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException

@@ -1,12 +1,12 @@
 """Write the plan files of a study, immutable files named by the digest of their content.
 
-Only Snakemake's main process writes plan files. Each stage of each cell has one plan file. A plan
-file holds the settings that a stage reads, the fingerprints of the code that the stage imports, and
-the versions of the libraries that the stage imports. The plan file is an input of the stage's
-Snakemake rule. If a stage gets a plan file with other content, the path of the plan file is new, so
-Snakemake reruns the stage. Each result file stores the digests of the plan files that it was made
-from. A comparison of the old and the new plan file shows why a stage is rerun. The index file of a
-study lists all plan files of the study.
+Only Snakemake's main process writes plan files. Each job of a study (one run of a stage) reads one
+plan file. A plan file holds the settings that a stage reads, the fingerprints of the code that the
+stage imports, and the versions of the libraries that the stage imports. The plan file is an input
+of the stage's Snakemake rule. If a stage gets a plan file with other content, the path of the plan
+file is new, so Snakemake reruns the stage. Each result file stores the digests of the plan files
+that it was made from. A comparison of the old and the new plan file shows why a stage is rerun. The
+index file of a study lists all plan files of the study.
 """
 
 import json
@@ -123,7 +123,7 @@ class _Planner:
         return planned
 
     def cell(self, study: Study, config: CellConfig) -> dict[str, Any]:
-        """Write the plan files for tuning, training, probing and explaining a cell."""
+        """Write the plan files for tuning, training, probing and explaining a model on a task."""
         trained = {name: getattr(config, name) for name in ("model", "recipe", "trainer")}
         trained |= {"task": _task(config), "match": study.match}
         cell: dict[str, Any] = {}
@@ -144,7 +144,7 @@ class _Planner:
 
 
 def _task(config: CellConfig) -> dict[str, Any]:
-    """The settings of the task of a cell, without the mirrors of its dataset."""
+    """The settings of a task, without the mirrors (download URLs) of its dataset."""
     task = dict(config.task)
     if "dataset" in task:
         task["dataset"] = _verified(task["dataset"])
@@ -152,15 +152,15 @@ def _task(config: CellConfig) -> dict[str, Any]:
 
 
 def _verified(dataset: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a dataset without its mirrors, which all hold the same verified content."""
+    """The settings of a dataset, without its mirrors. All mirrors hold equal, verified content."""
     return {key: value for key, value in dataset.items() if key != "mirrors"}
 
 
 def _targets_of(config: CellConfig) -> dict[str, Any]:
-    """The modules of a cell's model and task, which probes and explainers import.
+    """The modules of a model and a task, which probes and explainers import.
 
     The settings of the model and the task are left out, because probes and explainers read them
-    from the files of the trained cell.
+    from the result files of the training.
     """
     return {
         "model": {"_target_": sorted(set(own_targets(config.model)))},
@@ -199,7 +199,7 @@ def _description(study: Study) -> dict[str, Any]:
 def _expected_plans(
     name: str, datasets: Mapping[str, Stage], tasks: Mapping[str, Any], cell: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The digests of plan files that each result of the cell `name` must store to be up to date."""
+    """The digests of plan files that up-to-date results of the task and model `name` store."""
     task = tasks[name.partition("/")[0]]
     before = {"prepare": _digest(task["prepare"])}
     if task["dataset"]:
@@ -222,7 +222,7 @@ def _wants_gpu(study: Study) -> bool:
 
 
 def receipt_of(uri: str) -> str:
-    """The file name, without suffix, of the list of a study's MLflow runs at the URI `uri`.
+    """The name, without suffix, of the file that lists a study's MLflow runs at the URI `uri`.
 
     The file name is made from the URI without the password in the URI.
     """
@@ -244,7 +244,7 @@ def start(index: Path) -> None:
 
 
 def started_indices() -> dict[str, Path]:
-    """The path of the index file with which each study was last started.
+    """For each study, the path of the index file with which the study was last started.
 
     Studies whose index file was deleted are left out.
     """

@@ -68,7 +68,7 @@ class _Variant:
 
 @dataclass(frozen=True)
 class _CellRequest:
-    """The options and overrides of one cell.
+    """The options and overrides of one task and one model.
 
     If two overrides change the same key, the later override applies.
     """
@@ -108,7 +108,7 @@ def compose_by_hand(
 def _compose(
     options: Options, name: str, settings: dict[str, Any], question: str, overrides: tuple[str, ...]
 ) -> Study:
-    """Check the settings of a study, and compose its cells, probes and explainers."""
+    """Check the settings of a study, and compose its tasks, models, probes and explainers."""
     where = f"study '{name}'"
     check_settings(settings, "study", where)
     expanded = {group: _expanded(settings[group], where) for group in ("tasks", "models")}
@@ -148,7 +148,7 @@ def _option(settings: Mapping[str, Any], group: str) -> str:
 def _cell_requests(
     settings: Mapping[str, Any], overrides: Sequence[str], where: str
 ) -> dict[CellKey, _CellRequest]:
-    """The options and overrides of every cell of a study.
+    """The options and overrides of each pair of a task and a model of a study.
 
     If several overrides change the same key, the command line has priority over the model, the
     model over the task, and the task over the study.
@@ -276,7 +276,7 @@ def _cell(options: Options, request: _CellRequest, *extra: Override) -> CellConf
 def _check_trials(
     options: Options, request: _CellRequest, tune: Mapping[str, Any] | None, where: str
 ) -> None:
-    """Raise UserError if a value that tuning would try is not valid in this cell."""
+    """Raise UserError if the checks of settings refuse a value that tuning would try."""
     for trial in _trial_overrides(tune, where):
         try:
             _cell(options, request, trial)

@@ -56,8 +56,8 @@ def tune_of(
     """The study's setting `tune`, or None if the study has no `tune`.
 
     The result has the keys "values" (by dotted key), "trials" and "budget". `configs` holds the
-    settings of each cell by group. Raises UserError if a cell does not have a setting that `tune`
-    changes, or if the settings of the study contradict each other.
+    settings of each cell by group. Raises UserError if `tune` changes a setting that one of the
+    models does not have, or if the settings of the study contradict each other.
     """
     if "tune" not in settings:
         return None
@@ -115,8 +115,9 @@ def _check_key(key: str, known: Sequence[str], cell: str, where: str) -> None:
 def _likely_keys(key: str, known: Sequence[str]) -> Sequence[str]:
     """The keys that the error message suggests for an unknown key of `tune`.
 
-    The suggestions are the known keys with the same last word. If no key has the same last word,
-    the suggestions are the known keys of the same group, or else the keys of `tune` itself.
+    The suggestions are the existing keys that end with the same word as the unknown key. If no key
+    ends with the same word, the suggestions are the existing keys of the same group, or else the
+    keys of `tune` itself.
     """
     group, dot, rest = key.partition(".")
     last_word = rest.rpartition(".")[2] if dot else key
@@ -161,9 +162,9 @@ def candidates(key: str, choices: Any, where: str) -> list[Any]:
 def check_trainer(trainer: Mapping[str, Any], tune: Mapping[str, Any] | None, where: str) -> None:
     """Check the settings that limit the length of a training run.
 
-    Raises UserError if both `budget` and `max_steps` are set. Raises UserError also if a budget in
-    seconds would limit a tuning trial, because the load of the machine would change the number of
-    steps.
+    Raises UserError if both `budget` and `max_steps` are set. Raises UserError if a budget in
+    seconds would limit a tuning trial, because the number of steps would then depend on the load of
+    the machine.
     """
     budget = trainer["budget"]
     if budget and trainer["max_steps"] is not None:

@@ -1,4 +1,4 @@
-"""The dotted names that a config instantiates: every `_target_` in it."""
+"""Collects the modules of the classes that a config names with the key `_target_`."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -8,7 +8,7 @@ from lookback.planning.code_copy import PACKAGE
 
 
 def own_targets(node: Any) -> Iterator[str]:
-    """The module of each `_target_` inside `node` that belongs to lookback."""
+    """The module of each class of lookback that a key `_target_` in the config `node` names."""
     return (name for name in _modules(node) if name.partition(".")[0] == PACKAGE)
 
 
@@ -20,7 +20,7 @@ def foreign_packages(node: Any) -> Iterator[str]:
 
 
 def _modules(node: Any) -> Iterator[str]:
-    """The module of each `_target_` inside `node`.
+    """The module of each class that a key `_target_` names, at any depth of the config `node`.
 
     The value of a `_target_` is the dotted name of a class, or a list of modules.
     """

@@ -1,4 +1,4 @@
-"""Results that were made from other plan files than those of the study now."""
+"""Makes Snakemake rerun the stages whose results were made from outdated plan files."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -27,11 +27,12 @@ def result_paths(
 
 
 def touch_plans_of_outdated_results(index: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    """Make a current plan file newer than each result that was made from older plan files.
+    """Make Snakemake rerun each stage whose result was made from outdated plan files.
 
     A job that outlives Snakemake's main process leaves a result without a record in .snakemake/.
     For a result without a record, Snakemake compares only time stamps, so it would not rerun the
-    stage if the result is newer than the plan file.
+    stage if the result is newer than the plan file. The function therefore sets the time stamp of
+    the current plan file to the current time.
     """
     for cell, stages in index["cells"].items():
         for path, stage, option in result_paths(index["study"]["name"], cell, stages):

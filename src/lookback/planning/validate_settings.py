@@ -55,7 +55,7 @@ def _schema(group: str) -> Any:
     return yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
-# Phrases of error messages that describe the requirement of each keyword of a JSON schema.
+# For each JSON-schema keyword, the phrase that an error message uses for its requirement.
 REQUIREMENTS = {
     "minimum": "at least {}",
     "maximum": "at most {}",

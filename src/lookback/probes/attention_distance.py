@@ -60,9 +60,9 @@ class AttentionDistance:
 
 @torch.no_grad()
 def attention_sums(network: Network, batch: Batch) -> Float[Tensor, "layer head 2"]:
-    """Sums of the attention distance and of the attention on the nearest steps, over all queries.
+    """Attention distance and attention on the nearest steps, each summed over a batch's queries.
 
-    The result has one pair of sums per layer and head, for the queries of one batch.
+    The result has this pair of sums for each layer and head.
     """
     total, step = torch.zeros(()), torch.arange(batch.inputs.shape[1])
     for query in query_parts(network, batch):

@@ -11,7 +11,7 @@ import torch
 from lookback.training.run import Run
 
 
-@runtime_checkable  # The tests check types by isinstance(), which needs this decorator.
+@runtime_checkable  # The tests need this decorator to check types by isinstance().
 class Probe(Protocol):
     """A measurement on a trained model, for example of how long the model remembers its inputs."""
 

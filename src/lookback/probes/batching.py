@@ -14,7 +14,7 @@ from lookback.models.base import RecurrentEncoder
 from lookback.models.network import Network
 
 STEPS = 2**18  # Maximum of sequences × time steps in one batch.
-SQUARES = 2**27  # Maximum of sequences × (time steps)² in one batch, the size of attention masks.
+SQUARES = 2**27  # Maximum size of the attention masks of a batch: sequences × (time steps)².
 # Maximum of sequences × queries × time steps that an attention model processes at once.
 # Additive attention stores one vector for each combination of sequence, query and time step.
 PAIRS = 2**21

@@ -18,9 +18,10 @@ raw = 1 - ‖y - H y‖² / ‖y‖² = yᵀ (2 H - H²) y / ‖y‖²      with
 floor = tr(2 H - H²) / (n - 1)                            mean of raw over random orders of y
 capacity = (raw - floor) / (1 - floor)                    adjusted R² if r = 0
 
-If the target is independent of the states, the capacity is 0 on average. For n samples and N state
-units, the sum of K capacities of unrelated targets (one per delay) has a standard deviation of only
-√(2 N K) / n. The capacity is 1 if the regression predicts the target perfectly.
+If the target is independent of the states, the capacity is 0 on average. If K targets (one per
+delay) are independent of the states, the sum of their capacities has a standard deviation of only
+√(2 N K) / n, with n samples and N state units. The capacity is 1 if the regression predicts the
+target perfectly.
 
 Held-out data would not remove the bias, because the R² of pure noise is on average as far below
 zero on held-out data as it is above zero on the fitted data. [dambre2012] sets every capacity below
@@ -74,13 +75,13 @@ def capacities(
 class Readout:
     """Ridge regressions of many targets on the same states, which share one eigendecomposition.
 
-    The eigendecomposition ZᵀZ / n = V diag(λ) Vᵀ gives raw = Σ_i w_i (v_iᵀ Zᵀ y)² / (n ‖y‖²) with
-    the weights w_i = (λ_i + 2 r) / (λ_i + r)².
+    The eigendecomposition ZᵀZ / n = V diag(λ) Vᵀ gives the R² before the bias is removed, raw = Σ_i
+    w_i (v_iᵀ Zᵀ y)² / (n ‖y‖²), with the weights w_i = (λ_i + 2 r) / (λ_i + r)².
     """
 
     projected: Float[Tensor, "sample state"]  # Z V
     weight: Float[Tensor, " state"]  # w
-    floor: float  # Mean R² of a target whose values are in random order.
+    floor: float  # The bias, which is the mean R² over all orders of a target's values.
 
     @classmethod
     def of(cls, states: Float[Tensor, "sample state"], ridge: float) -> "Readout":
@@ -116,7 +117,7 @@ def legendre(degree: int, u: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]
 
 
 def _delayed(values: Float[Tensor, "batch time"], most: int) -> Float[Tensor, "sample delay"]:
-    """Matrix with one row per time step from step `most` on, and the value k steps ago in column k.
+    """Matrix with one row per step t ≥ `most`, whose column k holds the value k steps before t.
 
     All values in a row of the matrix come from the same sequence.
     """

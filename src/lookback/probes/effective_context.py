@@ -1,10 +1,10 @@
 """Effective context: skill of the model if only the last k steps before the answer are kept.
 
 The probe keeps the inputs of the last k steps up to the query. The probe replaces all inputs before
-these k steps by inputs of another test sequence, the donor. The method of [khandelwal2018], section
-4, works here for any task and model. The step of the query counts as one of the k kept steps. The
-input of a replaced step is the donor's input at the same time step. If the donor sequence is too
-short, its inputs are repeated from its start.
+these k steps by inputs of another test sequence, the donor. The method is from [khandelwal2018],
+section 4, and the probe applies it to any task and model. The step of the query counts as one of
+the k kept steps. The input of a replaced step is the donor's input at the same time step. If the
+donor sequence is too short, its inputs are repeated from its start.
 
     kept      k = 3      a b c d [e f g]  ?     query at g
     replaced             r s t u [e f g]  ?     r s t u v w x is the donor

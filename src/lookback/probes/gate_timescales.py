@@ -7,7 +7,8 @@ sequences.
 The gate that keeps the state is f in an LSTM, z in a GRU and 1 - z in a minGRU (method `log_kept`
 of each model). An LRU has no gates. In an LRU, the magnitude |Λ| of an eigenvalue takes the place
 of the gate f_t and does not depend on the input (method `log_decays`). The initialisation `chrono`
-of [tallec2018] aims at timescales τ that spread up to T, the length of the task's sequences.
+of [tallec2018] aims at timescales τ that differ between the units, up to the length T of the task's
+sequences.
 
 A gate is left-saturated if its value is below 0.1, and right-saturated if its value is above 0.9
 ([karpathy2015], section 4.2).
@@ -61,7 +62,7 @@ class GateTimescales:
             aimed: longest timescale that `chrono` aims at, in steps, or NaN for any other
                 initialisation and for a gate that does not keep the state.
 
-        The input, output and reset gates do not keep the state.
+        The input, output and reset gates do not keep the state, so their timescale is NaN.
 
         Raises NotApplicable if the model has neither gates nor eigenvalues.
         """
@@ -82,9 +83,9 @@ class GateTimescales:
     def _gate_sums(
         self, network: Network, encoder: RecurrentEncoder, dataset: SequenceDataset
     ) -> dict[str, "GateSums"]:
-        """Sums of each gate over all time steps within the sequence lengths.
+        """Statistics of each gate, summed over all time steps of the measured sequences.
 
-        The keys of the result are the gate's keys in `Trace.gates`.
+        Each key of the result is a key of `Trace.gates`, for example "forget/0".
         """
         end, sums_by_gate = min(self.sequences, len(dataset)), dict[str, GateSums]()
         size = max(1, STEPS_AT_ONCE // dataset.inputs.shape[1])

@@ -43,12 +43,12 @@ DISTANCES = 32  # Maximum number of distances above 0 at which the Jacobian is m
 
 
 class GradientFlow:
-    """Quartiles of gradient norms over sequences, by distance, before and after training.
+    """Quartiles over sequences of the gradient norm at each distance, before and after training.
 
     The gradient is measured on the first `sequences` test sequences. The Jacobian is measured on
-    the first whole test sequences that have at most `jacobian_steps` steps in total, and on at
-    least one sequence. The Jacobian is measured on fewer sequences than the gradient, because each
-    step costs a backward pass and a matrix product.
+    the first test sequences, as long as they have at most `jacobian_steps` steps in total, but on
+    at least one sequence. The Jacobian is measured on fewer sequences than the gradient, because it
+    needs a backward pass and a matrix product for each step.
     """
 
     def __init__(self, sequences: int, jacobian_steps: int):
@@ -119,7 +119,7 @@ class GradientFlow:
     def _log_norms(
         self, network: Network, dataset: SequenceDataset, kind: Literal["class", "value"]
     ) -> dict[str, Float[Tensor, "batch distance"]]:
-        """Natural logarithms of the gradient norms of all sequences measured, by key of state."""
+        """For each state key, ln of the gradient norms of all measured sequences."""
         parts = [log_norms(network, batch, kind) for batch in self._batches(dataset)]
         return {state: torch.cat([part[state] for part in parts]) for state in parts[0]}
 
@@ -140,7 +140,7 @@ def spaced(farthest: int) -> list[int]:
 def log_norms(
     network: Network, batch: Batch, kind: Literal["class", "value"]
 ) -> dict[str, Float[Tensor, "batch distance"]]:
-    """Natural logarithm of the gradient norm ‖∂L/∂state‖ at each distance, by key of the state.
+    """For each state key, the natural logarithm of the gradient norm ‖∂L/∂state‖ at each distance.
 
     `batch` has one query per sequence (Q = 1). Column d of the result belongs to the step that is d
     steps before the query. A logarithm is NaN if the sequence has no step d steps before the query,

@@ -21,7 +21,7 @@ NUMBERS_AT_ONCE = 4_194_304
 
 
 def recurrence(network: Network) -> RecurrentEncoder:
-    """The recurrent encoder of a network, even if an attention model contains this encoder.
+    """The recurrent encoder of a network, which may be the inner encoder of an attention model.
 
     Raises NotApplicable if the network has no recurrent encoder or if that encoder is
     bidirectional.

@@ -76,7 +76,7 @@ class LengthGeneralisation:
     def _task(self, run: Run, length: int) -> Task:
         """The task with sequences of `length` steps.
 
-        The splits are no larger than the probe and its baseline need.
+        Each split has only as many sequences as the probe and its baseline need.
         """
         size, settings = max(self.sequences, BASELINE_STEPS // length), run.config["task"]
         smaller = {split: min(size, settings[split]) for split in SPLITS if settings.get(split)}
@@ -84,7 +84,7 @@ class LengthGeneralisation:
 
 
 def check_same_shape(facts: Facts, trained: Facts) -> None:
-    """Raise NotApplicable if the number of features or of outputs is different from training."""
+    """Raise NotApplicable if the number of features or of outputs differs from that in training."""
     for name in ("features", "outputs"):
         size, trained_size = getattr(facts, name), getattr(trained, name)
         if size != trained_size:

@@ -35,9 +35,9 @@ from lookback.training.run import Run
 class Lyapunov:
     """Lyapunov exponents of a network, averaged over test sequences, before and after training.
 
-    `steps` is the maximum total number of measured steps. The probe measures whole test sequences,
-    and at least one of them. `warm_up` is the share of each sequence that only aligns the basis
-    vectors and does not count in the mean.
+    `steps` is the maximum total number of measured steps. The probe measures only whole test
+    sequences, and always at least one sequence. `warm_up` is the share of each sequence that only
+    aligns the basis vectors and does not count in the mean.
     """
 
     def __init__(self, steps: int, warm_up: float):

@@ -28,7 +28,8 @@ from lookback.probes.jacobians import recurrence
 from lookback.runtime.settings import require_positive
 from lookback.training.run import Run
 
-PARALLEL_SEQUENCES = 32  # A step of 32 parallel sequences takes little longer than a step of one.
+# A step of 32 parallel sequences takes little more time than a step of one sequence.
+PARALLEL_SEQUENCES = 32
 INPUT_STEPS = 65_536  # Test steps used to estimate the mean m and the direction p of the inputs.
 
 

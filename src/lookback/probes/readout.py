@@ -9,9 +9,9 @@ and the last quarter evaluates the read-out. The columns of the state matrix Z h
 variance 1 on the fitting samples. The sums in R² run over all columns of the targets Y, so that
 each column is weighted by its variance.
 
-ȳ is the mean of the fitting samples, not the mean of the evaluation samples. R² = 0 is the skill of
-the best constant answer that is known without the evaluation samples. If the penalty λ is very
-large, the read-out predicts ȳ for every sample.
+ȳ is the mean of the fitting samples, not the mean of the evaluation samples. R² is 0 if every
+answer is ȳ, the best constant answer on the fitting samples. If the penalty λ is very large, the
+read-out predicts ȳ for every sample.
 """
 
 from collections.abc import Sequence

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-# Maximum growth difference between two directions, in nats. Float64 resolves about 30 nats.
+# Maximum growth difference between two directions, in nats (float64 precision allows about 30).
 SPREAD = 12.0
 LONGEST = 32  # Maximum number of steps between two QR decompositions.
 
@@ -97,8 +97,8 @@ def _next_interval(growth: Float[Tensor, " state"], steps: int) -> int:
     """Number of steps before the next QR decomposition, at most twice `steps`.
 
     After a singular Jacobian, the next QR decomposition follows after 1 step. The number of steps
-    is limited by the largest growth and by the largest difference between two growths, because both
-    can exceed the range of float64.
+    is small if a direction grows or shrinks fast, or if two growths differ much, so that the
+    product of the Jacobians stays within the range of float64.
     """
     growth_per_step = max(float(growth.max() - growth.min()), float(growth.abs().max())) / steps
     limit = SPREAD / growth_per_step if growth_per_step > SPREAD / LONGEST else LONGEST

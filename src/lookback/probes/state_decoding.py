@@ -4,18 +4,18 @@ The target of the read-out is the raw input at the first step that holds evidenc
 the input is a vector, R² weights each feature by its variance. If the input is a token, the target
 is the one-hot code of the token.
 
-The read-out uses the concatenated states of all layers at a given number of steps (the distance)
-after the evidence, but not after the query. Each distance has a separate read-out, fitted on some
-test sequences and evaluated on others (readout.py). If the vocabulary of a task is large, each
-token occurs in few sequences, so the read-out hardly learns the tokens and its skill is low even at
-distance 0.
+The read-out uses the concatenated states of all layers at one time step, which is a given number of
+steps (the distance) after the evidence and not later than the query. Each distance has a separate
+read-out, fitted on some test sequences and evaluated on others (readout.py). If the vocabulary of a
+task is large, each token occurs in few sequences, so the read-out hardly learns the tokens and its
+skill is low even at distance 0.
 
 The control task is adapted from [hewitt2019]. The control read-out predicts the same targets after
 they were shuffled between the sequences. The original control task of [hewitt2019] instead maps
 each distinct input to a fixed random input. A fixed map of tokens is a linear function of the
 one-hot codes, so a linear read-out would learn this map too. The skill on shuffled targets shows
 what the read-out reaches by chance, by overfitting and by the choice of λ. The selectivity is the
-difference skill - control.
+skill of the read-out minus the skill of the control read-out.
 
 If a sequence has several queries, the probe uses only the last query of the sequence.
 """
@@ -53,7 +53,7 @@ class StateDecoding:
         self.penalties = list(penalties)
 
     def measure(self, run: Run, *, generator: torch.Generator) -> pd.DataFrame:
-        """Table of skills, with one row per distance that at least `minimum` sequences reach.
+        """Table of skills, with one row per distance that fits into at least `minimum` sequences.
 
         Columns:
             distance: steps from the earliest evidence to the state.
@@ -131,7 +131,8 @@ class Places:
     def distances(self, minimum: int) -> list[int]:
         """The distances to measure, which are 0, the rounded powers of √2 and the largest distance.
 
-        The largest measured distance is the longest one that at least `minimum` sequences reach.
+        The largest distance is the longest one that fits between evidence and query in at least
+        `minimum` sequences.
         """
         last = int(self.reach.sort(descending=True).values[minimum - 1])
         powers = {round(2 ** (half / 2)) for half in range(2 * last.bit_length())}

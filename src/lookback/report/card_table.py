@@ -1,6 +1,6 @@
 """The table of the memory card in the report, with one row for each model on each task.
 
-The table has one column per quantity that was measured for any model.
+The table has one column per quantity that was measured for at least one model.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from lookback.report.result_tables import Row, Table
 from lookback.summarise.quantities.base import Quantity
 from lookback.summarise.quantities.registry import QUANTITIES
 
-AGREE = 0.05  # maximum relative difference at which exponent and backward rate agree
+AGREE = 0.05  # Lyapunov exponent and backward rate agree up to this relative difference
 
 
 def card_table(inputs: ReportInputs) -> Table:
@@ -65,7 +65,7 @@ def value_of(quantity: Quantity, row: Mapping[Any, Any]) -> str:
 
 
 def agreement_sentence(card: pd.DataFrame) -> str:
-    """State in which cells the first Lyapunov exponent and the backward rate agree."""
+    """State for which models and tasks the Lyapunov exponent and the backward rate agree."""
     known = card[card["rate_difference"].notna()]
     if known.empty:
         return ""

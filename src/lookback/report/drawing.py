@@ -34,7 +34,7 @@ STYLE = {
     "grid.linewidth": 0.6,
     "legend.frameon": False,
     "lines.linewidth": 1.6,
-    "svg.fonttype": "none",  # text stays text, so files are small and searchable
+    "svg.fonttype": "none",  # labels stay text instead of curves, so files are small and searchable
 }
 NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 
@@ -81,7 +81,7 @@ def to_svg(figure: Figure, name: str) -> str:
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", metadata=NO_METADATA)
-    # The ids of images are removed. They are not used, and equal images would have equal ids.
+    # The ids of images are removed, because nothing refers to them and equal images share an id.
     svg = re.sub(r'(<image\b[^>]*?) id="[^"]*"', r"\1", buffer.getvalue())
     return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
 
@@ -93,4 +93,4 @@ def inline(svg: str, label: str) -> Markup:
     head, rest = element.split(">", 1)
     head = re.sub(r' (width|height)="[^"]*"', "", head)
     label = Markup(' role="img" aria-label="{}">').format(label)
-    return Markup(head) + label + Markup(rest)  # safe, because matplotlib escapes text
+    return Markup(head) + label + Markup(rest)  # safe as HTML, because matplotlib escapes labels

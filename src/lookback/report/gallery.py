@@ -36,7 +36,7 @@ def sequences(inputs: ReportInputs, task: str) -> Iterator[pd.DataFrame]:
 
 
 def _archives(inputs: ReportInputs, task: str) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
-    """Yield the valid attributions of each model and explainer, in the order of the study."""
+    """Yield the up-to-date attributions of each model and explainer, in the order of the study."""
     for model in inputs.study["models"]:
         expected = inputs.document["cells"][f"{task}/{model}"]["explain"]
         for explainer in inputs.study["explainers"]:
@@ -58,7 +58,7 @@ def _long(archive: dict[str, Any], values: NDArray[Any], index: int) -> pd.DataF
     """Convert an array (step, feature) of one sequence to a table with one row per entry.
 
     Steps after the end of the sequence are left out. The column `evidence` is False at all steps if
-    the evidence is unknown.
+    the file does not store the evidence.
     """
     length = int(archive["lengths"][index])
     steps, features = np.indices(values[:length].shape)

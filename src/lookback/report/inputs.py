@@ -12,7 +12,7 @@ from lookback.storage.paths import StudyPaths
 from lookback.storage.tables import read_parquet
 
 MEMORY = ("memory_card", "theory", "failing_lag")  # tables that some studies do not have
-AT_BASELINE = 0.05  # a mean beats the baseline if it is better by more than this share of it
+AT_BASELINE = 0.05  # share of the baseline by which a mean score must be better
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class ReportInputs:
         )
 
     def trained(self, task: str) -> pd.DataFrame:
-        """The rows of the table `results` on a task that have a mean score."""
+        """The rows of the table `results` for one task, without models that have no mean score."""
         return self.results[(self.results["task"] == task) & self.results["mean"].notna()]
 
     def without_skill(self, task: str) -> list[str]:

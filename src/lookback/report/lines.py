@@ -1,4 +1,4 @@
-"""Draw the skill by a number of steps, with one line per model and a logarithmic axis of steps."""
+"""Draw the skill against a number of steps on a logarithmic axis, with one line per model."""
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -10,7 +10,7 @@ LOWEST = -0.5  # lower end of the axis, below which a skill is just worse than t
 
 
 def skill_lines(axes: Axes, frame: pd.DataFrame, by: str) -> None:
-    """Draw the mean and the range of `skill` over seeds by column `by`, on a logarithmic x axis."""
+    """Draw the mean and range of `skill` over seeds against column `by`, on a logarithmic axis."""
     for model in models(frame):
         colour, rows = colours(frame)[model], frame[frame["model"] == model]
         spread = rows.groupby(by)["skill"].agg(["mean", "min", "max"]).dropna()

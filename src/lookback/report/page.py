@@ -32,7 +32,7 @@ class Page:
     def figure(self, name: str, label: str, figure: Figure) -> Markup:
         """Write the figure to an SVG file, and return its HTML element or a link.
 
-        Figures beyond a total size of INLINE are linked.
+        The result is a link if the total size of the figures in the page would exceed INLINE.
         """
         path = self.folder / "figures" / f"{name}.svg"
         svg = to_svg(figure, name)
@@ -45,7 +45,7 @@ class Page:
         return inline(svg, label)
 
     def forget_others(self) -> None:
-        """Delete the table and figure files that only an earlier report wrote."""
+        """Delete the tables and figures that an earlier report wrote and this report did not."""
         for folder in ("tables", "figures"):
             for path in (self.folder / folder).glob("*"):
                 if path not in self.written:

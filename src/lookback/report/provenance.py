@@ -69,7 +69,7 @@ def _listed(versions: Mapping[str, str]) -> str:
 
 
 def plans_table(cells: Mapping[str, Any]) -> Table:
-    """The table of the plans that each valid result of the study must name.
+    """The table of the plans with which each result of the study must have been computed.
 
     A plan is a file with the settings and the code version of a stage.
     """

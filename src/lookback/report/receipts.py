@@ -43,8 +43,8 @@ class Receipt:
 def receipts(inputs: ReportInputs) -> list[Receipt]:
     """The receipts that are up to date.
 
-    A receipt (a list of MLflow runs) is up to date if its plan has the same cells as the report's
-    plan.
+    A receipt (a list of MLflow runs) is up to date if its plan has the same settings for all models
+    and tasks as the report's plan.
     """
     current = []
     for path in sorted(inputs.paths.receipts.glob("*.json")):

@@ -269,7 +269,7 @@ def above_chance(row: Mapping[Any, Any]) -> bool:
 
 
 def means_table(probe: str, frame: pd.DataFrame, sizes: str) -> Table:
-    """The table of a probe without a figure, with the mean of each number by task and model."""
+    """The table of a probe without a figure, with the mean of each column per task and model."""
     numbers = [str(name) for name in frame.select_dtypes("number") if name != "seed"]
     means = frame.groupby(["task", "model"], observed=True)[numbers].mean().reset_index()
     rows = [

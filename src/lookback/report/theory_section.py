@@ -77,7 +77,7 @@ def lag_table(frame: pd.DataFrame) -> Table:
 
 
 def findings(theory: pd.DataFrame, lags: pd.DataFrame) -> Iterator[str]:
-    """State the quantity that correlates best, whether the prediction passes, and where it fails.
+    """State the best-correlated quantity, whether the prediction passes its test, and its errors.
 
     The sentences are computed from the summary's tables `theory` and `failing_lag`.
     """

@@ -19,7 +19,7 @@ class Answer:
     task: str
     verdict: str
     sentences: list[str]
-    more: list[str]  # the findings of all probes except the first probe
+    more: list[str]  # the findings of all probes after the first, whose finding is in `sentences`
 
 
 def answers(inputs: ReportInputs) -> Iterator[Answer]:

@@ -43,7 +43,7 @@ def add(cpu: float, work: float) -> None:
 
 
 def record(stage: str, *, forked: bool) -> None:
-    """Append the CPU seconds of this process to the file that LOOKBACK_USAGE names, if any.
+    """Append the CPU seconds of this process to the file that LOOKBACK_USAGE names, if set.
 
     `forked` means that no parent process counts the CPU time of this process as a child's time.
     """

@@ -47,7 +47,7 @@ def _driver_gpus() -> list[str]:
 
 
 def _lock_names(gpus: Sequence[str]) -> dict[str, str]:
-    """For each GPU, the name of its lock file, which no other GPU on the machine shares.
+    """A dictionary from each GPU to the name of its lock file, which is unique on the machine.
 
     The name is the UUID of the GPU. If the driver does not report the GPU, the name of its lock
     file consists of the scheduler's job id and the GPU's index. The index alone would not be
@@ -70,9 +70,10 @@ def leased(devices: str, gpus: Sequence[str] | None = None) -> Iterator[str]:
     """Lock a GPU during the `with` block, and yield torch's name of the device.
 
     The yielded name is "cuda:0", or "cpu" if no GPU is used. If `devices` is "auto", the function
-    locks a GPU of `gpus` if there is one. If `devices` is "cpu", no GPU is used. The function waits
-    while all GPUs are locked. This process must not initialise CUDA before the call, because the
-    function sets CUDA_VISIBLE_DEVICES, which CUDA reads only during its initialisation.
+    locks one of `gpus`, or uses no GPU if `gpus` is empty. If `devices` is "cpu", no GPU is used.
+    The function waits while all GPUs are locked. This process must not initialise CUDA before the
+    call, because the function sets CUDA_VISIBLE_DEVICES, which CUDA reads only during its
+    initialisation.
     """
     gpus = local_gpus() if gpus is None else gpus
     if devices == "cpu" or not gpus:
@@ -93,7 +94,7 @@ def leased(devices: str, gpus: Sequence[str] | None = None) -> Iterator[str]:
 def _lock_first_free(gpus: Sequence[str], locks: ExitStack) -> str:
     if not LOCKS.exists():
         LOCKS.mkdir(parents=True, exist_ok=True)
-        LOCKS.chmod(0o777)  # every user may lock a GPU, whatever the umask is
+        LOCKS.chmod(0o777)  # so that every user can lock a GPU, whatever the umask is
     names = _lock_names(gpus)
     while True:
         for gpu in gpus:

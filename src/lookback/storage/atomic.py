@@ -1,6 +1,7 @@
 """Write files atomically, so that no reader ever sees an incomplete file.
 
-A file is written under a temporary name and then renamed. This module imports no heavy package.
+A file is written under a temporary name and then renamed. This module imports only Python's
+standard library.
 """
 
 import hashlib
@@ -14,7 +15,7 @@ from typing import Any
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path in the folder of `path` for the `with` block to write a file.
+    """Yield a temporary path in the folder of `path`, to which the `with` block writes the file.
 
     After the block, the temporary file is renamed to `path`. If the block raises an exception, the
     temporary file is removed and the file `path` stays unchanged. The temporary file is synced to

@@ -8,7 +8,7 @@ from lookback.storage.atomic import read_json
 
 
 def commit_of_this_code() -> dict[str, Any]:
-    """The git commit of this code (`commit`), and whether its files differ from it (`dirty`).
+    """The git commit of this code (`commit`), and whether it has uncommitted changes (`dirty`).
 
     Both values are None if the project has no git repository, or if this process does not run a
     copy of the code in results/.code/.

@@ -11,7 +11,7 @@ from typing import TextIO
 from lookback.errors import UserError
 from lookback.storage.paths import LOCK
 
-RETRY_AFTER = 0.1  # seconds between two attempts to lock; `is_held` locks for a shorter time
+RETRY_AFTER = 0.1  # seconds between two attempts to lock, longer than `is_held` keeps the lock
 
 
 def hold() -> TextIO:
@@ -37,7 +37,7 @@ def hold() -> TextIO:
 
 
 def _take(lock: TextIO) -> None:
-    """Lock the file `lock`, in two attempts if the first attempt fails.
+    """Lock the file `lock`, with a second attempt if the first attempt fails.
 
     The first attempt can fail because `is_held` in another process locks the file for a moment.
     """

@@ -1,6 +1,7 @@
-"""The paths of all files in results/. Only this module and workflow/rules/ contain their names.
+"""The paths of all files in results/.
 
-The paths are relative to the project's folder, because every study runs in the project's folder.
+Only this module and workflow/rules/ contain the names of the files in results/. The paths are
+relative to the project's folder, because every study runs in the project's folder.
 
     results/data/<dataset>/manifest.json …           downloads, shared by all studies
     results/<study>/<task>/task.json                 TaskPaths
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # PROJECT is the project's folder, which contains conf/, src/ and workflow/.
-# Jobs must not use PROJECT, because they import a copy of the code from results/.code/.
+# Jobs must not use PROJECT, because they import a copy of this file, in which PROJECT is wrong.
 PROJECT = Path(__file__).parents[3]
 
 RESULTS = Path("results")
@@ -30,7 +31,7 @@ MANIFEST = "manifest.json"  # in the folder of a dataset
 
 
 def plan_file(stage: str, digest: str, plans: Path = PLANS) -> Path:
-    """The file of a stage's plan. The name of the file is the digest of the file's content."""
+    """The file of a stage's plan. The name of a plan file is the digest of the file's content."""
     return plans / stage / f"{digest}.yaml"
 
 
@@ -40,9 +41,9 @@ def dataset_folder(dataset: str) -> Path:
 
 
 def manifest_file(dataset: str) -> Path:
-    """The file that lists the verified data files of a dataset.
+    """The file that lists the data files of a dataset and their verified SHA-256 checksums.
 
-    Snakemake's DAG contains this list instead of the data files.
+    Snakemake's DAG contains the file manifest.json instead of the data files of the dataset.
     """
     return dataset_folder(dataset) / MANIFEST
 
@@ -60,7 +61,7 @@ class StudyPaths:
 
     @property
     def index_note(self) -> Path:
-        """The file that contains the path of the index with which the study was last started.
+        """The file that contains the path of the plan index with which the study was last started.
 
         The index of a study lists the plans of all its stages.
         """
@@ -102,7 +103,7 @@ class TaskPaths:
 
     @property
     def facts(self) -> Path:
-        """The file of a task's shapes, scaling, trivial baseline, and digests of the data."""
+        """The file with the shapes, scaling, trivial baseline and data digests of a task."""
         return self.folder / "task.json"
 
     @property
@@ -124,12 +125,12 @@ class CellPaths:
 
     @property
     def config(self) -> Path:
-        """The file of the settings with which the model was trained on the task."""
+        """The file that contains the settings with which the model was trained on the task."""
         return self.folder / "config.yaml"
 
     @property
     def tuning(self) -> Path:
-        """The file of all trials of stage `tune`, and of the values that the stage chose."""
+        """The file with all trials of stage `tune`, and the values that the stage chose."""
         return self.folder / "tune.json"
 
     @property
@@ -149,7 +150,7 @@ class CellPaths:
 
     @property
     def cost(self) -> Path:
-        """The file of the computing times, the peak memory and the device of each seed."""
+        """The file with the computing times, the peak memory and the device of each seed."""
         return self.folder / "cost.json"
 
     @property
@@ -195,7 +196,7 @@ class SeedPaths:
 
     @property
     def resume(self) -> Path:
-        """The file of the state from which an interrupted training run continues."""
+        """The file with the state from which an interrupted training run continues."""
         return self.folder / "resume.ckpt"
 
     @property
@@ -205,7 +206,7 @@ class SeedPaths:
 
     @property
     def result(self) -> Path:
-        """The file of the seed's scores and of the number of parameters."""
+        """The file with the seed's scores and the number of parameters of the network."""
         return self.folder / "result.json"
 
     @property
@@ -215,7 +216,7 @@ class SeedPaths:
 
     @property
     def cost(self) -> Path:
-        """The file of the computing times, the peak memory and the device of the seed."""
+        """The file with the computing times, the peak memory and the device of the seed."""
         return self.folder / "cost.json"
 
     @property

@@ -1,4 +1,4 @@
-"""Read the digests of the plans that a result file stores.
+"""Read the plan digests that a result file stores.
 
 This module does not import numpy, because planning uses this module and must start quickly.
 """
@@ -12,7 +12,7 @@ TAIL = 1 << 18  # number of bytes that are read from the end of a parquet file t
 
 
 def plans_of(path: Path) -> dict[str, str]:
-    """The digests of the plans that a result file (.json, .parquet or .npz) stores, by stage.
+    """A dictionary from stages to the plan digests in a result file (.json, .parquet or .npz).
 
     The dictionary is empty if the file does not exist, is damaged, or stores no digests.
     """
@@ -43,6 +43,6 @@ def _plans_array(path: Path) -> bytes:
 
 
 def _first_json(content: bytes) -> dict[str, str]:
-    """The first JSON object in `content` without nested objects, or {} if there is none."""
+    """The first JSON object in `content` that contains no other object, or {} if there is none."""
     match = re.search(rb"\{[^{}]*\}", content)
     return dict(json.loads(match.group())) if match else {}

@@ -26,7 +26,7 @@ def train_settings(plan: Path, tuning: Path | None) -> dict[str, Any] | None:
 
     `tuning` is the path of tune.json. Returns None if the plan for training depends on a plan for
     tuning, but tune.json is missing or comes from another plan for tuning. The settings do not
-    contain the digest of the plan for tuning, so trained seeds stay valid if another plan for
+    contain the digest of the plan for tuning, so trained seeds are reused if another plan for
     tuning chooses the same values.
     """
     settings: dict[str, Any] = read_json(plan)
@@ -58,8 +58,8 @@ def runs_folder(plan: Path, task: Path, tuning: Path | None = None) -> Path | No
 
     `task` is the path of task.json. Returns None if task.json is missing, or if the plan needs a
     tuning result that is missing. The name of the folder depends on the contents of task.json and
-    tune.json, but not on the plans that made these files. Trained seeds therefore stay valid if
-    changed code prepares the same data.
+    tune.json, but not on the plans from which these files were made. Trained seeds are therefore
+    reused if changed code prepares the same data.
     """
     settings = train_settings(plan, tuning) if task.exists() else None
     return None if settings is None else _folder(settings, task)
@@ -68,7 +68,7 @@ def runs_folder(plan: Path, task: Path, tuning: Path | None = None) -> Path | No
 def trials_folder(plan: Path, task: Path) -> Path:
     """The folder that contains all trials of a plan for tuning.
 
-    The name of the folder does not depend on the values that the trials try.
+    The name of the folder does not depend on the hyperparameter values that the trials try.
     """
     settings = read_json(plan)
     return _folder({name: value for name, value in settings.items() if name != "tune"}, task)
@@ -111,7 +111,7 @@ def set_wanted(cell: Path, plan: str, stage: str = "train") -> None:
 def is_wanted(cell: Path, plan: str, stage: str = "train") -> bool:
     """Whether the plan with digest `plan` is the latest for `stage` in the folder `cell`.
 
-    The caller must hold the lock of `cell`.
+    The caller must hold the lock of the folder `cell`.
     """
     note = CellPaths(cell).wanted_note(stage)
     return not note.exists() or note.read_text(encoding="utf-8").strip() == plan
@@ -119,7 +119,7 @@ def is_wanted(cell: Path, plan: str, stage: str = "train") -> bool:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Lock the folder of a seed or of a cell during the `with` block.
+    """Lock the folder of a seed, or of one task and one model, during the `with` block.
 
     The function waits while another process holds the lock. The other process may be a training job
     that still runs after its Snakemake process has ended.

@@ -2,9 +2,9 @@
 
 A result file stores the digests of the plans that produced the result. The argument `plans` maps
 the result's own stage and all earlier stages to the digests of their plans. The function
-`storage.provenance.plans_of` reads the digests from a result file. The summary uses a result only
-if its digests are those of the study's current plans. An example of `plans` is {"train": "3f…",
-"prepare": "9a…"}.
+`storage.provenance.plans_of` reads the digests from a result file. The summary of a study uses a
+result only if the result's digests are those of the study's current plans. An example of `plans` is
+{"train": "3f…", "prepare": "9a…"}.
 """
 
 import json

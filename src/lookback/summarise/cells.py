@@ -1,4 +1,4 @@
-"""Find which results of a cell (a model on a task) are valid, which are missing, and why."""
+"""Find which results of one model on one task are up to date, and why others are missing."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class CellResults:
 
     @cached_property
     def untrained(self) -> str:
-        """Why the cell has no trained runs, or an empty string if it has trained runs."""
+        """Why the model has no trained runs on the task, or an empty string if it has some."""
         tuned = self.expected.get("tune")
         if tuned and self.lack(self.paths.tuning, tuned, "tune"):
             return "its tuning is missing"
@@ -57,14 +57,14 @@ class CellResults:
     def failed(self) -> dict[int, str]:
         """The seeds whose training diverged, each with the reason.
 
-        The result is empty if the cell was not trained.
+        The result is empty if the model was not trained on the task.
         """
         metrics = self.paths.metrics
         reasons = read_json(metrics).get("failed", {}) if metrics.exists() else {}
         return {int(seed): reason for seed, reason in reasons.items()}
 
     def lack(self, path: Path, plans: Mapping[str, str], job: str) -> str:
-        """The reason why the file `path` is not valid, or an empty string if it is valid.
+        """Why the file `path` is missing, damaged or outdated; an empty string if it is up to date.
 
         The file is written by the job named `job`.
         """
@@ -88,9 +88,9 @@ class CellResults:
         return frame[["seed", "sequence"]].assign(value=value.mean(axis=1))
 
     def measured(self, stage: str, name: str, path: Path) -> tuple[pd.DataFrame | None, list[Hole]]:
-        """The table of the probe or explainer `name` in the file `path`, and what the table lacks.
+        """The table of probe or explainer `name` in the file `path`, and a list of missing results.
 
-        The table is None if it has no valid measurement.
+        The table is None if the file is missing or outdated, or holds no measurement.
         """
         plans = self.expected[stage].get(name)
         if plans is None:

@@ -11,8 +11,9 @@ answers of a seed come from the same weights. A bootstrap over single sequences 
 over seeds, so its intervals have a width near zero. With few seeds, a percentile interval is too
 short. With five seeds, the 95 % interval holds the true mean in about 9 of 10 cases.
 
-For speed, the code first sums the answers to each sequence. The total of a resample weights the sum
-of each sequence by the number of times that it was drawn.
+For speed, the code first sums the values of all answers to the same sequence. For each resample,
+the code adds up the sums of the sequences, each multiplied by the number of times that the sequence
+was drawn.
 """
 
 import math
@@ -55,7 +56,7 @@ def hierarchical(
     sequences: ArrayLike,
     *statistics: Callable[[Numbers], Numbers],
 ) -> list[Interval]:
-    """The value of each of `statistics` over the means of the seeds, with its 95 % interval.
+    """The value of each statistic, computed from the mean of each seed, with its 95 % interval.
 
     `values`, `seeds` and `sequences` have one entry per answer. A statistic, such as `mean` or
     `interquartile_mean`, takes an array of means of shape (…, seed). The same arguments always give

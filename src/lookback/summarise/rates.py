@@ -1,9 +1,9 @@
 """Compute the rate r, in nats per step, of a norm that changes with distance d as ln ‖·‖ ≈ a + r d.
 
-The line is fitted by least squares to the distances of at least a quarter of the farthest distance.
-Near the answer a norm need not fall exponentially, because many directions with different rates add
-up. Far from the answer, only the slowest direction is left. For the Jacobian, ln σ_1(∂s_T/∂s_{T-d})
-/ d for large d is the first Lyapunov exponent, measured backwards in time.
+The least-squares fit uses only distances that are at least a quarter of the largest distance. Near
+the answer a norm need not fall exponentially, because many directions with different rates add up.
+Far from the answer, only the slowest direction is left. For the Jacobian, ln σ_1(∂s_T/∂s_{T-d}) / d
+for large d is the first Lyapunov exponent, measured backwards in time.
 """
 
 import math

@@ -1,8 +1,8 @@
 """Stage `summarise` writes tables of results, intervals, costs and missing results of all models.
 
 The stage summarises the results that exist, even if others are missing. A result counts as missing
-if it was made with older settings or older code. Equal results give byte-equal tables, except for
-the table `cost`, which holds measured times.
+if its settings or its code have changed since it was computed. Equal results give byte-equal
+tables, except for the table `cost`, which holds measured times.
 """
 
 import json
@@ -100,7 +100,7 @@ def results(cells: list[CellResults], missing: list[Row]) -> pd.DataFrame:
 
 
 def mark_best(rows: list[Row], seeds: int) -> None:
-    """Set `best` to True in the row of the model whose interval is better than all others, if any.
+    """Set `best` to True for the model whose whole interval is better than all other intervals.
 
     A model with fewer than `seeds` trained seeds cannot be best, because its mean leaves out the
     seeds that failed.
@@ -112,7 +112,7 @@ def mark_best(rows: list[Row], seeds: int) -> None:
 
 
 def result(cell: CellResults) -> tuple[Row, list[Hole]]:
-    """The row of one cell in the table `results`, and a list of the cell's missing results."""
+    """The row of one model on one task in the table `results`, and a list of missing results."""
     facts, holes = task_facts(cell)
     unknown = dict.fromkeys(("mean", "low", "high", "iqm", "iqm_low", "iqm_high"), math.nan)
     unknown |= {"seeds": 0}
@@ -264,8 +264,8 @@ def concatenated(frames: Iterable[pd.DataFrame], columns: Columns) -> pd.DataFra
 def scores(cells: list[CellResults], explainers: Iterable[str], missing: list[Row]) -> pd.DataFrame:
     """The scores of all explainers, with one row per task, model, explainer and score.
 
-    An explainer without a valid score has one row with the reason. Missing scores are appended to
-    `missing`.
+    An explainer has one row with a reason if its scores are missing, outdated or not applicable.
+    Missing scores are appended to `missing`.
     """
     rows: list[Row] = []
     for cell in cells:

@@ -1,17 +1,17 @@
 """Test whether the theoretical quantities on the memory card predict the memory horizon.
 
 The first test is a rank correlation. Spearman's ρ between each quantity and the horizon is computed
-over all cells, where a cell is a model on a task. The 95 % interval of ρ is a percentile bootstrap
-over cells. The two-sided p-value is from a permutation test, which is exact for few cells. Holm's
-correction accounts for the number of quantities [holm1979]. A censored horizon counts as the
-longest measured lag.
+over points, one for each model on each task. The 95 % interval of ρ is from a percentile bootstrap
+that resamples the points (one model on one task). The two-sided p-value is from a permutation test,
+which is exact if there are few models and tasks. Holm's correction accounts for the number of
+quantities [holm1979]. A censored horizon counts as the longest measured lag.
 
 The second test is a prediction. Ridge regression predicts ln(1 + horizon) from the standardised
 inputs ln(1 + quantity), with a penalty chosen by leave-one-out cross-validation. The regression is
 fitted on all tasks except one and is judged on the task left out. A missing quantity is replaced by
-its median over the training cells, and an indicator of missing values is added to the inputs. A
+its median over the training tasks, and an indicator of missing values is added to the inputs. A
 Lyapunov exponent λ enters the regression as the time −1/λ. An infinite time is replaced by the
-longest finite time of the training cells. The quantity `decoding` is not used, because its read-out
+longest finite time in the training tasks. The quantity `decoding` is not used, because its read-out
 is fitted to the task's own answers.
 """
 
@@ -41,7 +41,7 @@ FAILING = {"task": "str", "model": "str"}
 FAILING |= dict.fromkeys(("horizon", "predicted", "error", "constant", "constant_error"), "float64")
 FAILING |= {"censored": "bool"}
 
-FEWEST = 4  # minimum number of cells for a correlation or a prediction
+FEWEST = 4  # minimum number of rows (one model on one task) for a correlation or a prediction
 RESAMPLES = 9999
 PENALTIES = np.logspace(-4, 3, 15)
 
@@ -51,31 +51,32 @@ Values = NDArray[np.float64]
 def theory(card: pd.DataFrame, lags: pd.DataFrame) -> pd.DataFrame:
     """The rank correlations of all measured quantities and of the prediction with the horizon.
 
-    There is one row per quantity that any cell has, and one row for the prediction of
-    `failing_lags`. The columns are quantity, spearman, low, high, p, holm, cells and censored.
-    `cells` is the number of cells with both the quantity and a horizon, and `censored` is the
-    number of censored horizons among these cells. The correlation is NaN if fewer than FEWEST cells
-    have both values, or if the quantity or the horizon has the same value in all of these cells.
+    There is one row per quantity that was measured for at least one model, and one row for the
+    prediction of `failing_lags`. The columns are quantity, spearman, low, high, p, holm, cells and
+    censored. `cells` is the number of cells with both the quantity and a horizon, and `censored` is
+    the number of censored horizons among these cells. The correlation is NaN if `cells` is below
+    FEWEST, or if all values of the quantity or of the horizon are equal.
     """
     known = card[card["horizon"].notna()]
     measured = [name for name in RANKED if known[name].notna().any()]
     rows = [{"quantity": name} | ranked(known, name, "horizon_censored") for name in measured]
     table = pd.DataFrame(rows, columns=list(THEORY))
     table["holm"] = holm(table["p"].to_numpy(dtype=float))
-    # A permutation ignores that each prediction depends on other cells, so there is no p-value.
+    # The prediction has no p-value: a permutation test needs values that do not depend on each
+    # other, but each prediction depends on the horizons of the other tasks.
     every = {"quantity": PREDICTED} | ranked(lags, PREDICTED, "censored") | {"p": math.nan}
     return pd.DataFrame([*table.to_dict("records"), every], columns=list(THEORY)).astype(THEORY)
 
 
 def ranked(cells: pd.DataFrame, quantity: str, censored: str) -> dict[str, float]:
-    """The rank correlation between a quantity and the horizon, over the cells that have both."""
+    """The rank correlation between a quantity and the horizon, over the rows that have both."""
     cells = cells[cells[quantity].notna()]
     count = {"cells": len(cells), "censored": int(cells[censored].sum())}
     x, y = cells[quantity].to_numpy(dtype=float), cells["horizon"].to_numpy(dtype=float)
     if len(cells) < FEWEST or np.ptp(stats.rankdata(x)) == 0 or np.ptp(stats.rankdata(y)) == 0:
         return dict.fromkeys(("spearman", "low", "high", "p"), math.nan) | count
     draws = np.random.default_rng(0).integers(len(cells), size=(RESAMPLES, len(cells)))
-    # The correlation of a resample with equal values is NaN, and nanpercentile leaves it out.
+    # If all values of a resample are equal, its correlation is NaN, and nanpercentile ignores it.
     low, high = np.nanpercentile(spearman(x[draws], y[draws]), [2.5, 97.5])
     test = stats.permutation_test(
         (x,),
@@ -115,7 +116,7 @@ def holm(p: Values) -> Values:
 
 
 def failing_lags(card: pd.DataFrame) -> pd.DataFrame:
-    """The horizon of each cell that has one, and its prediction from the cells of the other tasks.
+    """Each measured horizon, and its prediction by a regression fitted on the other tasks.
 
     The columns are task, model, horizon, predicted, error (relative), constant, constant_error and
     censored. `constant` predicts the horizon without any quantity, as the geometric mean over the
@@ -151,7 +152,7 @@ def features(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def predict(train: pd.DataFrame, target: pd.Series, test: pd.DataFrame) -> Values:
-    """Predict the cells of `test` by ridge regression, fitted on the cells of `train`."""
+    """Predict the target for the rows of `test` by a ridge regression fitted on `train`."""
     longest = train.replace(math.inf, math.nan).max()
     model = make_pipeline(
         SimpleImputer(strategy="median", add_indicator=True),
@@ -163,15 +164,15 @@ def predict(train: pd.DataFrame, target: pd.Series, test: pd.DataFrame) -> Value
 
 
 def made_finite(inputs: pd.DataFrame, longest: pd.Series) -> pd.DataFrame:
-    """The inputs, with each infinite value replaced by the longest finite value of its column."""
+    """The inputs, with each infinite value replaced by the value of `longest` for its column."""
     return inputs.mask(inputs == math.inf, longest, axis=1)
 
 
 def relative_error(predicted: pd.Series, cells: pd.DataFrame) -> pd.Series:
-    """The relative error |predicted − horizon| / horizon of each cell.
+    """The relative error |predicted − horizon| / horizon, for each model on each task.
 
-    In the denominator, a horizon below one step counts as one step. The error is 0 for a cell with
-    a censored horizon if the prediction is at least the longest measured lag.
+    In the denominator, a horizon below one step counts as one step. If the horizon is censored, the
+    error is 0 for any prediction that is at least the longest measured lag.
     """
     error = (predicted - cells["horizon"]).abs() / cells["horizon"].clip(lower=1)
     return error.mask(cells["censored"] & (predicted >= cells["horizon"]), 0.0)

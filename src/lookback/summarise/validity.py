@@ -1,8 +1,8 @@
-"""Check whether a result file is valid, that is, exists and names the plans that the study expects.
+"""A result file is valid if it exists and stores the digests of the plans that the study expects.
 
 A plan is a file with the settings and the code version of a stage. After a failed retraining, the
-measurements of the old model are still on disk. The measurements of an old model name older plans,
-which shows that they are outdated.
+measurements of the old model are still on disk. The measurements of an old model are outdated,
+because their files store the digests of older plans.
 """
 
 from collections.abc import Mapping
@@ -15,10 +15,10 @@ OLDER = "of an older plan"
 
 
 def lack(path: Path, plans: Mapping[str, str], log: Path) -> str:
-    """The reason why the result at `path` is not valid, or an empty string if it is valid.
+    """Why the file `path` is missing, damaged or outdated, or an empty string if it is up to date.
 
-    For a missing result, the reason quotes the last message in `log`, the log of the job that makes
-    the result.
+    For a missing file, the reason quotes the last message in `log`, the log of the job that writes
+    the file.
     """
     if not path.exists():
         message = last_message(log)

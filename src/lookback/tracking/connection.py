@@ -33,7 +33,7 @@ def experiment_of(
             yield client, _experiment(client, store, study)
     except (MlflowException, OSError) as error:
         if isinstance(error, MlflowException) and error.error_code == "INVALID_PARAMETER_VALUE":
-            # Invalid data is a bug in lookback, so the user gets the original traceback.
+            # If MLflow refuses data as invalid, lookback has a bug: show the original traceback.
             raise
         cause = store.without_password(str(error).splitlines()[0])
         cure = "Is the server up?" if store.is_server else "Can it be written?"

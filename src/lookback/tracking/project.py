@@ -11,7 +11,7 @@ FILE = TRACKING / "project"
 
 
 def identity() -> str:
-    """The random identifier of this folder results/, which the first call creates and stores."""
+    """The random identifier of this folder results/. The first call creates the identifier."""
     FILE.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(FILE.with_suffix(".lock")):
         if not FILE.exists():

@@ -1,8 +1,9 @@
 """Read the files of a study, and make the records that tracking sends to MLflow.
 
-Each cell and each seed of a cell has one record. All times are Unix times in milliseconds, as in
-MLflow. The time of each point of a learning curve comes from the seed's journal file, so that
-reading the journal twice gives equal points. This module imports neither MLflow nor torch.
+Each pair of a task and a model has one record, and each of its seeds has another. All times are
+Unix times in milliseconds, as in MLflow. The time of each point of a learning curve comes from the
+seed's journal file, so that reading the journal twice gives equal points. This module imports
+neither MLflow nor torch.
 """
 
 import json
@@ -37,7 +38,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Record:
-    """The content of one MLflow run, which stands for a cell or for one seed of a cell."""
+    """The content of one MLflow run, for one model on one task or for one of its seeds."""
 
     # The tags project, study, task, model, cell, plan and code, and for a seed also the tag seed.
     tags: Mapping[str, str]
@@ -52,12 +53,12 @@ class Record:
     model: Mapping[str, Path] = field(default_factory=dict)  # files that lookback.predictor loads
 
 
-# The record of a cell, and the records of its seeds. Seeds without any data are left out.
+# The record of one model on one task, and the records of those of its seeds that have any data.
 Family = tuple[Record, list[Record]]
 
 
 def result_records(document: Mapping[str, Any]) -> Iterator[Family]:
-    """The records of all cells and seeds of a study, with all results that exist on disk.
+    """The records that describe a study in MLflow, with all results that exist on disk.
 
     `document` is the content of the study's plan file.
     """
@@ -88,7 +89,7 @@ def result_records(document: Mapping[str, Any]) -> Iterator[Family]:
 
 
 def curve_records(document: Mapping[str, Any]) -> Iterator[Family]:
-    """The records of all cells and seeds of a study, with the learning curves written so far.
+    """The records that describe a study in MLflow, with the learning curves written so far.
 
     Seeds whose training is still running are included. `document` is the content of the study's
     plan file.
@@ -110,10 +111,10 @@ def cells_of_study(document: Mapping[str, Any]) -> list[CellResults]:
 
 
 def journals(cell: CellResults) -> dict[int, Path]:
-    """The path of the journal file of each seed of a cell, even if the file does not exist yet.
+    """The path of each seed's journal file (training log), even if the file does not exist yet.
 
-    Returns an empty mapping if the task is not prepared yet, or if the study tunes the cell and the
-    tuning is not finished yet.
+    Returns an empty mapping if the task is not prepared yet, or if the study tunes the model and
+    the tuning is not finished yet.
     """
     paths = cell.paths
     runs = run_store.runs_folder(_train_plan(cell), paths.task.facts, paths.tuning)
@@ -154,7 +155,7 @@ def _seed_curves(tags: Mapping[str, str], seed: int, entries: list[dict[str, Any
 
 
 def _trained_seeds(cell: CellResults, parent: Record, curves: Mapping[str, Record]) -> list[Record]:
-    """The records of the seeds of a trained cell.
+    """The records of the seeds of one model on one task, after the training.
 
     `curves` holds the records with learning curves by seed. The record of a seed without a result
     keeps its learning curve, and the field `missing` gives the reason for the missing result.
@@ -198,7 +199,7 @@ def _of_seeds(cell: CellResults, path: Path) -> dict[int, dict[str, Any]]:
 
 
 def _missing_seeds(cell: CellResults) -> dict[int, str]:
-    """The seeds of a cell without a result, each with the reason why the result is missing."""
+    """Each seed that has no result, with the reason why the result is missing."""
     return cell.absent(_of_seeds(cell, cell.paths.metrics))
 
 
@@ -234,7 +235,7 @@ def _curves(history: pd.DataFrame, time: int) -> Iterator[Point]:
 def _commit(costs: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """MLflow tags with the git commits of the code that trained the seeds.
 
-    The result is empty if no commit is known, which happens if a job was started by hand.
+    The result is empty if no git commit was recorded, as for a job that was started by hand.
     """
     known = [cost for cost in costs if cost["commit"] is not None]
     commits = " ".join(sorted({cost["commit"] for cost in known}))
@@ -259,10 +260,10 @@ def _flat(value: Any, name: str) -> Iterator[tuple[str, str]]:
 
 
 def _result_files(cell: CellResults) -> tuple[dict[str, Path], list[str]]:
-    """The valid result files of a cell, and the missing results of probes and explainers.
+    """The up-to-date result files of a model, and the missing results of probes and explainers.
 
-    The key of a file is its path relative to the folder of the cell. Each missing result is a text
-    that names the result and the reason.
+    The key of a file is its path relative to the folder with the results of the model. Each missing
+    result is a text that names the result and the reason.
     """
     paths = cell.paths
     results = [paths.config, paths.metrics, paths.cost]
@@ -280,7 +281,7 @@ def _result_files(cell: CellResults) -> tuple[dict[str, Path], list[str]]:
 
 
 def _tuning_params(cell: CellResults) -> dict[str, str]:
-    """The names of tuned settings, the numbers of all and of diverged trials, and the best score.
+    """The names of tuned settings, the number of trials, how many diverged, and the best score.
 
     `_params` returns the chosen values, and the artifact tune.json contains every trial.
     """
@@ -295,9 +296,9 @@ def _tuning_params(cell: CellResults) -> dict[str, str]:
 
 
 def summary_points(summary: Path, cell: CellResults) -> Iterator[Point]:
-    """The numbers that the report shows about a cell.
+    """The numbers that the report shows about one model on one task.
 
-    The result is empty if the summary tables were made from older results of the cell.
+    The result is empty if the summary tables were made from older results of the model.
     """
     if not _is_of(summary / "runs.parquet", cell):
         return
@@ -314,7 +315,7 @@ def summary_points(summary: Path, cell: CellResults) -> Iterator[Point]:
 
 
 def _is_of(runs: Path, cell: CellResults) -> bool:
-    """Whether the cell's scores in the summary table `runs` equal its current scores."""
+    """Whether the summary table `runs` contains the current scores of the model."""
     if not runs.exists():
         return False
     summarised = {(row["seed"], row["metric"]): row["value"] for row in _rows(runs, cell)}
@@ -338,7 +339,7 @@ def _spread(name: str, row: Mapping[str, Any], time: int) -> Iterator[Point]:
 
 
 def _figures(folder: Path, cell: CellResults, names: Iterable[str]) -> dict[str, Path]:
-    """The files of the report's figures about one cell, keyed by the artifact path in MLflow.
+    """The report's figure files for one model on one task, keyed by the artifact path in MLflow.
 
     A figure is left out if its file name contains the name of another task or model. `names` holds
     the names of all tasks and models of the study.

@@ -1,13 +1,13 @@
 """Stage `track` writes the curves, results, files and models of a study to MLflow.
 
-A study is one MLflow experiment, a cell is one MLflow run, and a seed is a nested run inside the
-run of its cell. The tags cell, seed, plan and project identify an MLflow run. Metric name and step
-identify a point of a learning curve. Tracking a study a second time adds no duplicates to MLflow.
-If tracking is killed, the next call of tracking writes only the missing data. MLflow runs of this
-project that do not belong to the current plan of the study get the tag `superseded`. MLflow runs
-without the tag `project` come from an older version of lookback. The first project that tracks the
-same cell, seed and plan adds its tag `project` to the MLflow run of the older version. All other
-MLflow runs without the tag `project` stay unchanged.
+A study is one MLflow experiment, one model on one task is one MLflow run, and each seed of the
+model is a nested run inside this run. The tags cell, seed, plan and project identify an MLflow run.
+Metric name and step identify a point of a learning curve. Tracking a study a second time adds no
+duplicates to MLflow. If tracking is killed, the next call of tracking writes only the missing data.
+MLflow runs of this project that do not belong to the current plan of the study get the tag
+`superseded`. MLflow runs without the tag `project` come from an older version of lookback. The
+first project that tracks the same cell, seed and plan adds its tag `project` to the MLflow run of
+the older version. All other MLflow runs without the tag `project` stay unchanged.
 """
 
 import json
@@ -104,7 +104,7 @@ class _Study:
                 break
 
     def write_cell(self, parent: Record, seeds: list[Record]) -> dict[str, Any]:
-        """Write a cell and its seeds to MLflow, and return the ids of their MLflow runs."""
+        """Write the record `parent` and the records `seeds` to MLflow, and return the run ids."""
         run = self.run_of(parent)
         nested = {seed.tags["seed"]: self.run_of(seed, run) for seed in seeds}
         for seed in seeds:
@@ -116,7 +116,7 @@ class _Study:
         }
 
     def write_curves(self, parent: Record, seeds: list[Record]) -> None:
-        """Write those points of a cell's learning curves that MLflow does not contain yet."""
+        """Write those points of the seeds' learning curves that MLflow does not contain yet."""
         for seed in seeds:
             run = self.run_of(seed, self.run_of(parent))
             if points := self.new_points(run, seed.curves):
@@ -234,7 +234,8 @@ class _Study:
     def supersede_others(self) -> None:
         """Add the tag `superseded` to this project's outdated MLflow runs.
 
-        An MLflow run is outdated if it belongs to an older plan, a removed cell or a removed seed.
+        An MLflow run is outdated if it belongs to an older plan, or to a task, model or seed that
+        was removed from the study.
         """
         project_keys = {key for key in self.runs if key[-1] == identity()}
         for key in project_keys - self.current:

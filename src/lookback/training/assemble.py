@@ -19,11 +19,12 @@ from lookback.storage.tables import read_parquet, write_parquet
 def assemble(
     config: Mapping[str, Any], plan: Path, task: Path, runs: Path, seeds: list[int], out: Path
 ) -> None:
-    """Write the result files of a cell into the folder `out`, from the files of its finished seeds.
+    """Write the result files of one model on one task into the folder `out`.
 
-    `config` holds the settings that the cell was trained with. Every result file except the weights
-    stores the digests of the settings files (plans) that produced the cell. The file metrics.json
-    also lists the seeds whose training diverged, with the reasons.
+    The result files are made from the files of the finished seeds in the folder `runs`. `config`
+    holds the settings that the model was trained with. Every result file except the weights stores
+    the digests of the plan files (the settings of the stages) that it was made from. The file
+    metrics.json also lists the seeds whose training diverged, with the reasons.
     """
     cell, facts = CellPaths(out), Facts.from_dict(read_json(task))
     plans = {**read_json(task)["plans"], "train": plan.stem}

@@ -9,9 +9,9 @@ steps = seconds / (seconds of a step)
 The factor 3 counts the forward pass once and the backward pass twice, because the backward pass
 takes two matrix products for each product of the forward pass ([kaplan2020], section 2.1). The
 duration of a training step is measured once, before the first seed is trained. The resulting number
-of steps is stored beside the seeds, because a second measurement, on the same machine or on
-another, would give another number of steps. Once the number of steps is stored, training is as
-reproducible as with a fixed number of steps.
+of steps is stored in the folder with the trained seeds, because a second measurement would give
+another number of steps, even on the same machine. Once the number of steps is stored, training is
+as reproducible as with a fixed number of steps.
 """
 
 import statistics

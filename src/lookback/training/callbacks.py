@@ -103,7 +103,7 @@ class Validate(pl.Callback):
         return -scores.metric if module.facts.higher_is_better else scores.metric
 
     def state(self) -> tuple[dict[str, Any], float, int]:
-        """The selected weights, the best score, and the epochs since the best score improved."""
+        """The selected weights, the best score, and the number of epochs without an improvement."""
         return self.kept, self.best, self.stale
 
 

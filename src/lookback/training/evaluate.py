@@ -42,8 +42,8 @@ def scores_of(
 ) -> Scores:
     """The loss and the metric of `answers`, averaged over all queries of `data`.
 
-    For classes, the loss is the cross-entropy in nats, and the metric is the accuracy between 0 and
-    1. For values, the loss and the metric are both the mean squared error.
+    In a classification task, the loss is the cross-entropy in nats, and the metric is the accuracy
+    between 0 and 1. In a regression task, the loss and the metric are both the mean squared error.
     """
     if facts.metric == "mse":
         loss = answer_loss(answers, data.query, data.target, facts.kind).item()
@@ -58,7 +58,7 @@ def scores_of(
 def log_probability(
     answers: Float[Tensor, "batch query output"], of: Int[Tensor, "batch query"]
 ) -> Float[Tensor, "batch query"]:
-    """The log-probability, in nats, of the class `of` at each query.
+    """At each query, the log-probability, in nats, that the network gives to the class in `of`.
 
     With few classes on a CPU, subtracting the log-sum-exp from the logit of one class is many times
     faster than torch's log_softmax.

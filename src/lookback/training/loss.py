@@ -16,11 +16,13 @@ def answer_loss(
     reduction: Literal["mean", "sum"] = "mean",
     label_smoothing: float = 0.0,
 ) -> Float[Tensor, ""]:
-    """Loss over the queries of a batch, in nats (classes) or squared units (values).
+    """Loss over the queries of a batch, as the mean or the sum of the losses of all queries.
 
-    Padding queries (query = −1) contribute neither to the loss nor to the number of queries in the
-    mean. `label_smoothing` is the share of the target probability that is spread evenly over all
-    classes. Label smoothing has no effect on the loss of values.
+    The loss of a classification task is the cross-entropy in nats, and the loss of a regression
+    task is the squared error. Padding queries (query = −1) contribute neither to the loss nor to
+    the number of queries in the mean. `label_smoothing` is the share of the target probability that
+    is spread evenly over all classes. Label smoothing has no effect on the loss of a regression
+    task.
     """
     asked = query >= 0
     if kind == "class":

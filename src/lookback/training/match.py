@@ -64,11 +64,11 @@ def match_hidden_size(
 def neighbouring_sizes(wanted: int, count: Callable[[int], int]) -> list[Size]:
     """The two neighbouring hidden sizes whose numbers of parameters enclose `wanted`.
 
-    `count` returns the number of parameters for a hidden size. If the smallest accepted hidden size
-    already has `wanted` parameters or more, the result is this size alone. If the search finds no
-    accepted hidden size up to `LARGEST` with enough parameters, the result is the largest accepted
-    size found. Raises UserError if the model's constructor refuses every hidden size from 1 to
-    `REACH`.
+    `count` returns the number of parameters for a hidden size. If the smallest hidden size that the
+    model's constructor accepts already gives `wanted` parameters or more, the result is this size
+    alone. If the search finds no hidden size up to `LARGEST` that gives `wanted` parameters or
+    more, the result is the largest size that the search found. Raises UserError if the model's
+    constructor refuses every hidden size from 1 to `REACH`.
     """
     # If no small size is accepted, count(1) raises the UserError of the model's constructor.
     low = _first_accepted(1, 1, count) or Size(1, count(1))
@@ -86,9 +86,9 @@ def neighbouring_sizes(wanted: int, count: Callable[[int], int]) -> list[Size]:
 
 
 def _between(low: Size, high: Size, count: Callable[[int], int]) -> Size | None:
-    """An accepted hidden size near the middle between `low` and `high`.
+    """A hidden size that the model's constructor accepts, near the middle of `low` and `high`.
 
-    The result is None if no hidden size between `low` and `high` is accepted.
+    The result is None if the constructor accepts no hidden size between `low` and `high`.
     """
     middle = (low.hidden_size + high.hidden_size) // 2
     for direction in (1, -1):

@@ -20,7 +20,7 @@ class Run:
     """A network trained with one seed, with its settings and the facts of its task."""
 
     seed: int
-    plans: Mapping[str, str]  # for each stage, the digest of the plan that made its files
+    plans: Mapping[str, str]  # digest of the plan file (settings) of each stage, keyed by the stage
     config: Mapping[str, Any]  # settings of the task, model, recipe and trainer
     facts: Facts
     model: Network  # the trained network, in eval mode
@@ -42,9 +42,10 @@ class Run:
 
 
 def load_runs(cell: Path) -> Iterator[Run]:
-    """The trained networks of the cell in the folder `cell`, in ascending order of their seeds.
+    """The trained networks of one model on one task, in ascending order of their seeds.
 
-    Raises FileNotFoundError if no network of the cell was trained.
+    The networks are loaded from the folder `cell`. Raises FileNotFoundError if the folder `cell`
+    contains no trained networks.
     """
     paths = CellPaths(cell)
     config = yaml.safe_load(paths.config.read_text(encoding="utf-8"))

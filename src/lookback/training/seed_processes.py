@@ -1,10 +1,10 @@
-"""Trains several seeds of a cell at the same time, each seed in a separate process.
+"""Trains several seeds of one model at the same time, each seed in a separate process.
 
 A network with a hundred hidden units leaves most of a GPU idle. CUDA's multi-process service (MPS)
 runs the kernels of several processes on one GPU at the same time. A seed that is trained beside
-other seeds gives the same numbers as a seed that is trained alone. On a CPU, the seeds of a cell
-are trained one after another unless the trainer's setting `seeds_at_once` is a number, because the
-cells of a study already run in parallel.
+other seeds gives the same numbers as a seed that is trained alone. On a CPU, the seeds of a model
+are trained one after another unless the trainer's setting `seeds_at_once` is a number, because
+several models of a study are already trained in parallel.
 """
 
 import multiprocessing
@@ -41,8 +41,8 @@ def train_in_processes(train: Callable[[int], None], seeds: Sequence[int], proce
 
     CUDA must not be initialised before the call, because a forked process cannot use CUDA if its
     parent has initialised it. If the training of a seed raises an exception, the other seeds still
-    finish before the exception is raised here. If several seeds fail, the exception of the first of
-    them is raised. Raises RuntimeError if the process of a seed was killed.
+    finish before the exception is raised here. If several seeds fail, the exception of the seed
+    that comes first in `seeds` is raised. Raises RuntimeError if the process of a seed was killed.
     """
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(processes, mp_context=context) as pool:

@@ -49,7 +49,7 @@ EVALUATED: tuple[Split, ...] = ("validation", "test")
 
 @dataclass(frozen=True)
 class TrainingCell:
-    """The settings, task facts, data and device that all seeds of a cell have in common."""
+    """The settings, task facts, data and device that all seeds of one model on one task share."""
 
     name: tuple[str, str]  # (task, model)
     config: Mapping[str, Any]  # settings of the task, model, recipe and trainer
@@ -60,14 +60,14 @@ class TrainingCell:
 
 
 def main(plan: Path, task: Path, seeds: list[int], out: Path) -> None:
-    """Train the seeds of a cell, and write the result files of the cell into the folder `out`.
+    """Train the seeds of one model on one task, and write the result files into the folder `out`.
 
     `plan` is the file with the settings of the training, and `task` is the file task.json of the
     prepared task. Seeds that are already finished are not trained again. The training of a seed
     diverges if a loss becomes infinite or NaN. The file metrics.json lists the diverged seeds, and
     the other result files leave them out. Raises Diverged if all seeds diverged. Raises UserError
-    if another plan made the tuning result, or if another plan of the cell was started during the
-    training.
+    if the tuning result was not made from the tuning plan file that `plan` names. Raises UserError
+    if the study was started again with another training plan file while the seeds were trained.
     """
     tuning = CellPaths(out).tuning
     runs = run_store.runs_folder(plan, task, tuning)
@@ -97,7 +97,7 @@ def main(plan: Path, task: Path, seeds: list[int], out: Path) -> None:
     if all(failures.values()):
         raise Diverged("; ".join(f"seed {seed}: {reason}" for seed, reason in failures.items()))
     with run_store.locked(out):
-        # A process that still trains by an older plan must not overwrite results of a newer plan.
+        # A process with an older plan file must not overwrite results of a newer plan file.
         if not run_store.is_wanted(out, plan.stem):
             raise UserError(
                 f"another plan was started for {out} meanwhile, so its files are not written. "
@@ -110,7 +110,7 @@ def main(plan: Path, task: Path, seeds: list[int], out: Path) -> None:
 def _train_in_own_process(
     open_this_cell: Callable[[], TrainingCell], runs: Path, seed: int
 ) -> None:
-    """Load the cell's settings and data and train one seed, in a forked process.
+    """Load the settings and the data, and train one seed, in a forked process.
 
     The data are loaded after the fork, because CUDA must not be initialised before the fork.
     """
@@ -126,7 +126,7 @@ def _train_missing(cell: TrainingCell, runs: Path, seed: int) -> None:
 
 
 def resolve_settings(settings: Mapping[str, Any], facts: Facts, runs: Path) -> dict[str, Any]:
-    """The settings of a plan, with the hidden size set by `match` and the steps set by `budget`.
+    """The training settings, with the hidden size that `match` gives and the steps of `budget`.
 
     Raises UserError if no hidden size has the number of parameters that the setting `match` asks
     for.
@@ -146,7 +146,7 @@ def open_cell(
     device: str,
     splits: Sequence[Split] = SPLITS,
 ) -> TrainingCell:
-    """Load the settings, facts and data that all seeds of a cell have in common.
+    """Load the settings, task facts and data that all seeds of one model on one task share.
 
     Only the data splits in `splits` are loaded, and they are stored on the device. Raises UserError
     if the settings are invalid, or if the generated data differ from the data that `task`

@@ -48,8 +48,9 @@ def main(plan: Path, task: Path, out: Path) -> None:
     """Run all trials of a tuning, and write the trials and the chosen values to the file `out`.
 
     `plan` is the file with the settings of the tuning, and `task` is the file task.json of the
-    prepared task. Raises UserError if the task has no validation split, or if a combination of
-    values does not give a valid network. Raises Diverged if the training diverged in every trial.
+    prepared task. Raises UserError if the task has no validation split, or if no network can be
+    built with one of the combinations of values. Raises Diverged if the training diverged in every
+    trial.
     """
     settings, facts = read_json(plan), Facts.from_dict(read_json(task))
     if not facts.sizes["validation"]:
@@ -95,7 +96,7 @@ def _write(
 def check_grid(settings: Mapping[str, Any], facts: Facts, trials: Path) -> None:
     """Build a network for every combination of values, without allocating memory for its weights.
 
-    Raises UserError if a combination of values does not give a valid network.
+    Raises UserError if no network can be built with one of the combinations of values.
     """
     for values in grid(settings["tune"]["values"]) or []:
         config = resolve_settings(_trial_settings(settings, values), facts, trials)
@@ -103,7 +104,7 @@ def check_grid(settings: Mapping[str, Any], facts: Facts, trials: Path) -> None:
 
 
 def _trial_settings(settings: Mapping[str, Any], values: Values) -> dict[str, Any]:
-    """The settings of a trial, made of the cell's settings, `values` and the budget of `tune`."""
+    """The training settings of a trial, with its hyperparameter values and its training budget."""
     changed = run_store.with_values(settings, values)
     if budget := settings["tune"]["budget"]:
         steps, epochs = budget.get("steps"), budget.get("epochs")
@@ -115,7 +116,7 @@ def _trial_settings(settings: Mapping[str, Any], values: Values) -> dict[str, An
 def run_trial(
     cell: TrainingCell, settings: Mapping[str, Any], trials: Path, values: Values
 ) -> Trial:
-    """Train a network with `values`, unless the folder `trials` already stores this trial."""
+    """Train a network with the hyperparameters `values`, or load the finished trial from disk."""
     folder = run_store.trial_folder(trials, values, settings["tune"]["budget"])
     with run_store.locked(folder):
         if not run_store.is_finished(folder):

@@ -1,4 +1,4 @@
-"""The number of steps that each attention head looks back, as the mean over its attention weights.
+"""The mean number of steps that each attention head looks back, weighted by its attention.
 
 Each point is one head of one seed. Each bar is the mean distance over heads and seeds. Each row
 shows all heads of one layer, because the heads of a layer have no common order across seeds.

@@ -1,7 +1,7 @@
-"""Learning curves show the metric on the validation split by optimiser step.
+"""Learning curves show the metric on the validation split against the number of optimiser steps.
 
-The training loss is drawn instead if validation was scored fewer than twice. Line: mean over seeds.
-Band: smallest to largest seed. Dashed: the trivial baseline.
+If the validation split was evaluated fewer than two times, the figure shows the training loss
+instead. Line: mean over seeds. Band: smallest to largest seed. Dashed: the trivial baseline.
 """
 
 import pandas as pd

@@ -1,4 +1,4 @@
-"""The input of a test sequence, and each attribution of the model's answer to the steps.
+"""The input of a test sequence, and how much each step contributes to the model's answer.
 
 Red steps support the class that the model answered, or raise the value that it answered. Blue steps
 oppose the answered class or lower the answered value. Each strip has its own colour scale. Black
@@ -39,7 +39,7 @@ def draw(frame: pd.DataFrame) -> Figure:
 
 
 def _strip(axes: Axes, frame: pd.DataFrame, place: int, colormap: str) -> None:
-    """Draw a strip of values at height `place` with one column per step, or «–» without values."""
+    """Draw a strip with one column per step at height `place`, or «–» if there are no values."""
     if frame.empty:
         axes.text(0.5, place, "–", transform=axes.get_yaxis_transform(), ha="center", va="center")
         return

@@ -7,7 +7,7 @@ of one layer has no line, because its answer depends on no hidden state at an ea
 
 Lowest panel: log₁₀ ‖∂s_q/∂s_t‖, the largest effect that a small change of the whole state s at step
 t can have on the state at the answering step q. Dotted: before training. A straight line means that
-the effect changes exponentially with the distance.
+the norm changes exponentially with the distance.
 """
 
 import math
@@ -73,7 +73,7 @@ def _lines(axes: Axes, frame: pd.DataFrame) -> None:
 
 
 def finding(frame: pd.DataFrame) -> str:
-    """State the gradient left at the farthest step after training, and the half-distances."""
+    """State the gradient left at the farthest step, and in how many steps the Jacobian halves."""
     distance = frame.loc[frame["quantity"] == "gradient", "distance"].max()
     left = {model: gradient_left(frame[frame["model"] == model]) for model in models(frame)}
     known = {model: value for model, value in left.items() if not math.isnan(value)}

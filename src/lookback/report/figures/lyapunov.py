@@ -1,9 +1,10 @@
 """Lyapunov exponents are the rates at which a small change of the whole state grows or fades.
 
 Each direction of the state has one exponent, in nats per step. The exponents are ordered from the
-largest to the smallest, and their rank is a share of the state size. Line: mean over seeds. Band:
-smallest to largest seed. A change grows if its exponent is above zero (dashed), stays the same at
-zero, and fades below zero. Exponents below the lower end of the axis are not shown.
+largest to the smallest, and the x axis shows the rank divided by the size of the state. Line: mean
+over seeds. Band: smallest to largest seed. A change grows if its exponent is above zero (dashed),
+stays the same at zero, and fades below zero. Exponents below the lower end of the axis are not
+shown.
 """
 
 import math

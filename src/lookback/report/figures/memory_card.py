@@ -1,7 +1,7 @@
-"""Small panels: the memory horizon of each cell against each quantity that should predict it.
+"""Small panels: the memory horizon against each quantity that should predict it.
 
-Each point is one cell, which is one model on one task. An open point has a censored horizon, which
-is beyond the longest lag measured. A point at the right edge of a panel has an infinite value.
+Each point is one model on one task. An open point has a censored horizon, which is beyond the
+longest lag measured. A point at the right edge of a panel has an infinite value.
 """
 
 import math
@@ -23,7 +23,7 @@ COLUMNS = 2
 
 
 def draw(frame: pd.DataFrame) -> Figure:
-    """Draw one panel for each quantity in RANKED that was measured for any model.
+    """Draw one panel for each quantity in RANKED that was measured for at least one model.
 
     The columns of `frame` are those of the memory card.
     """

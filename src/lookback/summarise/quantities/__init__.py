@@ -1,1 +1,1 @@
-"""The quantities of the memory card, one per module, which `registry` lists."""
+"""Each module computes a quantity of the memory card, and `registry` lists all quantities."""

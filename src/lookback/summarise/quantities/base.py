@@ -35,11 +35,11 @@ class Quantity:
     """One quantity of the memory card, which is one row of `registry.QUANTITIES`.
 
     `measure` takes the rows that `probe` measured for one model on one task. For a quantity without
-    a probe, `measure` takes a mapping that joins one row of the memory card and one row of
-    `results`.
+    a probe, `measure` takes one row of the memory card and one row of the table `results`, merged
+    into one mapping.
     """
 
-    name: str  # names the column of the memory card and the metric memory/<name> in MLflow
+    name: str  # the column name in the memory card; in MLflow, the metric is memory/<name>
     label: str  # the name in tables and on axes
     unit: str
     probe: str
@@ -62,7 +62,7 @@ class Quantity:
         return columns
 
     def entries(self, estimate: Estimate) -> dict[str, Any]:
-        """The value of each of `columns` for the given estimate."""
+        """Map the name of each column in `columns` to its value in the given estimate."""
         values = (estimate.value, estimate.low, estimate.high, estimate.censored)
         names = (self.name, f"{self.name}_low", f"{self.name}_high", f"{self.name}_censored")
         return {

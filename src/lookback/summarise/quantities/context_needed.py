@@ -1,4 +1,4 @@
-"""The number of last steps that a model needs, computed from probe `effective_context`."""
+"""How many of the last steps a model needs to answer well (probe `effective_context`)."""
 
 import math
 
@@ -11,7 +11,7 @@ KEPT = 0.95  # the share of the skill on whole sequences that counts as enough
 
 
 def context_needed(rows: pd.DataFrame) -> Estimate:
-    """The smallest number of last steps that gives a share KEPT of the skill on whole sequences.
+    """The smallest number of last steps that gives at least KEPT × the skill on whole sequences.
 
     The skill is averaged over seeds. The result is NaN if the skill on whole sequences is below
     NOISE.

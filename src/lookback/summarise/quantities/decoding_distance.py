@@ -1,4 +1,4 @@
-"""For how many steps a linear read-out finds the evidence in the state (probe `state_decoding`)."""
+"""How long after the evidence a linear read-out finds it in the state (probe `state_decoding`)."""
 
 import pandas as pd
 

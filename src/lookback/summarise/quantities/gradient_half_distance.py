@@ -12,8 +12,8 @@ from lookback.summarise.rates import half_distance, rate
 def gradient_half_distance(rows: pd.DataFrame, *, stage: Literal["initial", "trained"]) -> Estimate:
     """The number of steps in which ‖∂L/∂h_t‖ halves, for the state whose gradient fades least.
 
-    The state h is a hidden or cell state of one layer. The rate of a state is the mean of its rates
-    over seeds. The result is ∞ if the gradient does not fade.
+    The state h is a hidden or cell state of one layer. The rate at which the gradient of a state
+    fades is averaged over seeds. The result is ∞ if the gradient does not fade.
     """
     rates = mean_rates(rows)
     rates = rates[(rates["quantity"] == "gradient") & (rates["stage"] == stage)]
@@ -28,7 +28,7 @@ def jacobian_rate(rows: pd.DataFrame) -> Estimate:
 
 
 def mean_rates(rows: pd.DataFrame) -> pd.DataFrame:
-    """The mean over seeds of the rate of each quantity, stage and state.
+    """The slope of ln norm over distance, averaged over seeds, for each quantity, stage and state.
 
     The columns are quantity, stage, state and rate. A seed is left out if its norm is nonzero at
     fewer than two distances. The rate is NaN if all seeds are left out.
@@ -45,7 +45,7 @@ def mean_rates(rows: pd.DataFrame) -> pd.DataFrame:
 def gradient_left(rows: pd.DataFrame) -> float:
     """‖∂L/∂h_t‖ at the farthest step divided by ‖∂L/∂h_t‖ at the answer, after training.
 
-    The state h_t is the hidden state of the last layer through which earlier steps reach the
+    The state h_t is the hidden state of the last layer through which earlier steps influence the
     answer. Each norm is the median over sequences, and its logarithm is averaged over seeds. The
     result is 0 if the gradient vanishes on the way. The result is NaN if the answer depends on no
     earlier state.
@@ -64,9 +64,9 @@ def gradient_left(rows: pd.DataFrame) -> float:
 def last_layer(frame: pd.DataFrame) -> pd.DataFrame:
     """The gradients of each model's last layer, with an added column `kind` («hidden» or «cell»).
 
-    The last layer is the highest layer through which earlier steps reach the answer. The top layer
-    of a transformer does not count, because only its state at the answering step reaches the
-    answer.
+    The last layer is the highest layer through which earlier steps influence the answer. The top
+    layer of a transformer does not count, because only its state at the answering step influences
+    the answer.
     """
     frame = frame[frame["quantity"] == "gradient"]
     parts = frame["state"].str.split("/", expand=True)  # «hidden/1»

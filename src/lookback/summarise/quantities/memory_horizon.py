@@ -26,7 +26,7 @@ from lookback.summarise.quantities.base import NOT_MEASURED, Estimate
 
 THRESHOLD = 0.5  # the skill halfway between the trivial baseline (0) and perfect answers (1)
 BINS = 24  # number of bins from the shortest to the longest lag, before any are joined
-ENOUGH = 200  # answers per bin, so that the standard error of an accuracy is at most 0.04
+ENOUGH = 200  # minimum answers per bin, so that an accuracy has a standard error of at most 0.04
 DEFINITION = (
     f"the largest lag up to which the skill stays above {THRESHOLD:g}, in bins of at least "
     f"{ENOUGH} answers; «≥» if the skill is above it at all lags measured"
@@ -71,7 +71,7 @@ def memory_horizon(rows: pd.DataFrame) -> Estimate:
 
 
 def skill_by_lag(rows: pd.DataFrame) -> Curve:
-    """The skill by lag of one model on one task.
+    """The skill of one model on one task as a function of the lag.
 
     `rows` has the columns that `memory_horizon` takes, and at least one row.
     """
@@ -87,7 +87,7 @@ def skill_by_lag(rows: pd.DataFrame) -> Curve:
 
 
 def bins_of(lag: Numbers) -> NDArray[np.int64]:
-    """The number of each answer's bin, where bin 0 holds the shortest lags.
+    """The index of the bin of each answer, where bin 0 holds the shortest lags.
 
     Every bin holds at least ENOUGH answers, unless there is only one bin. Adjacent bins are joined
     in the order of growing lag. If too few answers remain for a last bin, they join the bin before
@@ -114,7 +114,8 @@ def crossings(lag: Numbers, skill: Numbers, longest: float) -> Numbers:
     first = is_above.argmin(axis=1)
     row, before = np.arange(len(skill)), (first - 1).clip(min=0)
     upper, lower = skill[row, before], skill[row, first]
-    with np.errstate(invalid="ignore", divide="ignore"):  # curves without a crossing divide by 0
+    # A curve that does not cross THRESHOLD may cause a division by 0, and its result is not used.
+    with np.errstate(invalid="ignore", divide="ignore"):
         share = (upper - THRESHOLD) / (upper - lower)
         crossed = lag[before] * (lag[first] / lag[before]) ** share
     lags: Numbers = np.select([is_above.all(axis=1), first == 0], [longest, 0.0], crossed)

@@ -9,11 +9,12 @@ SLOW = 0.9  # the quantile over units that represents the slow units
 
 
 def timescale(rows: pd.DataFrame, *, quantile: float = SLOW) -> Estimate:
-    """A quantile over units of the time constant in steps, as the geometric mean over seeds.
+    """A quantile of the units' time constants in steps, as the geometric mean over seeds.
 
-    The quantile is taken within each seed, because a seed is the unit of replication. A quantile
-    over the units of all seeds together could depend on the slow units of one seed alone. The
-    quantile is not interpolated between two units, because a time constant can be infinite.
+    The quantile is computed for each seed separately, because only different seeds are independent
+    repetitions. A quantile over the units of all seeds together could depend on the slow units of
+    one seed alone. The quantile is not interpolated between two units, because a time constant can
+    be infinite.
     """
     known = rows[rows["timescale"].notna()]
     if known.empty:
