@@ -24,5 +24,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status = worker.hand_over(words)
     except KeyboardInterrupt:
-        return 130  # the worker's job, which also receives Ctrl-C, prints a message
+        # Ctrl-C also interrupts the job in the worker process, and the job prints a message.
+        return 130
     return dispatch.run(words, forked=False) if status is None else status

@@ -24,9 +24,10 @@ class NotApplicable(Exception):
 
 
 class Diverged(RuntimeError):
-    """Raised to end the training of a seed whose loss becomes infinite or NaN.
+    """Raised to end a training run whose loss becomes infinite or NaN.
 
-    The error message says at which training step the loss diverged, or on which split.
+    The error message names the training step at which the loss diverged, or the split of the data
+    on which it diverged.
     """
 
 
@@ -35,7 +36,8 @@ def nearest(word: str, choices: Iterable[str]) -> str | None:
     lower = {choice.lower(): choice for choice in choices}
     asked = word.lower()
     similar = difflib.get_close_matches(asked, lower, n=1, cutoff=0.6)
-    if not similar:  # a choice may contain the word («digits_rows» and «rows»), or vice versa
+    if not similar:
+        # A choice may contain the word («digits_rows» contains «rows»), or the word a choice.
         similar = [choice for choice in lower if asked in choice or choice in asked]
     if not similar:
         similar = difflib.get_close_matches(asked, lower, n=1, cutoff=0.4)

@@ -1,8 +1,9 @@
 """Load a trained network as an MLflow model, which predicts from NumPy arrays.
 
 MLflow calls the function `_load_pyfunc` with the path of a folder. The folder contains the weights
-of one seed in weights.ckpt, the settings of the model in config.yaml, and the description of the
-task in task.json. MLflow can load the model only where the package lookback is installed.
+of one trained network in weights.ckpt, the settings of the model in config.yaml, and the
+description of the task in task.json. MLflow can load the model only where the package lookback is
+installed.
 """
 
 from collections.abc import Mapping

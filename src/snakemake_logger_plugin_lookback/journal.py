@@ -1,4 +1,4 @@
-"""Reads the current training step, loss and metric of a seed from the seed's training journal.
+"""Reads the current training step, loss and metric of a network from its training journal.
 
 A journal is the file `seed=<n>/journal.jsonl` with one JSON object per line. A line of a journal
 records the start of training, the loss and metrics on a split (train or validation), or the end of
@@ -13,7 +13,7 @@ from typing import Any
 
 @dataclass
 class Seed:
-    """The training progress of one seed, as read from its journal.
+    """The training progress of the network of one seed, as read from the network's journal.
 
     All times are Unix times in seconds.
     """
@@ -29,7 +29,7 @@ class Seed:
     metric: tuple[str, float] | None = None
 
     def update(self, entry: dict[str, Any]) -> None:
-        """Update the training progress of the seed from one entry of its journal."""
+        """Update the training progress of the network from one entry of the journal."""
         self.step, self.time = int(entry["step"]), float(entry["time"])
         if entry.get("event") == "start":
             self.seed, self.steps = int(entry["seed"]), int(entry["steps"])
@@ -54,7 +54,7 @@ class Journal:
         self.seed = Seed()
 
     def follow(self) -> Seed:
-        """Read the journal entries since the last call, and return the progress of the seed.
+        """Read the journal entries since the last call, and return the network's training progress.
 
         If the last line of the journal is incomplete, the next call reads the line.
 
@@ -78,7 +78,7 @@ class Journal:
 
 
 class Journals:
-    """The training journals of all seeds of one model on one task."""
+    """The training journals of one model on one task, with one journal per seed."""
 
     def __init__(self, folder: Path, seeds: list[int]) -> None:
         self._folder = folder
@@ -86,7 +86,7 @@ class Journals:
         self._journals: dict[Path, Journal] = {}
 
     def follow(self) -> list[Seed]:
-        """The training progress of each requested seed whose training has started."""
+        """The training progress for each requested seed whose network has started to train."""
         seeds = []
         for path in sorted(self._folder.glob("seed=*/journal.jsonl")):
             try:

@@ -24,7 +24,8 @@ def plain(text: str) -> str:
 def job_name(rule: str, wildcards: Mapping[str, Any]) -> str:
     """The name of a job, such as «train adding/gru» or «probe adding/gru gradient_flow».
 
-    The name does not contain the study, because all jobs of a Snakemake run belong to one study.
+    The name of a job does not contain the name of the study, because all jobs of a Snakemake run
+    belong to one study.
     """
     cell = "/".join(str(wildcards[key]) for key in ("task", "model") if key in wildcards)
     others = [str(wildcards[key]) for key in wildcards if key not in ("study", "task", "model")]
@@ -164,8 +165,8 @@ def _changes(before: str, now: str) -> str:
 def _settings(listed: str) -> dict[str, str]:
     """The values of a job's parameters by name, from a list in Snakemake's reason to run the job.
 
-    Each string contains the name of a parameter, a colon and the value. A string without a name,
-    such as '0,1,2', lists the seeds of a job of the rule `train`.
+    Each string in the list contains the name of a parameter, a colon and the value. A string
+    without a name, such as '0,1,2', lists the seeds of a job of the rule `train`.
     """
     if listed == NOTHING:
         return {}
@@ -175,7 +176,7 @@ def _settings(listed: str) -> dict[str, str]:
 
 
 def few(names: Sequence[str], most: int = 2) -> str:
-    """The first `most` names and the number of the other names, such as «a, b and 3 more»."""
+    """At most `most` of the names, and the number of the other names, such as «a, b and 3 more»."""
     others = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + others
 

@@ -1,6 +1,6 @@
 """Estimates the remaining time of a train job and of a whole study.
 
-The estimate for a train job uses the training journals of the job's seeds:
+The estimate for a train job uses the training journals of the networks that the job trains:
 
     left = steps to do · (seconds spent / steps done) − seconds since the last journal entry
 
@@ -17,11 +17,11 @@ from statistics import mean
 
 from snakemake_logger_plugin_lookback.journal import Seed
 
-CLOCK_DIFFERENCE = 5.0  # assumed maximum clock difference of two machines, in seconds
+CLOCK_DIFFERENCE = 5.0  # assumed maximum clock difference between two machines, in seconds
 
 
 def share_done(seeds: Sequence[Seed], planned: int) -> float:
-    """The share of finished training steps for one task and one model, as a number from 0 to 1.
+    """The share of training steps that are finished, from 0 to 1, for one task and one model.
 
     The argument `planned` is the planned number of seeds for the task and the model.
     """
@@ -29,12 +29,13 @@ def share_done(seeds: Sequence[Seed], planned: int) -> float:
 
 
 def cell_left(seeds: Sequence[Seed], planned: int, since: float, now: float) -> float | None:
-    """The estimated seconds until all seeds of one task and one model are trained.
+    """The estimated seconds until all networks of one task and one model are trained.
 
-    The result is None if the current job has not trained a step yet. The seconds per step are
-    measured only on the steps that the current job trained since it started at the time `since`.
-    Seeds that an earlier job finished count as done. If the training of a seed was resumed, only
-    the steps after the resumption are used for the seconds per step.
+    The result is None if the current job has not trained a step yet. The argument `since` is the
+    Unix time in seconds at which the current job started. The seconds per step are measured only on
+    the training steps of the current job. A network counts as done if an earlier job finished the
+    training of the network. If the training of a network was resumed, the seconds per step are
+    measured only after the resumption.
     """
     if not seeds:
         return None

@@ -22,7 +22,7 @@ LEAST_NEEDED_FIRST = ("loss", "seed", "step", "metric", "percent", "bar", "time"
 
 @dataclass(frozen=True)
 class Watched:
-    """A running job, the progress of its seeds, and its elapsed and remaining seconds."""
+    """A running job with its training progress and with its elapsed and remaining seconds."""
 
     job: Job
     seeds: list[Seed]
@@ -83,7 +83,7 @@ def heading(progress: Progress, watched: list[Watched], elapsed: float) -> str:
 
 
 def cells(watched: Watched) -> dict[str, str]:
-    """The texts of one board row, which describes a running job, by column name."""
+    """The texts in the board row of a running job, with column names as keys."""
     row = {"name": watched.job.name, "time": f"{duration(watched.elapsed)} so far"}
     if watched.left is not None:
         row["time"] = f"{duration(watched.left)} to go"

@@ -11,7 +11,8 @@ import threading
 from collections.abc import Callable
 from typing import TextIO
 
-Board = Callable[[int, int], list[str]]  # maps a width and a height, in characters, to rows of text
+# A board is a function from a width and a height, both in characters, to rows of text.
+Board = Callable[[int, int], list[str]]
 
 ERASE = "\r\x1b[J"
 ERASE_TO_END_OF_ROW = "\x1b[K"

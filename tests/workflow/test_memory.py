@@ -24,10 +24,11 @@ def memory(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 def test_every_probe_of_every_cell_has_measured_or_says_why_not(memory):
     study = yaml.safe_load((memory.root / "conf/study/memory-quick.yaml").read_text())
+    probes = yaml.safe_load((memory.root / "conf/probes/memory.yaml").read_text())["probes"]
     missing = read_parquet(memory.study / "summary/missing.parquet")
     for task in study["tasks"]:
         for model in study["models"]:
-            for probe in study["probes"]:
+            for probe in probes:
                 frame = read_parquet(memory.study / task / model / "probe" / f"{probe}.parquet")
                 reasons = missing.query("task == @task and model == @model")
                 said = reasons[reasons["what"] == f"probe {probe}"]["reason"]
@@ -49,7 +50,7 @@ def test_the_card_has_a_row_a_cell_and_the_page_and_mlflow_show_it(memory, monke
     assert cells.sort_index().to_list() == exponents.sort_index().to_list()
     page = (memory.study / "report/index.html").read_text()
     assert "Memory card" in page
-    assert "predict the behaviour" in page
+    assert "predict the memory horizon" in page
 
 
 @pytest.mark.parametrize(

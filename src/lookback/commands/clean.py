@@ -23,12 +23,12 @@ from lookback.storage.run_store import runs_folder, trials_folder
 
 
 def clean() -> None:
-    """Delete unused plans, copies of the code and trained seeds, and print how many MiB are freed.
+    """Delete unused plans, code copies and trained networks, and print how many MiB are freed.
 
     A plan (the settings file of a stage) is kept if a result stores its digest, or if the last run
-    of a study used the plan. The trained seeds of one model on one task are kept if their results
-    exist, or if the last run of a study contained this model and task. A copy of the code is kept
-    if the last run of a study used it.
+    of a study used the plan. The trained networks of one model on one task are kept if their
+    results exist, or if the last run of a study contained this model and task. A copy of the code
+    is kept if the last run of a study used it.
 
     Raises UserError if a study is running.
     """
@@ -56,7 +56,7 @@ def _clean() -> None:
 
 
 def _runs_of_study(index: dict[str, Any]) -> Iterator[str]:
-    """Names of the folders with trained seeds and trials, for all tasks and models of a study.
+    """Names of the folders with trained networks and trials, for all models and tasks of a study.
 
     `index` is the content of the file that names all plans of the study.
     """
@@ -68,7 +68,7 @@ def _runs_of_study(index: dict[str, Any]) -> Iterator[str]:
 
 
 def _runs_of_cell(cell: CellPaths, plans: Mapping[str, Path]) -> Iterator[str]:
-    """Names of the folders with the trained seeds and the trials of one model on one task.
+    """Names of the folders with the trained networks and the trials of one model on one task.
 
     `plans` maps the stages tune and train to the paths of the cell's plan files.
     """

@@ -41,7 +41,7 @@ def _port(text: str) -> int:
     return int(text)
 
 
-# Each stage maps to its module, and to the functions that convert the stage's arguments.
+# For each stage: its module, and the function that parses the text of each of its arguments.
 STAGES: dict[str, tuple[str, dict[str, Callable[[str], Any]]]] = {
     "download": ("lookback.data.download", {"plan": Path, "out": Path}),
     "prepare": ("lookback.data.prepare", {"plan": Path, "out": Path}),
@@ -76,8 +76,8 @@ Stages of the DAG, called with a plan: {", ".join(STAGES)}.
 def run(words: Sequence[str], *, forked: bool) -> int:
     """Run one command in this process, and return its exit status.
 
-    `forked` says whether this process is a child of the worker. Snakemake does not count the CPU
-    time of the worker's children.
+    `forked` says whether this process is a child of the worker. The CPU time of such a
+    child is recorded here, because Snakemake does not count it.
     """
     try:
         _call(words[0], words[1:])

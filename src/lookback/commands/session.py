@@ -109,8 +109,8 @@ class Session:
         usages = [
             resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
         ]
-        # RUSAGE_CHILDREN includes jobs that Snakemake started, but these jobs have their own rows.
-        # RUSAGE_CHILDREN does not include jobs that the worker forked.
+        # RUSAGE_CHILDREN includes the jobs that Snakemake started, so their time is subtracted.
+        # RUSAGE_CHILDREN does not include the jobs that the worker process forked.
         stages["snakemake"] = [0.0, sum(u.ru_utime + u.ru_stime for u in usages) - counted]
         return _table(stages, time.monotonic() - self.started)
 
@@ -123,7 +123,11 @@ def _short_folder() -> str:
 
 
 def _table(stages: Mapping[str, Sequence[float]], wall: float) -> list[str]:
-    """A table of CPU seconds by stage, split into work (train, evaluate, measure) and the rest."""
+    """A table of the CPU seconds of each stage.
+
+    The column «work» counts the CPU time of training, evaluation and measurements. The column «the
+    rest» counts all other CPU time of the stage.
+    """
     work, rest = (sum(column) for column in zip(*stages.values(), strict=True))
     lines = ["", f"{'CPU seconds':<14}{'work':>9}{'the rest':>10}"]
     lines += [f"{stage:<14}{w:>9.1f}{r:>10.1f}" for stage, (w, r) in stages.items()]

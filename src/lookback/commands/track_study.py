@@ -50,11 +50,11 @@ def local_uri() -> str:
 
 
 def is_over(index: dict[str, Any]) -> bool:
-    """Whether a study has stopped training, because it is finished or its processes were stopped.
+    """Whether no seed of a study is being trained any more.
 
-    A study is finished if all its seeds are finished.
-
-    A training process that continues after Snakemake has ended still holds the lock of its seed.
+    While Snakemake runs, the study is over as soon as the training of all seeds is finished. After
+    Snakemake has ended, the study is over if no process holds the lock of a seed, because a
+    training process that outlives Snakemake still holds the lock of its seed.
     """
     if is_held():
         return not _unfinished_seeds(index)

@@ -1,6 +1,6 @@
 """`lookback train task=… model=…`: train one run by hand, into results/by-hand/.
 
-The stages of the run are the same as in a study, but they run in this process, without Snakemake.
+The command runs the same stages as a study, but in this process and without Snakemake.
 """
 
 from collections.abc import Mapping, Sequence

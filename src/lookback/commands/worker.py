@@ -72,8 +72,9 @@ def hand_over(words: Sequence[str]) -> int | None:
 
 
 def _exit_status(client: socket.socket) -> bytes:
-    """Wait for the exit status of the job, which is one byte, or no byte if the job was killed.
+    """Wait until the job ends, and return its exit status as one byte.
 
+    The result is empty if the job was killed before it sent its exit status.
     After Ctrl-C the client still waits, because the job would be killed if the client ended.
     """
     try:

@@ -2,8 +2,8 @@
 
 Each step has two features: a value x_t ~ U(0, 1) and a marker m_t. In each half of the sequence,
 the marker is 1 at one random step and 0 at all other steps. The query at the last step asks for the
-sum of the two values whose marker is 1. The value range 0 to 1 and the plain sum as target follow
-later papers and differ from [hochreiter1997].
+sum of the two values whose marker is 1. As in later papers, and unlike in [hochreiter1997], the
+values are between 0 and 1, and the target is the plain sum.
 
     value   .31  .72  .05  .90  .44  .61
     marker   0    1    0    0    1    0      target .72 + .44 = 1.16

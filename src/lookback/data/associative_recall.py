@@ -1,4 +1,4 @@
-"""Multi-query associative recall (MQAR): recall the values of keys from pairs of key and value.
+"""Multi-query associative recall (MQAR) is to recall the values of keys from key-value pairs.
 
 The task follows section 3 and the appendix of [arora2023]. The sequence starts with D pairs of a
 key and a value, k_1 v_1 … k_D v_D. After the D pairs, each key appears once more, and a query at
@@ -88,9 +88,9 @@ class AssociativeRecall(GeneratedTask):
         """Draw D different gaps for each of `count` sequences, with P(g) ∝ (g + 1)^(power − 1).
 
         For each possible gap g, a number is drawn from the exponential distribution with the rate
-        (g + 1)^(power − 1). The D gaps with the smallest numbers, sorted by their numbers, have the
-        same distribution as D gaps that are drawn one after another, without replacement, with a
-        probability proportional to the rate.
+        (g + 1)^(power − 1). The result is the D gaps with the smallest numbers, sorted by their
+        numbers. The D gaps have the same distribution as gaps that are drawn one after another
+        without replacement, with probabilities proportional to the rates.
         """
         rates = np.arange(1, self.length // 2 - self.pairs + 1) ** (self.power - 1.0)
         times = generator.standard_exponential((count, len(rates))) / rates

@@ -51,8 +51,8 @@ class Batch:
 class SequenceDataset:
     """All N sequences of a split.
 
-    Each field except `evidence` is one tensor for all sequences, so a batch needs one indexing
-    operation per tensor.
+    Each field except `evidence` is one tensor for all sequences, so that one indexing operation per
+    field selects the sequences of a batch.
     """
 
     inputs: Float[Tensor, "batch time feature"] | Int[Tensor, "batch time"]
@@ -79,7 +79,7 @@ class SequenceDataset:
         return len(self.lengths)
 
     def batch(self, index: Int[Tensor, " batch"] | slice, *, evidence: bool = False) -> Batch:
-        """A batch of the sequences that `index` (sequence numbers or a slice) selects.
+        """A batch of the sequences at `index`, which holds sequence numbers or is a slice.
 
         If `evidence` is true and the task defines evidence, the batch contains the evidence.
         """

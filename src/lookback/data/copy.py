@@ -1,12 +1,12 @@
 """The copying task [arjovsky2016], section 4.1, is to repeat symbols after many blanks.
 
 The sequence starts with `items` random symbols from an alphabet of S symbols. The symbols are
-followed by T − 1 blanks, one delimiter and `items` more blanks. The queries at the last `items`
-blanks ask for the symbols in the order of the sequence. Tokens 0 … S − 1 are the symbols, token S
-is the blank, and token S + 1 is the delimiter.
+followed by T − 1 blanks (T is the delay), one delimiter and `items` more blanks. The queries at the
+last `items` blanks ask for the symbols in the order of the sequence. Tokens 0 … S − 1 are the
+symbols, token S is the blank, and token S + 1 is the delimiter.
 
-The argument `length` is the length of the whole sequence, T + 2 · `items`. For example, T = 1000
-and `items` = 10, as in [bai2018], give `length` = 1020.
+The argument `length` is the number of tokens in the whole sequence, T + 2 · `items` with the delay
+T. For example, T = 1000 and `items` = 10, as in [bai2018], give `length` = 1020.
 
     token    3 1 2 B B B B D B B B
     target                   3 1 2
@@ -52,7 +52,7 @@ class Copy(GeneratedTask):
         self.features, self.outputs = symbols + 2, symbols
 
     def draw(self, count: int, generator: np.random.Generator) -> SequenceDataset:
-        """Draw N sequences of T + 2 · items tokens, with the symbols as targets (N, items)."""
+        """Draw N sequences of `length` tokens, with the `items` symbols as targets (N, `items`)."""
         first = self.length - self.items
         symbols = generator.integers(0, self.symbols, (count, self.items))
         inputs = np.full((count, self.length), self.symbols)

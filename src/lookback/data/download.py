@@ -60,7 +60,7 @@ def main(plan: Path, out: Path) -> None:
 
 
 def _check(dataset: Mapping[str, Any]) -> None:
-    """Raise UserError if the keys of a file in `dataset` are not exactly `size` and `sha256`."""
+    """Raise UserError unless each file in `dataset` has exactly the keys `size` and `sha256`."""
     for name, expected in dataset["files"].items():
         if set(expected) != {"size", "sha256"}:
             raise UserError(
@@ -131,7 +131,7 @@ def _fetch_by_http(url: str, name: str, target: Path, expected: Mapping[str, Any
     If a resumed download has the wrong content, the whole file is downloaded again.
     """
     part = target.with_name(f"{name}.part")
-    # Compression by gzip enlarges even a file of random bytes by less than 1 % + 4096 bytes.
+    # A gzip file is at most 1 % + 4096 bytes longer than its content, even for random bytes.
     limit = expected["size"] + expected["size"] // 100 + 4096
     while True:
         resumed = _receive(url, part, limit)

@@ -115,7 +115,7 @@ def require_symbols(symbols: int) -> None:
 def distinct(
     generator: np.random.Generator, rows: int, count: int, size: int
 ) -> Int[np.ndarray, "row count"]:
-    """Draw `count` different integers from 0 … size − 1 for each of `rows` rows.
+    """Draw `count` different integers from 0 … `size` − 1 for each of `rows` rows.
 
     All sets of `count` integers have the same probability, but the order of the integers in a row
     is not uniformly random. The function uses Floyd's algorithm [bentley1987], which needs no table

@@ -14,8 +14,8 @@ padding, tokens 1 … 10 are the digits 0 … 9, tokens 11 … 14 are the openin
 operators, and token 15 is the closing bracket.
 
 The query at the last bracket asks for the value of the whole expression. All tokens of the
-expression are evidence, because any digit may decide the value. The lag of an answer is the number
-of steps from the first token of the expression to the query.
+expression are evidence (inputs that decide the answer), because any digit may decide the value. The
+lag of an answer is the number of steps from the first token of the expression to the query.
 """
 
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ RAREST = 10_000  # maximum number of drawn expressions per accepted expression
 
 @dataclass(frozen=True)
 class Level:
-    """The nodes at one depth of all expression trees, sorted by expression, then by position."""
+    """The nodes at one depth of all expression trees, by expression, then from left to right."""
 
     tree: Nodes  # index of the expression that contains the node
     parent: Nodes  # index of the parent node among the nodes that are one level higher
@@ -134,7 +134,7 @@ class ListOps(GeneratedTask):
 
 
 def _select(levels: list[Level], is_selected: Bool[np.ndarray, " tree"]) -> list[Level]:
-    """The levels with only the nodes of the selected expressions.
+    """A copy of `levels` that contains only the nodes of the selected expressions.
 
     In the returned levels, expressions and nodes are numbered from 0 without gaps.
     """

@@ -1,6 +1,6 @@
 """Parity: is the number of ones so far odd? y_t = y_{t−1} XOR x_t, with a query at every step.
 
-To compute parity, a model needs one bit of state, and every input may flip the bit. A linear
+To compute parity, a model needs one bit of state, and each input 1 flips the bit. A linear
 recurrence whose eigenvalues are all real and non-negative cannot compute parity [grazzi2025],
 theorem 1.
 
@@ -8,9 +8,8 @@ theorem 1.
     target   0 1 0 0 1
 
 All bits up to step t decide the answer at step t, so the lag of the answer at step t is t. On
-parity, the skill at a lag measures whether a model updates its state without an error for that many
-steps. On parity, the skill at a lag does not measure whether a model remembers one bit for that
-many steps.
+parity, the skill at lag k measures whether a model updates its state for k steps without an error.
+On parity, the skill at lag k does not measure whether a model remembers one bit for k steps.
 """
 
 import numpy as np

@@ -27,7 +27,7 @@ def main(plan: Path, out: Path) -> None:
 
 
 def _plans(plan: Path, config: Mapping[str, Any]) -> dict[str, str]:
-    """A dictionary from each stage that made the data to the digest of the stage's plan file.
+    """For each stage that made the data, the digest of the plan file of the stage.
 
     The stages are `prepare` and, if the task uses a downloaded dataset, `download`.
     """

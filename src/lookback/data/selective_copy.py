@@ -1,4 +1,4 @@
-"""Selective copying [gu2023], section 4.1.1: repeat the symbols that stand among blanks.
+"""Selective copying [gu2023], section 4.1.1, is to repeat the symbols that stand among blanks.
 
 The first T − `items` steps hold `items` symbols at random steps, and blanks at all other steps. The
 last `items` steps hold the token «now». The queries at the last `items` steps ask for the symbols
@@ -45,7 +45,7 @@ class SelectiveCopy(GeneratedTask):
         self.features, self.outputs = symbols + 2, symbols
 
     def draw(self, count: int, generator: np.random.Generator) -> SequenceDataset:
-        """Draw N sequences of T tokens, with the symbols in their order as targets (N, items)."""
+        """Draw N sequences of T tokens, with the symbols in their order as targets (N, `items`)."""
         first_query = self.length - self.items
         steps = np.sort(distinct(generator, count, self.items, first_query), axis=1)
         symbols = generator.integers(0, self.symbols, (count, self.items))

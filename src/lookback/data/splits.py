@@ -69,7 +69,7 @@ def stratified_order(labels: Index, generator: np.random.Generator) -> Index:
 
 
 def require_train(name: str, count: int, held_out: Mapping[Split, int]) -> None:
-    """Raise UserError if a size in `held_out` is negative or no image is left for training."""
+    """Raise UserError if a size in `held_out` is negative or if no image is left for training."""
     if min(held_out.values()) < 0 or sum(held_out.values()) >= count:
         sizes = " and ".join(f"{split}: {size:,}" for split, size in held_out.items())
         raise UserError(

@@ -16,7 +16,7 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Facts:
-    """The properties of a task that are needed to build a model and to judge its scores.
+    """The properties of a task that are needed to build a model and to judge the model's scores.
 
     The file task.json of a task contains the task's facts.
     """
@@ -27,7 +27,7 @@ class Facts:
     length: int  # steps of the longest sequence
     outputs: int  # number of classes, or number of real values per answer
     metric: Literal["accuracy", "mse"]
-    baseline: float  # test score of the best constant answer, computed from the train split
+    baseline: float  # test score of the constant answer that is best on the train split
     baseline_name: str  # the constant answer, "most frequent class" or "mean of the targets"
     sizes: Mapping[str, int]  # number of sequences in each split
     # Each feature is scaled as input = (raw − mean) / scale.

@@ -19,8 +19,8 @@ class Attribution:
     """Signed contribution of each input value to the explained output, and zero at padded steps."""
 
     values: Float[Tensor, "batch time feature"]
-    # Numerical error |Σ values − (output − output at the background)|, or None for a method whose
-    # exact values do not have this sum.
+    # Numerical error |Σ values − (output − output at the background)| of each sequence.
+    # The error is None if the method's exact values do not sum to the change of the output.
     error: Float[Tensor, " batch"] | None = None
 
 

@@ -1,9 +1,9 @@
 """Stage `explain`: run one explainer on every seed of a trained model, and score the result.
 
-The stage explains the answer to the last query of each of the first test sequences. The explained
-answer is the logit of the predicted class in a classification task, and the first value of the
-answer in a regression task. If the inputs are tokens, each token is explained through its
-embedding, and F is the width of the embedding.
+In each of the first `sequences` test sequences, the stage explains the answer to the last query.
+The explained answer is the logit of the predicted class in a classification task, and the first
+value of the answer in a regression task. If the inputs are tokens, each token is explained through
+its embedding, and F is the width of the embedding.
 """
 
 from collections.abc import Mapping

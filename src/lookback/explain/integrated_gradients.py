@@ -16,7 +16,8 @@ from lookback.data.batch import Batch
 from lookback.explain.base import Attribution, answer, within
 from lookback.models.network import Network
 
-STEPS_AT_ONCE = 32_768  # Maximum of sequences × points × time in one pass, to limit memory.
+# To limit memory, one pass has at most this many sequences × integration points × time steps.
+STEPS_AT_ONCE = 32_768
 
 
 class IntegratedGradients:
@@ -35,7 +36,7 @@ class IntegratedGradients:
         background: Float[Tensor, "sequence time feature"],
         generator: torch.Generator,
     ) -> Attribution:
-        """Attribute one logit (or one value in a regression task) to the inputs; see `Explainer`.
+        """Attribute one logit (or one value in a regression task) to the inputs, as in `Explainer`.
 
         The returned `error` is |Σ values − (f(x) − f(b))|, the error of the numerical integration.
         """

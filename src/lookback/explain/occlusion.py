@@ -15,7 +15,10 @@ from lookback.models.network import Network
 
 
 class Occlusion:
-    """Occlusion by at most `windows` adjacent time windows, each of one step if T ≤ `windows`."""
+    """Occlusion by adjacent time windows, of which there are at most `windows`.
+
+    Each window is a single step if the batch has at most `windows` time steps.
+    """
 
     def __init__(self, sequences: int, windows: int):
         self.sequences = sequences
@@ -31,9 +34,10 @@ class Occlusion:
         background: Float[Tensor, "sequence time feature"],
         generator: torch.Generator,
     ) -> Attribution:
-        """Attribute one logit (or one value in a regression task) to the inputs; see `Explainer`.
+        """Attribute one logit (or one value in a regression task) to the inputs, as in `Explainer`.
 
-        The drop of the answer is divided evenly among the steps and features of its window.
+        If a window is replaced, the drop of the answer is divided evenly among the steps and
+        features of the window.
         """
 
         def explained(inputs: Tensor) -> Tensor:

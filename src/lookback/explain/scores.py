@@ -2,13 +2,14 @@
 
 evidence_auc  Do the attributed steps hold the evidence? The area under the ROC curve of the
               strength Σ_f |value| of a step, evidence steps against all other steps within the
-              length. The area is the share of pairs (evidence step, other step) in which the
-              evidence step has the larger Σ_f |value|. The chance level is an area of 0.5. The
-              score `evidence_auc` exists only for tasks that say which steps are evidence.
+              length. If one evidence step and one step without evidence are drawn at random, the
+              area is the probability that the evidence step has the larger Σ_f |value|. The chance
+              level is an area of 0.5. The score `evidence_auc` exists only for tasks that say which
+              steps are evidence.
 deletion      Does the model need the attributed steps? The drop of the answer when the fifth of the
               steps with the largest attribution is replaced by the background's mean. The score
               `deletion` is the «comprehensiveness» of [deyoung2020], equation 1. The chance level
-              of `deletion` is the drop when the same number of random steps is replaced.
+              of `deletion` is the drop of the answer when the replaced steps are chosen at random.
 """
 
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from lookback.explain.base import answer, within
 from lookback.models.network import Network
 
 DELETED = 0.2  # Share of the steps within a sequence's length that `deletion` replaces.
-RANDOM_DRAWS = 8  # Number of random rankings that give the chance level of `deletion`.
+RANDOM_DRAWS = 8  # Number of random rankings whose mean score is the chance level of `deletion`.
 
 
 @dataclass(frozen=True)
@@ -75,13 +76,16 @@ def evidence_auc(
     evidence: Bool[Tensor, "batch time"],
     inside: Bool[Tensor, "batch time"],
 ) -> Float[Tensor, " batch"]:
-    """Mann–Whitney U statistic as a share of all pairs, where ties count half.
+    """Area under the ROC curve that separates evidence steps from steps without evidence.
 
-    The share is NaN if a sequence has no pair of an evidence step and another step.
+    The area is the share of pairs (one evidence step, one step without evidence) in which the
+    evidence step has the larger Σ_f |value|, where equal values count half. This share is the
+    normalised Mann–Whitney U statistic. The area is NaN if all steps of a sequence are evidence, or
+    if none is.
     """
     strength = values.abs().sum(dim=-1)
     areas = []
-    # The loop compares one sequence at a time, because all B × T² pairs might not fit in memory.
+    # The loop takes one sequence at a time, because the pairs of a batch may not fit in memory.
     for steps, is_evidence, is_inside in zip(strength, evidence, inside, strict=True):
         positive = steps[is_evidence & is_inside].unsqueeze(1)
         other = steps[~is_evidence & is_inside]
@@ -92,7 +96,11 @@ def evidence_auc(
 def ranking(
     values: Float[Tensor, "batch time feature"], kind: Literal["class", "value"]
 ) -> Float[Tensor, "batch time"]:
-    """Attribution summed over the features of each step, as absolute value in a regression task."""
+    """The strength of each step, by which the steps are ranked.
+
+    In a classification task, the strength is the sum of the attributions over the features of the
+    step. In a regression task, the strength is the absolute value of this sum.
+    """
     steps = values.sum(dim=-1)
     return steps if kind == "class" else steps.abs()
 
@@ -100,7 +108,8 @@ def ranking(
 def deletion(explained: Explained, ranked: Float[Tensor, "batch time"]) -> Float[Tensor, " batch"]:
     """How much the explained answer changes if the highest-ranked steps are replaced.
 
-    The result is the drop of a probability, or the absolute change of a value in a regression task.
+    The result is the drop of the class's probability in a classification task, and the absolute
+    change of the value in a regression task.
     """
     inputs, lengths = explained.batch.inputs, explained.batch.lengths
     inside = within(lengths, inputs.shape[1])

@@ -2,8 +2,8 @@
 
 The first write to each new memory page (4 KiB) causes a page fault. If the arrays were not reused,
 the page faults of a pass would take as long as the computation of the gates. The function `buffer`
-reuses an array only if nothing outside this module refers to the array. An array that a tensor
-views, or that a later backward pass needs, is therefore never overwritten.
+reuses an array only if nothing outside this module refers to the array. An array is therefore never
+overwritten while a tensor or a later backward pass still uses it.
 """
 
 import sys
@@ -22,7 +22,7 @@ def buffer(shape: tuple[int, ...]) -> np.ndarray:
     with _lock:
         for place in range(len(_kept)):
             if _kept[place].shape == shape and sys.getrefcount(_kept[place]) == 2:
-                _kept.append(_kept.pop(place))  # the list `_kept` is in order of last use
+                _kept.append(_kept.pop(place))  # the most recently used array is the last
                 return _kept[-1]
         fresh = np.empty(shape, np.float32)
         if fresh.nbytes <= MOST:

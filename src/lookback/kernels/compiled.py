@@ -77,11 +77,11 @@ class Backward(NamedTuple):
     """The arguments of a backward pass besides `Saved`, and the arrays for the gradients."""
 
     grad: Strided  # gradient of the layer's outputs
-    to_state: Array  # packed weights that convert the gates' gradient into the gradient of h
-    to_input: Array  # packed weights that convert the gates' gradient into the gradient of x
-    chunk: int  # number of time steps that one matrix product adds to the weights' gradients
-    of_input: Array  # gradient of W_x and b; each call of the kernel adds its rows' contribution
-    of_state: Array  # gradient of W_h; each call of the kernel adds its rows' contribution
+    to_state: Array  # packed weights; the gates' gradient times these weights is the gradient of h
+    to_input: Array  # packed weights; the gates' gradient times these weights is the gradient of x
+    chunk: int  # one matrix product sums the weights' gradients over this number of time steps
+    of_input: Array  # gradient of W_x and b; each kernel call adds the part of its batch rows
+    of_state: Array  # gradient of W_h; each kernel call adds the part of its batch rows
     inputs: Array  # gradient of the inputs (T, R, F), or an empty array if it is not needed
 
 

@@ -1,4 +1,4 @@
-"""The kernel of a GRU layer, for the equations in models/gru.py with `reset` "after".
+"""The kernel of a GRU layer, for the equations in models/gru.py with the setting `reset: after`.
 
 The array `line` contains the vector [x_t, 1, h_{t-1}] for each step t and each row of the batch.
 The array `gates` contains n, r, z and s in this order, with s = W_hn h_{t-1} + b_hn. The matrix

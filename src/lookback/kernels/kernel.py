@@ -8,10 +8,11 @@ from lookback.kernels.product import padded
 
 @dataclass(frozen=True)
 class Product:
-    """A matrix product that computes the pre-activations of the column groups `first` to `past`-1.
+    """A matrix product that computes the pre-activations of some groups of columns.
 
-    The class `Kernel` defines a group. `input` and `state` say whether the product includes the
-    input's weights and the state's weights.
+    The groups have the indices `first` to `past` - 1, and the class `Kernel` defines a group.
+    `input` and `state` say whether the product includes the input's weights and the state's
+    weights.
     """
 
     first: int
@@ -22,19 +23,19 @@ class Product:
 
 @dataclass(frozen=True)
 class Kernel:
-    """The forward and backward passes of a type of recurrent layer, and the layout of its gates.
+    """The forward and backward passes of one type of recurrent layer, and the layout of its gates.
 
-    A group is the block of H columns that belongs to one gate in the array `gates`. Each group is
-    padded to a multiple of 8 columns, unless the kernel is `dense`. A dense kernel must compute all
-    groups in a single product, because a product writes a multiple of 8 columns and could overwrite
-    the next group.
+    In the array `gates`, every gate has a block of H columns, which is called a group. If `dense`
+    is false, every group is padded to a multiple of 8 columns. If `dense` is true, groups are not
+    padded, and a single matrix product must compute all groups. A matrix product writes a multiple
+    of 8 columns, so a product for one unpadded group could overwrite columns of the next group.
     """
 
     forward: Callable[..., None]
     backward: Callable[..., None]
-    # For each gate, in torch's order, the index of the group that contains its input weights.
+    # For each gate in torch's order, the index of the group to which its input weights contribute.
     of_input: tuple[int, ...]
-    # For each gate, in torch's order, the index of the group that contains its state weights.
+    # For each gate in torch's order, the index of the group to which its state weights contribute.
     of_state: tuple[int, ...]
     products: tuple[Product, ...]  # the matrix products of one step
     gates: tuple[str, ...] = ()  # names of the gates, in the order of their groups

@@ -1,11 +1,11 @@
 """Run one recurrent layer with the compiled kernels, as a torch autograd function.
 
 The layer maps inputs of shape (B, T, F) to hidden states of shape (B, T, H). H is padded to a
-multiple of 8 with hidden units that stay zero, and B to a multiple of 4 with rows whose inputs and
-gradients are zero. The rows of the batch are divided among as many threads as torch uses. A thread
-runs a block of rows through all time steps, so that the data of the block stay in the processor's
-cache. The output tensor is a view of the array that the backward pass reads, so the hidden states
-are not copied.
+multiple of 8 with hidden units that stay zero. The batch size B is padded to a multiple of 4 with
+rows whose inputs and gradients are zero. The rows of the batch are divided among as many threads as
+torch uses. A thread runs a block of rows through all time steps, so that the data of the block stay
+in the processor's cache. The output tensor is a view of the array that the backward pass reads, so
+the hidden states are not copied.
 """
 
 from collections.abc import Callable
@@ -54,7 +54,7 @@ class ForwardPass:
         return padded(self.size)
 
     def saved(self) -> Saved:
-        """The arrays of this forward pass, in the form of a kernel's first argument."""
+        """The arrays of this forward pass, as the first argument (`Saved`) of a kernel."""
         return Saved(self.line, self.h_start, self.size, self.gates, self.cells)
 
     @property
@@ -105,7 +105,7 @@ def open_layer(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The states and the gates of a layer, as two dictionaries of tensors (B, T, H).
 
-    The tensors belong to no autograd graph.
+    The returned tensors belong to no autograd graph.
     """
     return _forward(kernel, (), inputs.float(), weights, keep=True).opened()
 
@@ -172,7 +172,8 @@ def _forward(
     first_state = [line[0, :, h_start:], *forward_pass.cells[:1]]
     for part in first_state:
         part[:] = 0
-    line[1:, :, h_start + size :] = 0  # set the padding of h to zero, as a dense kernel does not
+    # A dense kernel does not set the padding of h to zero, so the padding is set to zero here.
+    line[1:, :, h_start + size :] = 0
     for part, start in zip(first_state, state, strict=bool(state)):
         part[:batch, :size] = start.detach().numpy()
     group = kernel.width(size)
@@ -218,7 +219,8 @@ def _backward(
             kernel.backward(saved, back, start, end)
 
     _run_in_threads(rows, run_rows)
-    parts.sort(key=lambda part: part[0])  # fixed order, so rounding does not depend on the threads
+    # In a fixed order of the summands, rounding does not depend on which thread finishes first.
+    parts.sort(key=lambda part: part[0])
     of_input, of_state = (
         np.sum(summands, axis=0)[: groups * group].reshape(groups, group, -1)[:, :size]
         for summands in zip(*(part[1:] for part in parts), strict=True)

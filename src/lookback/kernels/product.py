@@ -31,8 +31,8 @@ VECTOR = ir.VectorType(SINGLE, LANES)
 def _tile_of(vectors: int, adds: bool) -> Callable[..., Any]:
     """Make a function that sets the tile `out` to a · b, or adds a · b to `out` if `adds` is true.
 
-    The tile has the shape (4, 8 · `vectors`). The function takes addresses in bytes and strides in
-    floats. The element a[i, k] has the offset i · a_row + k · a_step from the address `a`. The
+    The tile has the shape (4, 8 · `vectors`). The new function takes addresses in bytes and strides
+    in floats. The element a[i, k] has the offset i · a_row + k · a_step from the address `a`. The
     matrix b must be packed by `pack`.
     """
 

@@ -2,8 +2,8 @@
 
 The array `line` contains the vector [x_t, 1, h_{t-1}] for each step t and each row of the batch.
 The product of [x_t, 1, h_{t-1}] with [W_x, b, W_h] gives the pre-activations a. The hidden states
-h = f(a) overwrite a in the array `line`. In the equations of the backward pass, ∂y stands for
-∂loss/∂y.
+h = f(a) overwrite the pre-activations a in the array `line`. In the equations of the backward pass,
+∂y stands for ∂loss/∂y.
 
 ∂a = ∂h (1 - h²) for tanh, ∂h [h > 0] for ReLU
 ∂h_{t-1} = ∂a W_hᵀ    ∂x_t = ∂a W_xᵀ    ∂W = lineᵀ ∂a

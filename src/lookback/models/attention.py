@@ -86,9 +86,9 @@ class AttentionModel(SequenceModel):
     ) -> Trace:
         """The encoder's trace, together with the attention weights α at the queries.
 
-        A query at step q gives the weight zero to all steps s > q and s ≥ length. `Trace.attention`
-        holds the mean over the heads. For multi_head attention, `Trace.heads` holds the attention
-        weights of each head.
+        A query at step q gives the weight zero to all later steps (s > q), and to the padding
+        (s ≥ length). `Trace.attention` holds the mean over the heads. For multi_head attention,
+        `Trace.heads` holds the attention weights of each head.
         """
         encoded = self.encoder.trace_outputs(inputs, lengths, differentiable=differentiable)
         with torch.set_grad_enabled(differentiable):
@@ -106,7 +106,7 @@ class AttentionModel(SequenceModel):
         lengths: Int[Tensor, " batch"],
         query: Int[Tensor, "batch query"],
     ) -> list[Float[Tensor, "batch head query time"]]:
-        """The attention weights at the queries, as a list with one tensor for the single layer."""
+        """The attention weights at the queries, as a list that contains one tensor."""
         return [self._look_back(self.encoder.outputs(inputs, lengths), lengths, query)[1]]
 
     def _look_back(

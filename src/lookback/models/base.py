@@ -27,7 +27,8 @@ class Initialisation:
     recurrent: Recurrent
     input: Input
     forget_bias: float | Literal["chrono"]  # the bias of every forget gate
-    # "gate" draws each gate's matrix separately, and "layer" draws one matrix for a layer's gates
+    # With "gate", the matrix of each gate is drawn separately. With "layer", the matrices of all
+    # gates of a layer are drawn as one matrix.
     unit: Unit = "gate"
     length: int | None = None  # the task's sequence length T in steps, which `chrono` needs
 
@@ -35,8 +36,9 @@ class Initialisation:
     def of(cls, settings: Mapping[str, Any], *, length: int) -> "Initialisation":
         """Read a recipe's `initialisation` settings, for a task of `length` steps per sequence.
 
-        Raises UserError if a setting has an unknown value, or if `recurrent` is "identity" and
-        `unit` is "layer".
+        Raises UserError if a setting has an unknown value. If `recurrent` is "identity", the
+        value "layer" of `unit` also raises UserError, because the identity needs a square matrix
+        for each gate.
         """
         settings = {"unit": "gate", **settings}
         for name, kind in (("recurrent", Recurrent), ("input", Input), ("unit", Unit)):
@@ -54,7 +56,7 @@ class Initialisation:
         return cls(**settings, length=length)
 
     def forget_biases(self, size: int) -> Float[Tensor, " hidden"]:
-        """The forget-gate biases of one layer, which are constant, or random with `chrono`.
+        """The forget-gate biases of one layer, which are random if `forget_bias` is `chrono`.
 
         `chrono` draws b_f = log u with u ~ U(1, T - 1), as in equation 16 of [tallec2018]. With
         `chrono`, a forget gate's time constant 1 / (1 - σ(b_f)) = 1 + u is uniformly distributed
@@ -84,9 +86,9 @@ class Trace:
     def gradients(self, loss: Float[Tensor, ""]) -> dict[str, Float[Tensor, "batch time _"]]:
         """The total derivative ∂loss/∂state of each state in `path`, through all later steps.
 
-        The trace must be differentiable. For a recurrent model, `path` holds one tensor per step,
-        because the gradient with respect to a fast kernel's output (B, T, H) would omit the effect
-        of a state on later states.
+        The trace must be differentiable. For a recurrent model, `path` holds one tensor per step. A
+        fast kernel returns all states as one tensor (B, T, H), and the gradient with respect to
+        this tensor would omit the effect of a state on later states.
         """
         counts = [(name, len(tensors)) for name, tensors in self.path.items()]
         flat = [tensor for tensors in self.path.values() for tensor in tensors]
@@ -101,7 +103,7 @@ class Trace:
 
 
 class SequenceModel(nn.Module, ABC):
-    """An encoder of padded sequences, whose features do not depend on the padding's values."""
+    """An encoder of padded sequences. Its features do not depend on the values in the padding."""
 
     output_size: int  # H, the width of a feature vector
 
@@ -123,10 +125,10 @@ class SequenceModel(nn.Module, ABC):
         *,
         differentiable: bool = False,
     ) -> Trace:
-        """The same features as `forward`, within 1e-5, and the states, gates and attention weights.
+        """The features at the queries, and the states, gates and attention weights.
 
-        If `differentiable` is true, the trace keeps its autograd graph, which `Trace.gradients`
-        needs.
+        The features differ from those of `forward` by rounding errors of at most 1e-5. If
+        `differentiable` is true, the trace keeps its autograd graph, which `Trace.gradients` needs.
         """
 
     def attention_by_layer(
@@ -151,9 +153,9 @@ class SequenceModel(nn.Module, ABC):
 class RecurrentEncoder(SequenceModel):
     """An encoder that carries a state from step to step, with features of width H = `output_size`.
 
-    A model of one direction implements `step`, which computes one time step and is used for
-    streaming, Jacobians and Lyapunov exponents. A bidirectional model cannot implement `step`,
-    because its backward direction starts at the end of a sequence.
+    An encoder that is not bidirectional implements `step`. This method computes one time step, and
+    is used for streaming, Jacobians and Lyapunov exponents. A bidirectional model cannot implement
+    `step`, because its backward direction starts at the end of a sequence.
     """
 
     layers: int
@@ -161,7 +163,8 @@ class RecurrentEncoder(SequenceModel):
     bidirectional: bool = False
     keeping: ClassVar[str | None] = None  # the name of the gate that multiplies the previous state
     truncates: bool = False  # whether `outputs` can truncate back-propagation
-    truncate: int | None = None  # training detaches the state every `truncate` steps (None: never)
+    # Training detaches the state from the autograd graph every `truncate` steps (None: never).
+    truncate: int | None = None
 
     @abstractmethod
     def outputs(
@@ -187,8 +190,8 @@ class RecurrentEncoder(SequenceModel):
     ) -> Float[Tensor, "*shape"] | None:
         """The logarithm of the share of the previous state that a unit keeps.
 
-        The share is computed from the `values` of `gate`. Returns None if `gate` does not
-        determine which share of the previous state a unit keeps.
+        The share is computed from `values`, the values of the gate with the name `gate`. Returns
+        None if this gate does not determine which share of the previous state a unit keeps.
         """
         return values.log() if gate == self.keeping else None
 
@@ -196,7 +199,7 @@ class RecurrentEncoder(SequenceModel):
         """The logarithms of decay factors that do not depend on the input, one tensor per layer.
 
         A decay factor is the share of the previous state that a unit keeps at each step. The list
-        is empty if a gate determines the share, or if the model has no decay.
+        is empty if a gate determines the decay factor, or if the model has no decay factor.
         """
         return []
 

@@ -31,7 +31,8 @@ def forward_flops(network: Network, facts: Facts) -> float:
     encoders = [module for module in counted.modules() if isinstance(module, RecurrentEncoder)]
     for encoder in encoders:
         setattr(encoder, "outputs", partial(_outputs_by_trace, encoder))  # noqa: B010
-    # The meta device stores no tensor values, such as T × T scores, but runs small steps slowly.
+    # On the meta device, attention scores (T × T) need no memory, because this device stores no
+    # tensor values. The many small steps of a recurrent encoder are faster on the CPU.
     device = "cpu" if encoders else "meta"
     counted.to(device)
     size = (1, facts.length) if facts.tokens else (1, facts.length, facts.features)

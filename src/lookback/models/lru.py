@@ -37,8 +37,8 @@ class LRU(RecurrentEncoder):
 
     A layer's state is stored as 2 N real numbers, the real part and then the imaginary part of each
     mode. The states of all layers form one tensor (B, S) with S = layers · 2 N. A trace contains
-    the state «hidden/l» of each layer l, in a bidirectional model also «hidden_reverse/l», and no
-    gates.
+    the state «hidden/l» of each layer l, and no gates. The trace of a bidirectional model also
+    contains the states «hidden_reverse/l».
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class LRU(RecurrentEncoder):
     def log_decays(self) -> list[Float[Tensor, " unit"]]:
         """The logarithm ln |Λ| = -exp(ν_log) of each mode, one tensor per layer.
 
-        The logarithm is not computed from |Λ|, because |Λ| may round to 1.
+        The logarithm is not computed from |Λ|, because |Λ| may round to 1, whose logarithm is 0.
         """
         return [-block.nu_log.detach().exp() for block in self._typed_blocks()]
 

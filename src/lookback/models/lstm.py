@@ -58,8 +58,8 @@ class LSTM(RecurrentModel):
         """Initialise as in `RecurrentModel`, then set b_xf to the recipe's forget bias.
 
         The bias b_hf stays zero. The forget bias `chrono` also sets b_xi = -b_xf, so that
-        σ(b_xi) = 1 - σ(b_xf), which means that the input gate is closed as far as the forget gate
-        is open.
+        σ(b_xi) = 1 - σ(b_xf). For a zero input and a zero state, the input gate is then closed as
+        far as the forget gate is open.
         """
         super().initialise(initialisation)
         for _, _, b_x, _ in self.kernel.all_weights:

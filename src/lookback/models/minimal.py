@@ -4,10 +4,10 @@ h_t = a_t ⊙ h_{t-1} + b_t,  h_{-1} = 0        `cell` computes a_t and b_t from
 g(x) = x + 0.5 if x ≥ 0, σ(x) if x < 0        for candidates, so that h is positive
 
 Because the gates read only the input, all steps can be computed in parallel. The function g is from
-appendix B of [feng2024]. The scan of [feng2024] runs in log space, which is imprecise over long
-sums and slow on a CPU (scan.py gives measurements). Our scan is numerically stable without
-logarithms, because 0 < a_t < 1. The tests compare our recurrence with the code listing in
-[feng2024].
+appendix B of [feng2024]. The scan of [feng2024] computes with logarithms. Such a scan loses
+precision in long sums, and is slow on a CPU (scan.py gives measurements). Our scan is numerically
+stable without logarithms, because 0 < a_t < 1. The tests compare our recurrence with the code
+listing in [feng2024].
 
 Layers are stacked without residual connections, as in the models RNN, LSTM and GRU. The sequential
 code in [feng2024] receives h_{-1} as an argument, but h_{-1} is zero in all models of lookback.
@@ -37,9 +37,10 @@ class MinimalModel(RecurrentEncoder):
     """A stack of layers, which all use the equations of `cell`.
 
     The states of all layers form one tensor (B, S) with S = layers · H, in the order of the layers.
-    A bidirectional layer also runs from each sequence's last step to its first, and outputs both
-    states concatenated, so `output_size` is 2 H. In a trace, the states and gates of the backward
-    direction have names such as «hidden_reverse/l», and index t holds their values at time step t.
+    A bidirectional layer also runs from each sequence's last step to its first. The output of a
+    bidirectional layer concatenates the states of both directions, so `output_size` is 2 H. In a
+    trace, the states and gates of the backward direction have names such as «hidden_reverse/l», and
+    index t holds their values at time step t.
     """
 
     gates: ClassVar[tuple[str, ...]]  # the gate names, in the order of the gates in W x + b
@@ -148,11 +149,11 @@ class MinimalModel(RecurrentEncoder):
             *(t.chunk(len(self.gates)) for t in (linear.weight, linear.bias)), strict=True
         )
         blocks = (functional.linear(inputs, w, b) for w, b in gate_weights)
-        # Mixed precision gives bfloat16 blocks, for which 1 - z would round to 1 if z is small.
+        # Mixed precision gives bfloat16 blocks. In bfloat16, 1 - z would round to 1 for a small z.
         return self.cell(*(block.to(linear.weight.dtype) for block in blocks))
 
     def _directions(self, layer: int) -> list[tuple[str, nn.Module]]:
-        """For each direction, the suffix of its names in a trace, and its linear input map."""
+        """For each direction, the suffix of its state names in a trace, and its input weights."""
         maps = {"": self.from_input, "_reverse": self.from_input_reverse}
         return [(suffix, layers[layer]) for suffix, layers in maps.items() if len(layers)]
 

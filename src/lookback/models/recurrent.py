@@ -64,9 +64,9 @@ class RecurrentModel(RecurrentEncoder):
     the number of tensors in one layer's state. The state of an LSTM is [h; c] of layer 0, followed
     by [h; c] of layer 1, and so on.
 
-    A bidirectional layer also reads each sequence from its last step to its first. A bidirectional
-    layer outputs its forward h and then its backward h, so H = 2 · `hidden_size`. In a trace, the
-    states and gates of the backward direction have names such as «hidden_reverse/l».
+    A bidirectional layer also reads each sequence from its last step to its first. The output of a
+    bidirectional layer is the forward h followed by the backward h, so H = 2 · `hidden_size`. In a
+    trace, the states and gates of the backward direction have names such as «hidden_reverse/l».
     """
 
     parts: ClassVar[tuple[str, ...]] = ("hidden",)  # the tensors of one layer's state
@@ -102,7 +102,10 @@ class RecurrentModel(RecurrentEncoder):
 
     @property
     def truncates(self) -> bool:  # type: ignore[override]
-        """Whether `outputs` can truncate gradients (only with `fused` set and one direction)."""
+        """Whether `outputs` can truncate gradients.
+
+        This needs a model that has its own kernel `fused` and is not bidirectional.
+        """
         return self.fused is not None and not self.bidirectional
 
     @abstractmethod
@@ -263,7 +266,7 @@ class RecurrentModel(RecurrentEncoder):
         return states, stacked, {name: steps_of[name] for name in self.parts}
 
     def _layer_output(self, states: Mapping[str, Tensor], layer: int) -> Tensor:
-        """The hidden states of a layer. A bidirectional layer concatenates both directions."""
+        """The hidden states of a layer, concatenated over its one or two directions."""
         suffixes = ("", "_reverse")[: self.directions]
         return _concatenated([states[f"hidden{suffix}/{layer}"] for suffix in suffixes])
 
@@ -315,7 +318,7 @@ class RecurrentModel(RecurrentEncoder):
         elif method == "xavier_uniform":
             nn.init.xavier_uniform_(block)
         elif method == "normal":
-            nn.init.normal_(block, std=0.001)  # as in [le2015], where W_h is the identity
+            nn.init.normal_(block, std=0.001)  # the distribution of W_x in [le2015]
         else:
             bound = self.hidden_size**-0.5  # torch's default
             nn.init.uniform_(block, -bound, bound)

@@ -21,8 +21,8 @@ doubling [hillis1986]       538 ms
 If |a| is close to 1, a state remembers thousands of steps, and the rounding error of a adds up from
 3e-8 to 3e-5 after 1,000 steps. To limit rounding errors, the coefficients a may have a higher
 precision than the values b. With coefficients of higher precision, the products p and the entering
-states are computed in the higher precision. Inside a block, which then has 16 steps at most, the
-coefficients are rounded to the precision of b.
+states are computed in the higher precision. In this case, a block has 16 steps at most, and inside
+a block, the coefficients are rounded to the precision of b.
 
 The gradient s_t of a loss L with respect to b_t follows the same recurrence from the last step to
 the first, s_t = ∂L/∂x_t + ā_{t+1} ⊙ s_{t+1}, where ā is the complex conjugate of a.
@@ -50,8 +50,8 @@ def scan(
 
     If `from_end` is true, the recurrence x_t = a_t ⊙ x_{t+1} + b_t runs from x_T = 0 to the first
     step. The `coefficients` a have the batch size of the `values` b, or the batch size 1 if all
-    sequences share the coefficients. The coefficients have the dtype of the values, or double
-    precision if a state remembers many steps.
+    sequences share the coefficients. The coefficients have the dtype of the values. If a state
+    remembers many steps, the coefficients should have double precision to limit rounding errors.
     """
     links = coefficients[:, :-1] if from_end else coefficients[:, 1:]
     states: Tensor = _Scan.apply(links, values, from_end)  # type: ignore[no-untyped-call]
@@ -70,7 +70,11 @@ def zero_past(
 
 
 class _Scan(torch.autograd.Function):
-    """A scan with a gradient. `links` are the T - 1 coefficients between neighbouring steps."""
+    """A scan with a gradient.
+
+    The argument `links` holds only T - 1 coefficients, because the first state of the recurrence
+    needs no coefficient.
+    """
 
     @staticmethod
     def forward(ctx: Any, links: Tensor, values: Tensor, from_end: bool) -> Tensor:
@@ -98,7 +102,8 @@ def _run(links: Tensor, values: Tensor, from_end: bool) -> Tensor:
     states = torch.empty_like(values, memory_format=torch.contiguous_format)
     time = values.shape[1]
     size = isqrt(time) if links.dtype == values.dtype else min(isqrt(time), LONGEST)
-    # Each step of a block needs one of the T - 1 links, so the blocks contain T - 1 steps at most.
+    # `links` is cut into the same blocks as the states, but holds only T - 1 coefficients, so the
+    # blocks contain T - 1 steps at most.
     whole = (time - 1) // size * size
     rounded = links.to(values.dtype)
     x, b, a = (_in_order(tensor.unbind(1), from_end) for tensor in (states, values, rounded))
@@ -116,14 +121,19 @@ def _run(links: Tensor, values: Tensor, from_end: bool) -> Tensor:
 def _run_blocks(
     states: Tensor, values: Tensor, links: Tensor, rounded: Tensor, *, from_end: bool
 ) -> None:
-    """Fill `states`. All tensors are (·, block, step, H), and link j leads from step j to j + 1."""
+    """Compute the states of all blocks, and write these states to `states`.
+
+    All tensors have the shape (·, block, step, H). If steps are counted in the direction of the
+    recurrence, the coefficient j in `links` multiplies state j to compute state j + 1.
+    """
     products = torch.empty_like(links, memory_format=torch.contiguous_format)
     x, b, a, exact, p = (
         _in_order(tensor.unbind(2), from_end)
         for tensor in (states, values, rounded, links, products)
     )
     x[0].copy_(b[0])
-    # The first factor of a block's product p is the link from the previous block.
+    # The first factor of a block's product p is the coefficient that multiplies the last state of
+    # the previous block.
     p[0].copy_(exact[-1].roll(-1 if from_end else 1, dims=1))
     for step in range(1, len(x)):
         torch.addcmul(b[step], a[step - 1], x[step - 1], out=x[step])

@@ -17,8 +17,8 @@ def require_heads(hidden_size: int, heads: int) -> None:
 def require_dropout(dropout: float, *, between: int | None = None) -> None:
     """Raise UserError unless 0 ≤ `dropout` < 1. A dropout of 1 would set all values to zero.
 
-    If dropout acts only between layers, the argument `between` is the number of layers. A nonzero
-    `dropout` with `between` = 1 also raises UserError.
+    If dropout acts only between layers, the argument `between` is the number of layers. In a model
+    with one layer, such dropout would have no effect, so a nonzero `dropout` raises UserError.
     """
     if not 0 <= dropout < 1:
         raise UserError(f"The model's `dropout` is {dropout}. Make it 0 or more and less than 1.")

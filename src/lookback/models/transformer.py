@@ -145,9 +145,10 @@ class Transformer(SequenceModel):
 
 
 def sinusoids(like: Float[Tensor, "batch time hidden"]) -> Float[Tensor, "time hidden"]:
-    """The sinusoidal position encodings P, for as many steps and components as `like` has.
+    """The sinusoidal position encodings P.
 
-    P is computed for each call, so sequences of any length are possible.
+    P has as many steps and components as the tensor `like`. P is computed for each call, so
+    sequences of any length are possible.
     """
     time, width = like.shape[1:]
     angle = angles(torch.arange(time, device=like.device), width, like.dtype)

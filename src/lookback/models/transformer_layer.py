@@ -98,8 +98,8 @@ class TransformerStack(nn.Module):
     ) -> list[Float[Tensor, "batch head query time"]]:
         """The attention weights at the query steps, one tensor per layer.
 
-        The attention weights at other steps are not computed, so that no head needs a (T, T) matrix
-        of weights.
+        The attention weights at steps without a query are not computed, so that no head needs a
+        (T, T) matrix of weights.
         """
         every, rows, time = _steps(z), query.clamp(min=0), z.shape[1]
         *inner, last = cast("list[TransformerLayer]", list(self.layers))
@@ -162,7 +162,8 @@ class TransformerLayer(nn.Module):
         """The layer's output z_{l+1} at the steps `at`, computed with the fused attention kernel.
 
         The argument `rows` holds the layer's input at the steps `at`, and `steps` holds the layer's
-        input at all steps. Each row attends to the steps at which the mask `visible` is true.
+        input at all steps. Each step in `at` attends to the steps at which the mask `visible` is
+        true.
         """
         q, k, v = self._projected(rows, steps, at)
         attended = functional.scaled_dot_product_attention(q, k, v, attn_mask=visible)
@@ -213,7 +214,7 @@ def angles(
 def rotate(
     vectors: Float[Tensor, "batch head row part"], at: Int[Tensor, "_ row"]
 ) -> Float[Tensor, "batch head row part"]:
-    """Rotate each pair of vector components by its angle at the vector's time step in `at`."""
+    """Rotate each pair of vector components by its angle. `at` holds each vector's time step."""
     angle = angles(at, vectors.shape[-1], vectors.dtype).unsqueeze(1)
     even, odd = vectors[..., ::2], vectors[..., 1::2]
     sin, cos = angle.sin(), angle.cos()

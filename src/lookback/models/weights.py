@@ -24,7 +24,10 @@ def fill(matrix: Tensor, distribution: Input) -> None:
 
 @torch.no_grad()
 def fill_linear(linear: nn.Linear, distribution: Input, blocks: int = 1) -> None:
-    """Draw the matrices of the `blocks` gates separately, and set the bias to zero."""
+    """Draw each matrix in `linear.weight` separately, and set the bias to zero.
+
+    The argument `blocks` is the number of matrices in `linear.weight`, for example one per gate.
+    """
     for block in linear.weight.chunk(blocks):
         fill(block, distribution)
     nn.init.zeros_(linear.bias)

@@ -16,8 +16,8 @@ from lookback.planning.code_copy import PACKAGE
 from lookback.storage.atomic import digest, read_json, write_json
 from lookback.storage.paths import CODE
 
-# An edit of these modules reruns no stage, although stages import them.
-# The module storage/paths.py only names files.
+# An edit of a module in `NOT_COUNTED` does not rerun the stages that import the module.
+# The module storage/paths.py contains only the names of files and folders.
 # If storage/paths.py renames a result file, Snakemake reruns the stage because the file is missing.
 NOT_COUNTED = {"lookback.storage.paths"}
 # The report prints the module docstrings of the package `figures`, so the hashes include them.

@@ -20,7 +20,7 @@ class NotFound(Exception):
 
     def __init__(self, what: str, word: str, choices: list[str]):
         super().__init__(word)
-        self.what = what  # what the word should name, such as «module»
+        self.what = what  # the kind of thing that was not found, such as «module»
         self.word = word
         self.choices = choices
 

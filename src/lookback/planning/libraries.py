@@ -11,7 +11,7 @@ from importlib.metadata import (
 from lookback.errors import UserError
 
 # Packages whose version can change the numbers or figures of a study.
-# The plan file of a stage holds the version of each package in COUNTED that the stage imports.
+# A stage's plan file holds the version of each package in `COUNTED` that the stage imports.
 COUNTED = {
     *("numpy", "scipy", "pandas", "torch", "pytorch_lightning", "numba", "llvmlite", "optuna"),
     *("captum", "sklearn", "matplotlib", "jinja2", "mlflow"),

@@ -23,7 +23,7 @@ class Options:
 
     folder: Path
     composed: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)  # group, name
-    # Cache of options with overrides applied. Many cells of a study use the same options.
+    # Cache of the options with overrides applied, because many models share one recipe.
     checked: dict[tuple[str, ...], dict[str, Any]] = field(default_factory=dict)
 
     def names(self, group: str) -> list[str]:

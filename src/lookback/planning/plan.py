@@ -173,8 +173,8 @@ def _put(stage: str, content: Mapping[str, Any]) -> Path:
 
     Returns the path of the plan file.
     """
-    # The summary and the report keep the study's order of models, and so do their plan files.
-    # The order of keys does not matter for other stages, so their plan files have sorted keys.
+    # Plan files that describe a whole study keep its order of models, for the tables and figures.
+    # All other plan files have sorted keys, because the order of their keys has no meaning.
     ordered = stage in ("summarise", "report", "track", "study")
     text = json.dumps(content, indent=1, sort_keys=not ordered, ensure_ascii=False) + "\n"
     path = plan_file(stage, digest(text))
@@ -184,7 +184,10 @@ def _put(stage: str, content: Mapping[str, Any]) -> Path:
 
 
 def _description(study: Study) -> dict[str, Any]:
-    """The facts about a study that the stages summarise, report and track need."""
+    """The description of a study for the stages `summarise`, `report` and `track`.
+
+    The description holds all settings of the study except those for tracking.
+    """
     tasks = {task: _task(config) for (task, _), config in study.cells.items()}
     models = {model: config.model for (_, model), config in study.cells.items()}
     left_out = ("cells", "tracking", "match")
@@ -199,7 +202,11 @@ def _description(study: Study) -> dict[str, Any]:
 def _expected_plans(
     name: str, datasets: Mapping[str, Stage], tasks: Mapping[str, Any], cell: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The digests of plan files that up-to-date results of the task and model `name` store."""
+    """The digests of the plan files from which all results of one model on one task are made.
+
+    `name` is the task and the model, such as «adding/gru». A result is up to date if it stores
+    these digests.
+    """
     task = tasks[name.partition("/")[0]]
     before = {"prepare": _digest(task["prepare"])}
     if task["dataset"]:

@@ -1,9 +1,10 @@
 """Check the keys `match`, `tune` and `published` of a study before any job runs.
 
 The key `match` gives all models about the same number of parameters. The key `tune` gives all
-models the same search over hyperparameters. The key `published` adds values from papers to the
-tables. The number of parameters is known only after the task is prepared. The train stage, and not
-this module, therefore raises the error if no hidden size gives the number that `match` requests.
+models the same search over hyperparameters. The key `published` adds results from papers to the
+tables of the report. A model's number of parameters is known only after the task is prepared.
+The stage `train`, and not this module, therefore raises the error if no hidden size gives the
+number of parameters that `match` requests.
 """
 
 import json
@@ -23,7 +24,7 @@ SHORT = {"lr": "recipe.optimizer.lr"}  # short names that `tune` accepts instead
 # Groups whose settings can be tuned. A task is not tuned, because all models share it.
 GROUPS = ("model", "recipe", "trainer")
 LENGTHS = ("trainer.max_steps", "trainer.max_epochs", "trainer.budget")  # cannot be tuned
-# Default tolerance of `match`, the largest allowed |parameters − requested| / requested.
+# By default, a model may have 5 % more or fewer parameters than `match` requests.
 TOLERANCE = 0.05
 
 
@@ -113,11 +114,12 @@ def _check_key(key: str, known: Sequence[str], cell: str, where: str) -> None:
 
 
 def _likely_keys(key: str, known: Sequence[str]) -> Sequence[str]:
-    """The keys that the error message suggests for an unknown key of `tune`.
+    """The keys that an error message suggests instead of `key`, an unknown key of `tune`.
 
-    The suggestions are the existing keys that end with the same word as the unknown key. If no key
-    ends with the same word, the suggestions are the existing keys of the same group, or else the
-    keys of `tune` itself.
+    The suggestions are the keys in `known` that end with the last word of `key`. If no key in
+    `known` ends with this word, the suggestions are all keys in `known` that start with the first
+    word of `key`. If no key in `known` starts with this word either, the suggestions are the keys
+    lr, trials and budget.
     """
     group, dot, rest = key.partition(".")
     last_word = rest.rpartition(".")[2] if dot else key

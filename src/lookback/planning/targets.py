@@ -13,7 +13,7 @@ def own_targets(node: Any) -> Iterator[str]:
 
 
 def foreign_packages(node: Any) -> Iterator[str]:
-    """The package of each third-party `_target_`, such as «torch» for torch.optim.AdamW."""
+    """The package of each third-party class under a key `_target_`, such as «torch» for AdamW."""
     packages = (name.partition(".")[0] for name in _modules(node))
     ours = {PACKAGE, *sys.stdlib_module_names}
     return (package for package in packages if package not in ours)
@@ -22,7 +22,8 @@ def foreign_packages(node: Any) -> Iterator[str]:
 def _modules(node: Any) -> Iterator[str]:
     """The module of each class that a key `_target_` names, at any depth of the config `node`.
 
-    The value of a `_target_` is the dotted name of a class, or a list of modules.
+    The value of the key `_target_` is the dotted name of a class, or a list of dotted names of
+    modules.
     """
     if isinstance(node, Mapping):
         if "_target_" in node:

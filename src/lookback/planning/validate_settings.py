@@ -35,7 +35,8 @@ def check_options(what: str, names: Sequence[str], choices: Sequence[str], where
 def check_settings(config: Mapping[str, Any], group: str, where: str) -> None:
     """Check `config` against workflow/schemas/<group>.schema.yaml, if this schema exists.
 
-    Raises UserError if `config` violates the schema. The error message describes one violation.
+    Raises UserError if `config` violates the schema. If there are several violations, the
+    error message describes only one of them.
     """
     from jsonschema import Draft202012Validator
 

@@ -25,8 +25,8 @@ NEAREST = 10  # A step counts as nearest if it is less than this many steps from
 class AttentionDistance:
     """Attention distance of each head, averaged over all queries of the measured sequences.
 
-    The probe measures the first `sequences` test sequences, or fewer if the total would exceed
-    about `steps` time steps.
+    The probe measures the first `sequences` test sequences. If these sequences have more than about
+    `steps` time steps in total, the probe measures fewer sequences.
     """
 
     def __init__(self, sequences: int, steps: int):
@@ -62,7 +62,7 @@ class AttentionDistance:
 def attention_sums(network: Network, batch: Batch) -> Float[Tensor, "layer head 2"]:
     """Attention distance and attention on the nearest steps, each summed over a batch's queries.
 
-    The result has this pair of sums for each layer and head.
+    The result holds the sum of the distance and the sum of the attention, per layer and head.
     """
     total, step = torch.zeros(()), torch.arange(batch.inputs.shape[1])
     for query in query_parts(network, batch):

@@ -22,10 +22,11 @@ MIN_SEQUENCES = 16  # Minimum number of sequences, because a mean over fewer is 
 
 
 def sequences_within(steps: int, time: int, most: int) -> int:
-    """Number of sequences of `time` steps each that together have about `steps` steps.
+    """Number of sequences to measure, so that they have about `steps` time steps in total.
 
-    The result is at least MIN_SEQUENCES, unless `most` is smaller, and never above `most`. For
-    example, 64 sequences of 1,024 steps have 65,536 steps in total.
+    The argument `time` is the number of time steps per sequence. The result is never above `most`.
+    The result is at least MIN_SEQUENCES, unless `most` is smaller than MIN_SEQUENCES. For example,
+    `steps` = 65,536 and `time` = 1,024 give 64 sequences, if `most` is at least 64.
     """
     return min(most, max(MIN_SEQUENCES, steps // time))
 
@@ -44,7 +45,7 @@ def batches(network: Network, data: SequenceDataset, sequences: int) -> Iterator
 def answers_to(network: Network, batch: Batch) -> Float[Tensor, "batch query output"]:
     """Answers of the network to all queries of a batch, computed without gradients.
 
-    An encoder that is not recurrent answers the queries in several parts, to limit the memory.
+    If the encoder is not recurrent, the queries are answered in several parts to limit the memory.
     """
     answers = [network(batch.inputs, batch.lengths, part) for part in query_parts(network, batch)]
     return torch.cat(answers, dim=1)

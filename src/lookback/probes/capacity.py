@@ -73,7 +73,7 @@ def capacities(
 
 @dataclass(frozen=True)
 class Readout:
-    """Ridge regressions of many targets on the same states, which share one eigendecomposition.
+    """Ridge regressions of many targets on the same states, computed with one eigendecomposition.
 
     The eigendecomposition ZᵀZ / n = V diag(λ) Vᵀ gives the R² before the bias is removed, raw = Σ_i
     w_i (v_iᵀ Zᵀ y)² / (n ‖y‖²), with the weights w_i = (λ_i + 2 r) / (λ_i + r)².
@@ -81,7 +81,7 @@ class Readout:
 
     projected: Float[Tensor, "sample state"]  # Z V
     weight: Float[Tensor, " state"]  # w
-    floor: float  # The bias, which is the mean R² over all orders of a target's values.
+    floor: float  # The bias of R²: the mean R² over all permutations of the target's values.
 
     @classmethod
     def of(cls, states: Float[Tensor, "sample state"], ridge: float) -> "Readout":

@@ -31,10 +31,10 @@ from lookback.training.skill import skill_of
 
 
 class EffectiveContext:
-    """Skill of a model as a function of the context length, at up to `contexts` context lengths.
+    """Skill of a model as a function of the context length, for at most `contexts` lengths.
 
-    The probe measures the first `sequences` test sequences, or fewer if the total would exceed
-    about `steps` time steps.
+    The probe measures the first `sequences` test sequences. If these sequences have more than about
+    `steps` time steps in total, the probe measures fewer sequences.
     """
 
     def __init__(self, sequences: int, steps: int, contexts: int):

@@ -1,6 +1,7 @@
 """Gradient flow: ln ‖∂L/∂h_t‖ and ln ‖∂s_q/∂s_t‖₂ by the distance q − t from the query step q.
 
-The probe measures how gradients vanish with distance, following equation 5 of [pascanu2013].
+The probe measures how gradients shrink with the distance from the query step, following equation 5
+of [pascanu2013].
 
 L is the sum over sequences of the task's loss at the last query of each sequence. L is a sum
 instead of a mean, so that ∂L/∂h_t of a sequence is the gradient of this sequence's own loss.
@@ -46,9 +47,9 @@ class GradientFlow:
     """Quartiles over sequences of the gradient norm at each distance, before and after training.
 
     The gradient is measured on the first `sequences` test sequences. The Jacobian is measured on
-    the first test sequences, as long as they have at most `jacobian_steps` steps in total, but on
-    at least one sequence. The Jacobian is measured on fewer sequences than the gradient, because it
-    needs a backward pass and a matrix product for each step.
+    the first test sequences that have at most `jacobian_steps` steps in total, and always on at
+    least one sequence. The number of sequences is smaller for the Jacobian than for the gradient,
+    because the Jacobian needs a backward pass and a matrix product for each step.
     """
 
     def __init__(self, sequences: int, jacobian_steps: int):
@@ -57,7 +58,7 @@ class GradientFlow:
         self.jacobian_steps = jacobian_steps
 
     def measure(self, run: Run, *, generator: torch.Generator) -> pd.DataFrame:
-        """Table of quartiles over sequences, with one row per stage, quantity, state and distance.
+        """Quartiles over sequences, before and after training, by quantity, state and distance.
 
         Columns:
             stage: "initial" (before training) or "trained".
@@ -74,7 +75,7 @@ class GradientFlow:
         −∞. The table has no rows for single sequences, because the file of the table would then be
         as large as the data set.
 
-        Raises NotApplicable if the model has no state at each time step.
+        Raises NotApplicable if the model does not compute a state for each time step.
         """
         dataset = run.task().dataset("test")
         stages = {"initial": run.initial(), "trained": deepcopy(run.model)}
@@ -168,7 +169,7 @@ def log_norm(vectors: Float[Tensor, "*shape hidden"]) -> Float[Tensor, "*shape"]
 
 
 def quartiles(norms: Float[Tensor, "batch distance"]) -> pd.DataFrame:
-    """Table of quartiles of `norms` over sequences, with one row per distance that occurs.
+    """Table of quartiles of `norms` over sequences, for each distance with at least one norm.
 
     Columns:
         distance: steps, the column index in `norms`.
@@ -177,7 +178,7 @@ def quartiles(norms: Float[Tensor, "batch distance"]) -> pd.DataFrame:
     """
     exists = ~norms.isnan().all(dim=0)
     norms = norms[:, exists]
-    # «nearest» returns one of the values and does not interpolate, because a value can be −∞.
+    # A logarithm can be −∞, so «nearest» takes an existing value instead of interpolating.
     levels = torch.tensor([0.25, 0.5, 0.75], dtype=norms.dtype)
     low, middle, high = torch.nanquantile(norms, levels, dim=0, interpolation="nearest")
     vanished = (norms == -torch.inf).double().sum(dim=0) / (~norms.isnan()).sum(dim=0)

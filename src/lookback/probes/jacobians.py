@@ -15,8 +15,8 @@ from lookback.errors import NotApplicable
 from lookback.models.base import RecurrentEncoder
 from lookback.models.network import Network
 
-STEPS_AT_ONCE = 16  # Number of steps whose Jacobians are computed together and fit in the cache.
-# Maximum number of Jacobian entries computed together, because wide states have large Jacobians.
+STEPS_AT_ONCE = 16  # Number of Jacobians computed together, few enough to fit in the CPU cache.
+# Maximum number of Jacobian entries computed together, to limit the memory for large states.
 NUMBERS_AT_ONCE = 4_194_304
 
 

@@ -20,14 +20,14 @@ from lookback.training.evaluate import scores_of
 from lookback.training.run import Run
 from lookback.training.skill import skill_of
 
-BASELINE_STEPS = 200_000  # Time steps per generated split, enough to fit and test the baseline.
+BASELINE_STEPS = 200_000  # Time steps per generated split, enough to estimate the baseline score.
 
 
 class LengthGeneralisation:
-    """Skill on sequences whose length is a multiple of the training length, for all `factors`.
+    """Skill on sequences k times as long as the training sequences, for each k in `factors`.
 
-    For each length, the probe measures `sequences` test sequences, or fewer if the total would
-    exceed about `steps` time steps.
+    For each length, the probe measures `sequences` test sequences. If these sequences have more
+    than about `steps` time steps in total, the probe measures fewer sequences.
     """
 
     def __init__(self, factors: Sequence[int], sequences: int, steps: int):
@@ -84,7 +84,7 @@ class LengthGeneralisation:
 
 
 def check_same_shape(facts: Facts, trained: Facts) -> None:
-    """Raise NotApplicable if the number of features or of outputs differs from that in training."""
+    """Raise NotApplicable if the task has more or fewer features or outputs than in training."""
     for name in ("features", "outputs"):
         size, trained_size = getattr(facts, name), getattr(trained, name)
         if size != trained_size:

@@ -46,13 +46,13 @@ class Lyapunov:
         self.warm_up = warm_up
 
     def measure(self, run: Run, *, generator: torch.Generator) -> pd.DataFrame:
-        """Table of Lyapunov exponents, computed in float64, with one row per stage and exponent.
+        """Table of the Lyapunov exponents before and after training, computed in float64.
 
         Columns:
             stage: "initial" (before training) or "trained".
             index: rank of the exponent, 0 for the largest.
             exponent: nats per step; −∞ if a Jacobian is singular, NaN if the trajectory overflows.
-            kaplan_yorke: Kaplan–Yorke dimension (no unit), the same in all rows of a stage.
+            kaplan_yorke: Kaplan–Yorke dimension (no unit), the same in rows of equal `stage`.
 
         Raises NotApplicable if the network has no recurrent encoder or if that encoder is
         bidirectional.

@@ -30,7 +30,7 @@ from lookback.training.run import Run
 
 # A step of 32 parallel sequences takes little more time than a step of one sequence.
 PARALLEL_SEQUENCES = 32
-INPUT_STEPS = 65_536  # Test steps used to estimate the mean m and the direction p of the inputs.
+INPUT_STEPS = 65_536  # Number of test time steps used to estimate the input mean and direction.
 
 
 class MemoryCapacity:
@@ -49,7 +49,7 @@ class MemoryCapacity:
         self.ridge = ridge
 
     def measure(self, run: Run, *, generator: torch.Generator) -> pd.DataFrame:
-        """Table of the memory capacity, with one row per stage, degree and delay.
+        """Table of the memory capacity before and after training, by polynomial degree and delay.
 
         Columns:
             stage: "initial" (before training) or "trained".

@@ -1,4 +1,4 @@
-"""Stage `probe`: applies one probe to every seed of a trained model and writes one table."""
+"""Stage `probe`: applies one probe to all trained networks of one model and writes one table."""
 
 from pathlib import Path
 
@@ -15,11 +15,11 @@ from lookback.training.run import Run, load_runs
 
 
 def main(plan: Path, cell: Path, out: Path) -> None:
-    """Apply the probe of the plan file `plan` to every trained seed in the folder `cell`.
+    """Apply the probe of the plan file `plan` to every trained network in the folder `cell`.
 
     The function writes one table to the Parquet file `out`. The first column of the table is
     `seed`, and the other columns come from the probe. If the probe does not apply to a trained
-    seed, the table has one row for this seed, and the column `reason` says why.
+    network, the table has one row for this network, and the column `reason` says why.
     """
     torch.set_flush_denormal(True)
     torch.set_num_threads(1)
@@ -31,7 +31,7 @@ def main(plan: Path, cell: Path, out: Path) -> None:
 
 
 def measure_run(probe: Probe, run: Run) -> pd.DataFrame:
-    """Table of the probe for one trained seed, or one row with the reason why it does not apply.
+    """Table of the probe for one trained network, or one row if the probe does not apply.
 
     The first column of the returned table is `seed`.
     """

@@ -97,8 +97,9 @@ def _next_interval(growth: Float[Tensor, " state"], steps: int) -> int:
     """Number of steps before the next QR decomposition, at most twice `steps`.
 
     After a singular Jacobian, the next QR decomposition follows after 1 step. The number of steps
-    is small if a direction grows or shrinks fast, or if two growths differ much, so that the
-    product of the Jacobians stays within the range of float64.
+    is small if a direction grows or shrinks fast, so that the product of the Jacobians does not
+    overflow or underflow. The number of steps is also small if two directions grow at very
+    different rates, so that no direction is lost in the rounding error.
     """
     growth_per_step = max(float(growth.max() - growth.min()), float(growth.abs().max())) / steps
     limit = SPREAD / growth_per_step if growth_per_step > SPREAD / LONGEST else LONGEST
@@ -109,7 +110,8 @@ def kaplan_yorke(exponents: Float[Tensor, " state"]) -> float:
     """Kaplan–Yorke dimension: the dimension in which a volume neither grows nor shrinks.
 
     `exponents` are in descending order. The Kaplan–Yorke dimension is 0 if all exponents are
-    negative, the number of exponents if their sum is not negative, and NaN if any exponent is NaN.
+    negative. The Kaplan–Yorke dimension is the number of exponents if the sum of the exponents is
+    not negative. The Kaplan–Yorke dimension is NaN if any exponent is NaN.
     """
     if exponents.isnan().any():
         return float("nan")

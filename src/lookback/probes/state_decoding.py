@@ -4,18 +4,18 @@ The target of the read-out is the raw input at the first step that holds evidenc
 the input is a vector, R² weights each feature by its variance. If the input is a token, the target
 is the one-hot code of the token.
 
-The read-out uses the concatenated states of all layers at one time step, which is a given number of
-steps (the distance) after the evidence and not later than the query. Each distance has a separate
-read-out, fitted on some test sequences and evaluated on others (readout.py). If the vocabulary of a
-task is large, each token occurs in few sequences, so the read-out hardly learns the tokens and its
-skill is low even at distance 0.
+The read-out uses the concatenated states of all layers at one time step. This time step is a given
+number of steps (the distance) after the evidence and not later than the query. Each distance has a
+separate read-out, fitted on some test sequences and evaluated on others (readout.py). If the
+vocabulary of a task is large, each token occurs in few sequences, so the read-out hardly learns the
+tokens and its skill is low even at distance 0.
 
 The control task is adapted from [hewitt2019]. The control read-out predicts the same targets after
 they were shuffled between the sequences. The original control task of [hewitt2019] instead maps
 each distinct input to a fixed random input. A fixed map of tokens is a linear function of the
-one-hot codes, so a linear read-out would learn this map too. The skill on shuffled targets shows
-what the read-out reaches by chance, by overfitting and by the choice of λ. The selectivity is the
-skill of the read-out minus the skill of the control read-out.
+one-hot codes, so a linear read-out would learn this map too. The skill on shuffled targets is the
+skill that a read-out reaches by chance, by overfitting and by the choice of the penalty λ. The
+selectivity is the skill of the read-out minus the skill of the control read-out.
 
 If a sequence has several queries, the probe uses only the last query of the sequence.
 """
@@ -53,7 +53,7 @@ class StateDecoding:
         self.penalties = list(penalties)
 
     def measure(self, run: Run, *, generator: torch.Generator) -> pd.DataFrame:
-        """Table of skills, with one row per distance that fits into at least `minimum` sequences.
+        """Table of skills, with one row per distance at which the skill is measured.
 
         Columns:
             distance: steps from the earliest evidence to the state.
@@ -163,7 +163,7 @@ def states_after(
 def at_last_query(
     dataset: SequenceDataset, rows: Int[Tensor, " batch"], *, evidence: bool = True
 ) -> Batch:
-    """Batch of the sequences in `rows`, with only the last query of each sequence (Q = 1)."""
+    """Batch of the sequences at the indices `rows`, with only the last query of each (Q = 1)."""
     return dataset.batch(rows, evidence=evidence).asked_last()
 
 

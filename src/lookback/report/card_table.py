@@ -15,11 +15,12 @@ from lookback.report.result_tables import Row, Table
 from lookback.summarise.quantities.base import Quantity
 from lookback.summarise.quantities.registry import QUANTITIES
 
-AGREE = 0.05  # Lyapunov exponent and backward rate agree up to this relative difference
+# The Lyapunov exponent and the slope of ln ‖∂s_T/∂s_t‖ agree up to this relative difference.
+AGREE = 0.05
 
 
 def card_table(inputs: ReportInputs) -> Table:
-    """The memory card with the mean training time of each model added."""
+    """The table of the memory card, extended by the mean training time of each model."""
     card = inputs.memory["memory_card"]
     seconds = inputs.cost.groupby(["task", "model"], observed=True)["train_seconds"].mean()
     frame = card.merge(seconds.reset_index(), on=["task", "model"], how="left")
@@ -65,7 +66,10 @@ def value_of(quantity: Quantity, row: Mapping[Any, Any]) -> str:
 
 
 def agreement_sentence(card: pd.DataFrame) -> str:
-    """State for which models and tasks the Lyapunov exponent and the backward rate agree."""
+    """Say for which models and tasks the Lyapunov exponent equals the slope of ln ‖∂s_T/∂s_t‖.
+
+    Two values count as equal if their relative difference is at most AGREE.
+    """
     known = card[card["rate_difference"].notna()]
     if known.empty:
         return ""

@@ -22,8 +22,8 @@ PALETTE = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7A7A7A"),
     *("#882255", "#117733", "#999933", "#332288"),
 )
-WIDE = 16  # longest label, in letters, for which a legend has three columns, not two
-WIDTH = 4.4  # figure width in inches, which fits on a phone at nearly full size
+WIDE = 16  # a legend has three columns if no label has more letters than this
+WIDTH = 4.4  # figure width in inches, at which a figure fits on the screen of a phone
 STYLE = {
     "font.size": 9.0,
     "axes.titlesize": 10.0,
@@ -93,4 +93,5 @@ def inline(svg: str, label: str) -> Markup:
     head, rest = element.split(">", 1)
     head = re.sub(r' (width|height)="[^"]*"', "", head)
     label = Markup(' role="img" aria-label="{}">').format(label)
-    return Markup(head) + label + Markup(rest)  # safe as HTML, because matplotlib escapes labels
+    # The SVG text is safe as HTML, because matplotlib escapes the labels.
+    return Markup(head) + label + Markup(rest)

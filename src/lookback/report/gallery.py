@@ -17,7 +17,10 @@ SEQUENCES = 3  # number of test sequences per task, from the start of the test s
 
 
 def sequences(inputs: ReportInputs, task: str) -> Iterator[pd.DataFrame]:
-    """Yield a table per test sequence for figures/explanations.py, from the study's first seed."""
+    """Yield one table per test sequence, with the attributions of the study's first seed.
+
+    The module figures/explanations.py draws each table.
+    """
     archives = dict(_archives(inputs, task))
     if not archives:
         return

@@ -6,7 +6,7 @@ from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
 from lookback.report.drawing import colours, models
 
-LOWEST = -0.5  # lower end of the axis, below which a skill is just worse than the baseline
+LOWEST = -0.5  # the axis does not extend to skills much lower than this
 
 
 def skill_lines(axes: Axes, frame: pd.DataFrame, by: str) -> None:

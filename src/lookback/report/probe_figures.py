@@ -1,4 +1,4 @@
-"""Show a probe by the figure module with its name, or else by a table of means."""
+"""Find the figure module of a probe, and get the figure's caption and findings from it."""
 
 import importlib
 import importlib.util

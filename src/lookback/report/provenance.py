@@ -69,9 +69,10 @@ def _listed(versions: Mapping[str, str]) -> str:
 
 
 def plans_table(cells: Mapping[str, Any]) -> Table:
-    """The table of the plans with which each result of the study must have been computed.
+    """The table of the digests of the study's plans, for each stage, model and task.
 
-    A plan is a file with the settings and the code version of a stage.
+    A plan is a file with the settings and the code version of a stage. The report uses a result
+    only if its file stores the digests in this table.
     """
     rows = []
     for cell, expected in cells.items():

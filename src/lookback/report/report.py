@@ -106,7 +106,7 @@ def card_section(inputs: ReportInputs, page: Page) -> Section | None:
 
 
 def theory_section(inputs: ReportInputs, page: Page) -> Section | None:
-    """The section on the test of theory, or None if the study measures no memory horizon."""
+    """The section on whether theory predicts the memory horizon, or None if none is measured."""
     if "theory" not in inputs.memory:
         return None
     title = "Does theory predict the memory horizon?"

@@ -172,7 +172,7 @@ def _notes(inputs: ReportInputs, receipts: Sequence[Receipt]) -> list[str]:
 
 
 def many_comparisons(models: int, tasks: int) -> str:
-    """A note on the number of compared pairs of models, which is empty for a single pair."""
+    """A note on the number of compared pairs of models, or an empty string for a single pair."""
     pairs = math.comb(models, 2)
     if pairs * tasks < 2:
         return ""

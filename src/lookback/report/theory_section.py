@@ -1,4 +1,4 @@
-"""Show the test of theory in the report by two tables and by sentences computed from them."""
+"""Say in tables and sentences of the report how well theory predicts the memory horizon."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -15,7 +15,7 @@ CERTAIN = 0.05  # a p-value below this value counts as evidence against chance
 
 
 def label_of(quantity: str) -> str:
-    """The label of a quantity or of the prediction, for a row of the summary's table `theory`."""
+    """The label of one row of the table `theory`, which is about a quantity or the prediction."""
     if quantity == PREDICTED:
         return "predicted from theory, on the tasks left out"
     return BY_NAME[quantity].label
@@ -77,7 +77,7 @@ def lag_table(frame: pd.DataFrame) -> Table:
 
 
 def findings(theory: pd.DataFrame, lags: pd.DataFrame) -> Iterator[str]:
-    """State the best-correlated quantity, whether the prediction passes its test, and its errors.
+    """Say which quantity correlates best with the horizon, and how good the prediction is.
 
     The sentences are computed from the summary's tables `theory` and `failing_lag`.
     """
@@ -93,7 +93,10 @@ def findings(theory: pd.DataFrame, lags: pd.DataFrame) -> Iterator[str]:
 
 
 def prediction_sentence(correlation: float, lags: pd.DataFrame) -> str:
-    """State how well theory predicts the horizon on left-out tasks, and if it passes the test."""
+    """State how well theory predicts the horizon on the tasks left out.
+
+    The text also says whether the prediction meets the bounds BAR_CORRELATION and BAR_ERROR.
+    """
     error, constant_error = lags["error"].median(), lags["constant_error"].median()
     uncensored = lags.loc[~lags["censored"], "error"]
     is_met = correlation >= BAR_CORRELATION and error <= BAR_ERROR
@@ -110,7 +113,10 @@ def prediction_sentence(correlation: float, lags: pd.DataFrame) -> str:
 
 
 def best_quantity(rows: pd.DataFrame) -> str:
-    """State which quantity has the strongest correlation, and whether chance could explain it."""
+    """State which quantity correlates most strongly with the memory horizon.
+
+    The sentence also says whether chance could explain the correlation.
+    """
     if rows["spearman"].isna().all():
         return (
             "No quantity can be ranked against the horizon: there are too few cells, or all have "

@@ -19,7 +19,7 @@ class Answer:
     task: str
     verdict: str
     sentences: list[str]
-    more: list[str]  # the findings of all probes after the first, whose finding is in `sentences`
+    more: list[str]  # findings of all probes but the first, whose finding is in `sentences`
 
 
 def answers(inputs: ReportInputs) -> Iterator[Answer]:
@@ -78,7 +78,10 @@ def at_baseline(trained: pd.DataFrame, unskilled: list[str]) -> Iterator[str]:
 
 
 def best_explainers(inputs: ReportInputs, task: str) -> Iterator[str]:
-    """For each score and each model that learned, state the explainer farthest above chance."""
+    """For each score, name the explainer of each model that exceeds the chance level most.
+
+    Models that did not beat the trivial baseline are left out.
+    """
     scored = inputs.scores[(inputs.scores["task"] == task) & inputs.scores["mean"].notna()]
     learned = scored[~scored["model"].isin(inputs.without_skill(task))]
     if len(scored) and learned.empty:

@@ -18,7 +18,7 @@ _cpu_of_others = 0.0
 
 @contextmanager
 def work() -> Iterator[None]:
-    """Count the CPU time of the `with` block as work. All other CPU time counts as overhead."""
+    """Count the CPU time of the `with` block as work. CPU time outside such blocks is overhead."""
     global _work
     start = time.process_time()
     try:
@@ -43,9 +43,10 @@ def add(cpu: float, work: float) -> None:
 
 
 def record(stage: str, *, forked: bool) -> None:
-    """Append the CPU seconds of this process to the file that LOOKBACK_USAGE names, if set.
+    """Append the CPU seconds of this process to the file that LOOKBACK_USAGE names.
 
-    `forked` means that no parent process counts the CPU time of this process as a child's time.
+    The function does nothing if this environment variable is not set. `forked` means that no parent
+    process counts the CPU time of this process as a child's time.
     """
     if path := os.environ.get(LEDGER):
         cpu = time.process_time() + _cpu_of_others

@@ -94,7 +94,8 @@ def leased(devices: str, gpus: Sequence[str] | None = None) -> Iterator[str]:
 def _lock_first_free(gpus: Sequence[str], locks: ExitStack) -> str:
     if not LOCKS.exists():
         LOCKS.mkdir(parents=True, exist_ok=True)
-        LOCKS.chmod(0o777)  # so that every user can lock a GPU, whatever the umask is
+        # Every user must be able to lock a GPU, but the umask may remove permissions in `mkdir`.
+        LOCKS.chmod(0o777)
     names = _lock_names(gpus)
     while True:
         for gpu in gpus:

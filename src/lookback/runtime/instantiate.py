@@ -1,4 +1,4 @@
-"""Make an object from its config with Hydra, and convert errors in the config to a UserError."""
+"""Make an object from its config with Hydra, and raise UserError if the config has an error."""
 
 import re
 from collections.abc import Mapping
@@ -15,11 +15,12 @@ PACKAGE = __name__.partition(".")[0]
 def instantiate(config: Mapping[str, Any], **arguments: Any) -> Any:
     """Make an object of the class that `_target_` in the config names.
 
-    The constructor receives the other settings of the config, and `arguments`. Raises UserError if
-    the class cannot be imported or refuses its settings. A class refuses its settings if its
-    constructor raises UserError or ValueError. A TypeError counts as a refusal only if the class
-    belongs to another library. A TypeError in a class of lookback is a bug and is not converted,
-    because planning has already checked the settings of these classes.
+    The constructor receives all other settings of the config, and the keyword arguments
+    `arguments`. Raises UserError if the class cannot be imported or refuses its settings. A class
+    refuses its settings if its constructor raises UserError or ValueError. A TypeError counts as a
+    refusal only if the class belongs to another library. Planning has already checked the settings
+    of lookback's own classes, so a TypeError in such a class is a bug. For such a bug, the function
+    raises Hydra's exception and not UserError.
     """
     try:
         return hydra.utils.instantiate(config, **arguments)

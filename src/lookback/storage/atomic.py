@@ -15,11 +15,12 @@ from typing import Any
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path in the folder of `path`, to which the `with` block writes the file.
+    """Yield the path of a temporary file, and rename this file to `path` after the `with` block.
 
-    After the block, the temporary file is renamed to `path`. If the block raises an exception, the
-    temporary file is removed and the file `path` stays unchanged. The temporary file is synced to
-    the disk before it is renamed, so a power cut cannot leave an empty file. The sync takes 0.3 ms.
+    The temporary file is in the folder of `path`, and the block must write this file. If the block
+    raises an exception, the temporary file is removed and the file `path` stays unchanged. The
+    temporary file is synced to the disk before it is renamed, so a power cut cannot leave an empty
+    file. The sync takes 0.3 ms.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,7 +32,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, path)
     except OSError as error:
         if error.filename is None or Path(error.filename) == temporary:
-            error.filename = str(path)  # so the error message for a full disk names `path`
+            error.filename = str(path)  # the error message for a full disk must name `path`
         raise
     finally:
         temporary.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from typing import TextIO
 from lookback.errors import UserError
 from lookback.storage.paths import LOCK
 
-RETRY_AFTER = 0.1  # seconds between two attempts to lock, longer than `is_held` keeps the lock
+RETRY_AFTER = 0.1  # seconds between two attempts to lock; `is_held` keeps a lock for less time
 
 
 def hold() -> TextIO:

@@ -185,7 +185,7 @@ class CellPaths:
 
 @dataclass(frozen=True)
 class SeedPaths:
-    """The folder of one trained seed, or of one tuning trial, in results/.runs/."""
+    """The folder of the training run of one seed, or of one tuning trial, in results/.runs/."""
 
     folder: Path
 
@@ -221,14 +221,14 @@ class SeedPaths:
 
     @property
     def done(self) -> Path:
-        """The file whose existence marks a seed as finished."""
+        """The file whose existence means that the training run has finished."""
         return self.folder / "done.json"
 
     @property
     def failed(self) -> Path:
-        """The file whose existence marks a seed as diverged.
+        """The file whose existence means that the training run has diverged.
 
-        If a user deletes this file, the seed is trained again.
+        If a user deletes this file, training starts again.
         """
         return self.folder / "failed.json"
 

@@ -1,9 +1,9 @@
-"""The store of trained seeds, in the folders results/.runs/<key>/seed=<n>/.
+"""The store of trained networks, in the folders results/.runs/<key>/seed=<n>/.
 
 Snakemake deletes the declared outputs of a job before it runs the job again. The folders in
-results/.runs/ are not declared outputs, so Snakemake does not delete finished seeds and they are
-not trained again. This module imports neither torch nor numpy, because planning and the terminal
-display import this module and must start quickly.
+results/.runs/ are not declared outputs, so Snakemake does not delete finished training runs, and no
+training run is repeated. This module imports neither torch nor numpy, because planning and the
+terminal display import this module and must start quickly.
 """
 
 import copy
@@ -24,10 +24,10 @@ TUNING_SEED = 10_000  # the seed of all tuning trials; a study with tuning must 
 def train_settings(plan: Path, tuning: Path | None) -> dict[str, Any] | None:
     """The settings of a plan for training, including the values that tuning chose.
 
-    `tuning` is the path of tune.json. Returns None if the plan for training depends on a plan for
-    tuning, but tune.json is missing or comes from another plan for tuning. The settings do not
-    contain the digest of the plan for tuning, so trained seeds are reused if another plan for
-    tuning chooses the same values.
+    `tuning` is the path of tune.json. Returns None if the plan for training needs the result of a
+    plan for tuning, and tune.json does not contain this result. The settings do not contain the
+    digest of the plan for tuning, so trained networks are reused if another plan for tuning chooses
+    the same values.
     """
     settings: dict[str, Any] = read_json(plan)
     tuned_by = settings.pop("tuned_by", None)
@@ -54,11 +54,11 @@ def with_values(settings: Mapping[str, Any], values: Mapping[str, Any]) -> dict[
 
 
 def runs_folder(plan: Path, task: Path, tuning: Path | None = None) -> Path | None:
-    """The folder that contains all seeds of a plan for training.
+    """The folder that contains the training runs of all seeds of a plan for training.
 
     `task` is the path of task.json. Returns None if task.json is missing, or if the plan needs a
     tuning result that is missing. The name of the folder depends on the contents of task.json and
-    tune.json, but not on the plans from which these files were made. Trained seeds are therefore
+    tune.json, but not on the plans from which these files were made. Trained networks are therefore
     reused if changed code prepares the same data.
     """
     settings = train_settings(plan, tuning) if task.exists() else None
@@ -91,13 +91,13 @@ def seed_folder(runs: Path, seed: int) -> Path:
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether the seed in `folder` needs no more training, because it has finished or diverged."""
+    """Whether the training run in `folder` has ended, because it has finished or diverged."""
     seed = SeedPaths(folder)
     return seed.done.exists() or seed.failed.exists()
 
 
 def failure(folder: Path) -> str:
-    """The reason why the seed in `folder` diverged, or an empty string if it did not diverge."""
+    """The reason why the training run in `folder` diverged, or an empty string if it did not."""
     mark = SeedPaths(folder).failed
     return str(read_json(mark)["reason"]) if mark.exists() else ""
 
@@ -121,8 +121,8 @@ def is_wanted(cell: Path, plan: str, stage: str = "train") -> bool:
 def locked(folder: Path) -> Iterator[None]:
     """Lock the folder of a seed, or of one task and one model, during the `with` block.
 
-    The function waits while another process holds the lock. The other process may be a training job
-    that still runs after its Snakemake process has ended.
+    The function waits while another process holds the lock. The process that holds the lock may be
+    a training job that still runs after its Snakemake process has ended.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with lock_file(folder).open("w") as file:

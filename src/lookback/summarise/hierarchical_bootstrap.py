@@ -3,8 +3,8 @@
 1. From the S seeds of the data, draw S seeds with replacement.
 2. For each drawn seed, draw n of its n test sequences with replacement. Each drawn sequence
    contributes all of its answers.
-3. Repeat steps 1 and 2 RESAMPLES times and compute the statistic each time. The interval holds the
-   middle 95 % of the RESAMPLES values of the statistic.
+3. Repeat steps 1 and 2 `RESAMPLES` times and compute the statistic each time. The interval holds
+   the middle 95 % of the computed values of the statistic.
 
 The method is described in [davison1997], section 3.8. Seeds are drawn before sequences, because all
 answers of a seed come from the same weights. A bootstrap over single sequences ignores the spread
@@ -85,7 +85,10 @@ def percentiles(draws: Numbers) -> tuple[float, float]:
 
 
 class Totals(NamedTuple):
-    """The sums of the values and the counts of the answers, as arrays of shape (…, seed, group)."""
+    """The sum of the values and the number of answers, for each seed and each group of answers.
+
+    Both arrays have the shape (…, seed, group). A group is a set of answers, such as a bin of lags.
+    """
 
     sums: Numbers
     counts: Numbers
@@ -94,10 +97,10 @@ class Totals(NamedTuple):
 def resampled(
     values: ArrayLike, seeds: ArrayLike, sequences: ArrayLike, groups: ArrayLike
 ) -> tuple[Totals, Totals]:
-    """The totals of the data (seed, group) and the totals of the resamples (resample, seed, group).
+    """The totals of the data, and the totals of all resamples of the data.
 
-    Each argument has one entry per answer. Groups are numbered 0, 1, …, and each group is a bin of
-    lags.
+    The shapes are (seed, group) and (resample, seed, group). Each argument has one entry per
+    answer. `groups` holds the number 0, 1, … of each answer's group, such as its bin of lags.
     """
     tables = list(_by_sequence(*map(np.asarray, (values, seeds, sequences, groups))))
     generator = np.random.default_rng(0)
@@ -120,9 +123,10 @@ def _by_sequence(
     sequences: NDArray[np.int64],
     groups: NDArray[np.int64],
 ) -> Iterator[Numbers]:
-    """Yield one table (sequence, 2 × group) per seed, with sums of values and counts of answers.
+    """Yield one table per seed, with one row per sequence and two columns per group of answers.
 
-    The first half of the columns holds the sums, and the second half holds the counts.
+    The first half of the columns holds the sums of the values, and the second half holds the
+    numbers of answers.
     """
     size = int(groups.max()) + 1
     for seed in np.unique(seeds):
@@ -136,7 +140,7 @@ def _by_sequence(
 def _sequences_drawn(table: Numbers, draws: int, generator: np.random.Generator) -> Numbers:
     """Draw as many sequences as the table has, with replacement, and add up their rows.
 
-    The result has the shape (draw, 2 × group).
+    This is repeated `draws` times. The result has one row of sums per repetition.
     """
     count = len(table)
     parts = []

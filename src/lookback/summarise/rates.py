@@ -45,10 +45,11 @@ def half_distance(rate: float) -> float:
 
 
 def agreement(rate: float, exponent: float) -> float:
-    """The relative difference |r - λ_1| / |λ_1| of the backward rate r and the first exponent λ_1.
+    """The relative difference |r - λ_1| / |λ_1| between two measurements of the same rate.
 
-    The result is NaN if r or λ_1 is NaN. If λ_1 is 0, the result is 0 for r = 0 and ∞ for any other
-    r.
+    Here, r is the slope of ln ‖∂s_T/∂s_t‖ over the distance T − t, and λ_1 is the first Lyapunov
+    exponent. The result is NaN if r or λ_1 is NaN. If λ_1 is 0, the result is 0 for r = 0 and ∞ for
+    any other r.
     """
     difference = abs(rate - exponent)
     if difference == 0:

@@ -2,8 +2,9 @@
 
 The percentile bootstrap is from [efron1993], chapter 13. Each resample draws as many seeds as there
 are, with replacement. The interval holds the middle 95 % of the means of the resamples. With three
-seeds, 1 resample in 27 consists of the smallest value only. Because 1/27 is more than 2.5 %, the
-interval of three seeds is the range from the smallest to the largest value.
+seeds, 3.7 % of the resamples (1 in 27) consist of the smallest value only, and another 3.7 % of the
+largest value only. The 95 % interval leaves out only 2.5 % of the resamples at each end. The
+interval of three seeds therefore extends from the smallest to the largest value.
 """
 
 import math

@@ -242,7 +242,7 @@ def measurements(cells: list[CellResults], probe: str, missing: list[Row]) -> pd
 
 
 def memory(results: pd.DataFrame, probes: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """The tables of the memory card and of the test of theory.
+    """The memory card, and the tables that show how well theory predicts the memory horizon.
 
     No table is returned if the study has no probe that the memory card uses.
     """

@@ -31,7 +31,7 @@ from lookback.summarise.quantities.registry import QUANTITIES
 PREDICTORS = [quantity.name for quantity in QUANTITIES if quantity.role == "theory"]
 RANKED = [*PREDICTORS, *(it.name for it in QUANTITIES if it.role == "half behavioural")]
 PREDICTED = "predicted"  # the row of the table `theory` for the prediction on left-out tasks
-# The prediction on left-out tasks passes the test if it meets both of these bounds.
+# The prediction on left-out tasks passes the test if it meets BAR_CORRELATION and BAR_ERROR.
 BAR_CORRELATION = 0.9
 BAR_ERROR = 0.2
 
@@ -49,21 +49,21 @@ Values = NDArray[np.float64]
 
 
 def theory(card: pd.DataFrame, lags: pd.DataFrame) -> pd.DataFrame:
-    """The rank correlations of all measured quantities and of the prediction with the horizon.
+    """The rank correlation with the horizon, for each measured quantity and for the prediction.
 
     There is one row per quantity that was measured for at least one model, and one row for the
     prediction of `failing_lags`. The columns are quantity, spearman, low, high, p, holm, cells and
     censored. `cells` is the number of cells with both the quantity and a horizon, and `censored` is
     the number of censored horizons among these cells. The correlation is NaN if `cells` is below
-    FEWEST, or if all values of the quantity or of the horizon are equal.
+    `FEWEST`, or if all values of the quantity or of the horizon are equal.
     """
     known = card[card["horizon"].notna()]
     measured = [name for name in RANKED if known[name].notna().any()]
     rows = [{"quantity": name} | ranked(known, name, "horizon_censored") for name in measured]
     table = pd.DataFrame(rows, columns=list(THEORY))
     table["holm"] = holm(table["p"].to_numpy(dtype=float))
-    # The prediction has no p-value: a permutation test needs values that do not depend on each
-    # other, but each prediction depends on the horizons of the other tasks.
+    # A permutation test would need independent rows, so the prediction gets no p-value.
+    # The rows are not independent, because each horizon is used to predict those of other tasks.
     every = {"quantity": PREDICTED} | ranked(lags, PREDICTED, "censored") | {"p": math.nan}
     return pd.DataFrame([*table.to_dict("records"), every], columns=list(THEORY)).astype(THEORY)
 
@@ -116,7 +116,7 @@ def holm(p: Values) -> Values:
 
 
 def failing_lags(card: pd.DataFrame) -> pd.DataFrame:
-    """Each measured horizon, and its prediction by a regression fitted on the other tasks.
+    """Each measured horizon, and its prediction by a regression fitted on all tasks but its own.
 
     The columns are task, model, horizon, predicted, error (relative), constant, constant_error and
     censored. `constant` predicts the horizon without any quantity, as the geometric mean over the

@@ -1,8 +1,8 @@
 """Read the files of a study, and make the records that tracking sends to MLflow.
 
-Each pair of a task and a model has one record, and each of its seeds has another. All times are
-Unix times in milliseconds, as in MLflow. The time of each point of a learning curve comes from the
-seed's journal file, so that reading the journal twice gives equal points. This module imports
+There is one record for one model on one task, and one more for each seed of the model. All times
+are Unix times in milliseconds, as in MLflow. The time of each point of a learning curve comes from
+the seed's journal file, so that reading the journal twice gives equal points. This module imports
 neither MLflow nor torch.
 """
 
@@ -40,20 +40,20 @@ class Point:
 class Record:
     """The content of one MLflow run, for one model on one task or for one of its seeds."""
 
-    # The tags project, study, task, model, cell, plan and code, and for a seed also the tag seed.
+    # Tags: project, study, task, model, cell, plan and code. A seed's record also has the tag seed.
     tags: Mapping[str, str]
     start: int | None = None
     end: int | None = None
     missing: str = ""  # names of missing results, each with the reason
     notes: Mapping[str, str] = field(default_factory=dict)  # tags that exist only after training
     params: Mapping[str, str] = field(default_factory=dict)
-    curves: tuple[Point, ...] = ()  # points with unique pairs of name and step
-    results: tuple[Point, ...] = ()  # MLflow shows the latest value of each name
+    curves: tuple[Point, ...] = ()  # learning curves, with one point per metric and step
+    results: tuple[Point, ...] = ()  # MLflow shows only the latest value of each metric
     files: Mapping[str, Path] = field(default_factory=dict)  # artifact path -> file on disk
     model: Mapping[str, Path] = field(default_factory=dict)  # files that lookback.predictor loads
 
 
-# The record of one model on one task, and the records of those of its seeds that have any data.
+# The record of a model on a task, and one record for each seed of the model that has data.
 Family = tuple[Record, list[Record]]
 
 
@@ -233,7 +233,7 @@ def _curves(history: pd.DataFrame, time: int) -> Iterator[Point]:
 
 
 def _commit(costs: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """MLflow tags with the git commits of the code that trained the seeds.
+    """MLflow tags with the git commits of the code that trained the networks.
 
     The result is empty if no git commit was recorded, as for a job that was started by hand.
     """
@@ -281,7 +281,7 @@ def _result_files(cell: CellResults) -> tuple[dict[str, Path], list[str]]:
 
 
 def _tuning_params(cell: CellResults) -> dict[str, str]:
-    """The names of tuned settings, the number of trials, how many diverged, and the best score.
+    """The MLflow params of a tuning, such as the tuned settings and the best validation score.
 
     `_params` returns the chosen values, and the artifact tune.json contains every trial.
     """

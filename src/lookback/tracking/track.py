@@ -1,13 +1,13 @@
-"""Stage `track` writes the curves, results, files and models of a study to MLflow.
+"""The stage `track` writes the curves, results, files and models of a study to MLflow.
 
 A study is one MLflow experiment, one model on one task is one MLflow run, and each seed of the
 model is a nested run inside this run. The tags cell, seed, plan and project identify an MLflow run.
-Metric name and step identify a point of a learning curve. Tracking a study a second time adds no
-duplicates to MLflow. If tracking is killed, the next call of tracking writes only the missing data.
+The name of a metric and a step identify a point of a learning curve. Tracking a study a second time
+adds no duplicates to MLflow. If tracking is killed, the next call writes only the missing data.
 MLflow runs of this project that do not belong to the current plan of the study get the tag
-`superseded`. MLflow runs without the tag `project` come from an older version of lookback. The
-first project that tracks the same cell, seed and plan adds its tag `project` to the MLflow run of
-the older version. All other MLflow runs without the tag `project` stay unchanged.
+`superseded`. MLflow runs without the tag `project` come from an older version of lookback. If a
+project tracks the task, model, seed and plan of such an MLflow run, the project adds its tag
+`project` to the MLflow run. All other MLflow runs without the tag `project` stay unchanged.
 """
 
 import json
@@ -125,7 +125,10 @@ class _Study:
                     self.client.update_run(run.info.run_id, status="RUNNING")
 
     def run_of(self, record: Record, parent: Run | None = None) -> Run:
-        """The MLflow run of a record. A missing run is created, nested in `parent` if given."""
+        """The MLflow run of a record, which is created if it does not exist.
+
+        If `parent` is given, a new MLflow run is nested in the MLflow run `parent`.
+        """
         key = _key(record.tags)
         self.current.add(key)
         if key not in self.runs and (*key[:-1], None) in self.runs:

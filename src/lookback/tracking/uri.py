@@ -50,8 +50,8 @@ class TrackingURI:
     def absolute(self) -> str:
         """The URI, with an absolute path if it names a SQLite file.
 
-        MLflow caches open stores by URI. If the process changed its working directory, a relative
-        path would still give the store in the old working directory.
+        MLflow caches open stores by URI. After a change of the working directory, a relative
+        path would therefore still give the store in the old working directory.
         """
         return self.text if self.file is None else f"{_SQLITE}{self.file}"
 

@@ -1,4 +1,4 @@
-"""Writes the result files of a cell (one model on one task) from the files of its trained seeds."""
+"""Writes the result files of a cell (one model on one task) from the files of its seeds."""
 
 import shutil
 from collections.abc import Mapping
@@ -22,9 +22,9 @@ def assemble(
     """Write the result files of one model on one task into the folder `out`.
 
     The result files are made from the files of the finished seeds in the folder `runs`. `config`
-    holds the settings that the model was trained with. Every result file except the weights stores
-    the digests of the plan files (the settings of the stages) that it was made from. The file
-    metrics.json also lists the seeds whose training diverged, with the reasons.
+    holds the settings that the model was trained with. A plan file holds the settings of one stage.
+    Every result file except the weights stores the digests of the plan files that it was made from.
+    The file metrics.json lists the seeds whose training diverged, with the reasons.
     """
     cell, facts = CellPaths(out), Facts.from_dict(read_json(task))
     plans = {**read_json(task)["plans"], "train": plan.stem}
@@ -64,11 +64,10 @@ def assemble(
 
 
 def _history(seed: int, folder: Path) -> pd.DataFrame:
-    """Table of the losses and metrics logged while a seed was trained, with one value per row.
+    """Table of the losses and metrics logged in the training of one seed, with one value per row.
 
     The columns are seed, step, split, metric and value. The table leaves out the time stamps of the
-    training log, so that a seed whose training was interrupted has the same table as a seed that
-    was trained without a break.
+    training log, so that an interrupted training gives the same table as an uninterrupted one.
     """
     rows = [
         (seed, entry["step"], entry["split"], metric, value)

@@ -1,17 +1,17 @@
 """Computes how many optimiser steps a training run takes, from the settings of the trainer.
 
-The trainer's setting `budget` overrides `max_steps`, and `max_steps` overrides `max_epochs`. A
-budget in FLOPs or in seconds is converted to a number of optimiser steps:
+The trainer's setting `budget` overrides `max_steps`, and `max_steps` overrides `max_epochs`. If the
+budget is in FLOPs or in seconds, one of these formulas gives the number of optimiser steps:
 
 steps = FLOPs / (3 · FLOPs of a forward pass of one sequence · sequences per batch)
 steps = seconds / (seconds of a step)
 
 The factor 3 counts the forward pass once and the backward pass twice, because the backward pass
-takes two matrix products for each product of the forward pass ([kaplan2020], section 2.1). The
-duration of a training step is measured once, before the first seed is trained. The resulting number
-of steps is stored in the folder with the trained seeds, because a second measurement would give
-another number of steps, even on the same machine. Once the number of steps is stored, training is
-as reproducible as with a fixed number of steps.
+takes two matrix products for each product of the forward pass ([kaplan2020], section 2.1). For a
+budget in seconds, the duration of a training step is measured once, before the first training run
+of the model. The resulting number of steps is stored beside the trained networks, because a second
+measurement would give a different number of steps, even on the same machine. Once the number of
+steps is stored, training is as reproducible as with a fixed number of steps.
 """
 
 import statistics
@@ -32,7 +32,7 @@ from lookback.storage.paths import measured_steps_file
 from lookback.training.loss import answer_loss
 from lookback.training.recipe import optimizer_of
 
-# The measurement performs WARM training steps without timing, then TIMED steps with timing.
+# The measurement performs `WARM` training steps without timing, then `TIMED` steps with timing.
 WARM, TIMED = 3, 11
 
 
@@ -48,7 +48,7 @@ def steps_of(trainer: Mapping[str, Any], sequences: int) -> int:
 
 
 def with_steps(config: Mapping[str, Any], facts: Facts, runs: Path) -> dict[str, Any]:
-    """The settings `config`, with the training budget converted to a number of steps, `max_steps`.
+    """The settings `config`, with `max_steps` computed from the training budget.
 
     For a budget in seconds, the number of steps is read from the folder `runs`, where
     `with_measured_steps` stores it. If the folder `runs` stores no number of steps yet, `max_steps`
@@ -70,7 +70,7 @@ def with_steps(config: Mapping[str, Any], facts: Facts, runs: Path) -> dict[str,
 def with_measured_steps(
     config: Mapping[str, Any], facts: Facts, train: SequenceDataset, runs: Path
 ) -> dict[str, Any]:
-    """The settings `config`, with the training budget converted to a number of steps, `max_steps`.
+    """The settings `config`, with `max_steps` computed from the training budget.
 
     If the budget is in seconds, the first call measures the duration of a training step, and stores
     the resulting number of steps in the folder `runs`. Later calls read the number of steps from

@@ -16,8 +16,8 @@ from lookback.training.divergence import diverged, first_not_finite
 from lookback.training.evaluate import answers_of, scores_of
 from lookback.training.module import TrainingModule, Update
 
-# Minimum time between two saved training states, in seconds.
-# A killed run loses at most RESUME_EVERY seconds and one epoch of training.
+# The minimum time in seconds between two saves of the state of a training run.
+# If a run is killed, it loses at most `RESUME_EVERY` seconds plus one epoch of training.
 RESUME_EVERY = 10.0
 
 
@@ -103,7 +103,7 @@ class Validate(pl.Callback):
         return -scores.metric if module.facts.higher_is_better else scores.metric
 
     def state(self) -> tuple[dict[str, Any], float, int]:
-        """The selected weights, the best score, and the number of epochs without an improvement."""
+        """The selected weights, the best score, and the number of epochs since the best score."""
         return self.kept, self.best, self.stale
 
 
@@ -150,11 +150,11 @@ class Resume(pl.Callback):
             "seconds": self.elapsed(),
             "origins": self.origins,
         }
-        # Open the file here, because torch.save hides the cause of a write error if it gets a path.
+        # If torch.save opens the file itself, it hides the cause of a write error: open it here.
         with atomic_write(self.path) as temporary, temporary.open("wb") as file:
             torch.save(state, file)
         self._saved = time.monotonic()
 
     def elapsed(self) -> float:
-        """Total training time of this seed in seconds, over all processes that trained the seed."""
+        """Training time of this seed in seconds, including the time before the last resume."""
         return self.seconds + time.monotonic() - self._started

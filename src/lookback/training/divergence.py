@@ -8,9 +8,10 @@ from lookback.training.module import Update
 
 
 def first_not_finite(losses: Sequence[float]) -> int:
-    """The index of the first loss that is infinite or NaN.
+    """The index in `losses` of the first loss that is infinite or NaN.
 
-    If every loss is finite and only the sum of the losses overflows, the result is the last index.
+    The function is called if the mean of the losses is infinite or NaN. The mean can overflow
+    although every loss is finite. If every loss is finite, the result is the last index.
     """
     are_finite = [math.isfinite(loss) for loss in losses]
     return are_finite.index(False) if False in are_finite else len(are_finite) - 1

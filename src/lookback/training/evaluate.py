@@ -58,7 +58,7 @@ def scores_of(
 def log_probability(
     answers: Float[Tensor, "batch query output"], of: Int[Tensor, "batch query"]
 ) -> Float[Tensor, "batch query"]:
-    """At each query, the log-probability, in nats, that the network gives to the class in `of`.
+    """The log-probability, in nats, that the network gives to one class (`of`) at each query.
 
     With few classes on a CPU, subtracting the log-sum-exp from the logit of one class is many times
     faster than torch's log_softmax.

@@ -16,7 +16,7 @@ from lookback.errors import UserError
 from lookback.models.network import undrawn_network
 
 LARGEST = 1 << 20  # the largest hidden size that the search tries
-REACH = 256  # number of refused sizes in a row after which the search gives up
+REACH = 256  # The search gives up after this number of refused sizes in a row.
 
 
 class Size(NamedTuple):
@@ -43,7 +43,7 @@ def match_hidden_size(
     """The settings `model`, with the hidden size that comes nearest to a number of parameters.
 
     The target number of parameters is `match["params"]`. Raises UserError if the nearest number of
-    parameters differs from the target by more than the share `match["tolerance"]` of the target.
+    parameters differs from the target by more than `match["tolerance"]` times the target.
     """
     wanted, tolerance = match["params"], match["tolerance"]
     candidates = neighbouring_sizes(
@@ -70,7 +70,7 @@ def neighbouring_sizes(wanted: int, count: Callable[[int], int]) -> list[Size]:
     more, the result is the largest size that the search found. Raises UserError if the model's
     constructor refuses every hidden size from 1 to `REACH`.
     """
-    # If no small size is accepted, count(1) raises the UserError of the model's constructor.
+    # If the constructor refuses all sizes up to REACH, `count(1)` raises the UserError.
     low = _first_accepted(1, 1, count) or Size(1, count(1))
     if low.parameters >= wanted:
         return [low]

@@ -1,4 +1,4 @@
-"""The Lightning module that trains one seed by a recipe, and counts optimiser steps and epochs."""
+"""The Lightning module that trains a network by a recipe, and counts optimiser steps and epochs."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -71,7 +71,8 @@ class TrainingModule(pl.LightningModule):
         updates: list[Update] = []
         for batch in window:
             if self.trainer.received_sigterm:
-                raise SIGTERMException  # Lightning would react to SIGTERM only after the window
+                # Without this check, Lightning would react to SIGTERM only after the whole window.
+                raise SIGTERMException
             updates.append(self.update(self.trainer.optimizers[0], batch))
             self.step += 1
             self.trainer.should_stop |= self.step >= self.steps

@@ -28,7 +28,7 @@ def optimizer_of(recipe: Mapping[str, Any], network: nn.Module) -> Optimizer:
             {"params": [weight for weight in weights if weight.dim() > 1]},
             {"params": [weight for weight in weights if weight.dim() <= 1], "weight_decay": 0.0},
         ]
-    # A fused optimiser updates all weights in one kernel, five times as fast as a loop.
+    # A fused optimiser updates all weights in one kernel, which is five times as fast as a loop.
     fused = {"fused": True} if "fused" in inspect.signature(make.func).parameters else {}
     optimizer: Optimizer = make(groups, **fused)
     return optimizer

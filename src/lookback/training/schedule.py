@@ -26,7 +26,7 @@ def constant(step: int, *, warmup: int, steps: int) -> float:
 def cosine(step: int, *, warmup: int, steps: int) -> float:
     """Learning-rate factor at `step`: linear warm-up to 1, then a half cosine down to 0.
 
-    The half cosine is the schedule of [loshchilov2017], equation 5, without restarts.
+    The decrease along half a cosine period follows [loshchilov2017], equation 5, without restarts.
     """
     if step < warmup:
         return constant(step, warmup=warmup, steps=steps)
@@ -36,6 +36,6 @@ def cosine(step: int, *, warmup: int, steps: int) -> float:
 def drop(step: int, *, warmup: int, steps: int) -> float:
     """Learning-rate factor at `step`: linear warm-up to 1, and a drop to 0.1 in the second half.
 
-    The code that the authors of [bai2018] published uses the same schedule on sequential MNIST.
+    The published code of the authors of [bai2018] uses this schedule on sequential MNIST.
     """
     return constant(step, warmup=warmup, steps=steps) * (1.0 if 2 * step < steps else 0.1)

@@ -1,10 +1,10 @@
-"""Trains several seeds of one model at the same time, each seed in a separate process.
+"""Trains one network per seed, with several networks at the same time in separate processes.
 
 A network with a hundred hidden units leaves most of a GPU idle. CUDA's multi-process service (MPS)
-runs the kernels of several processes on one GPU at the same time. A seed that is trained beside
-other seeds gives the same numbers as a seed that is trained alone. On a CPU, the seeds of a model
-are trained one after another unless the trainer's setting `seeds_at_once` is a number, because
-several models of a study are already trained in parallel.
+runs the kernels of several processes on one GPU at the same time. A network gives the
+same numbers whether it is trained alone or beside the networks of other seeds. On a CPU, the
+networks of a model's seeds are trained one after another by default, because a study already trains
+several models in parallel. The trainer's setting `seeds_at_once` overrides this default.
 """
 
 import multiprocessing
@@ -22,14 +22,14 @@ from typing import Literal
 from lookback.runtime import cpu_time
 
 SERVICE = "nvidia-cuda-mps-control"
-PATIENCE = 30.0  # maximum time for starting or stopping the service, in seconds
+PATIENCE = 30.0  # maximum time for starting or stopping MPS, in seconds
 
 
 def seeds_at_once(setting: int | Literal["auto"], device: str, seeds: int) -> int:
-    """The number of seeds that are trained at the same time, at most `seeds`.
+    """The number of networks that are trained at the same time, one per seed, at most `seeds`.
 
-    With the setting "auto", all seeds are trained at the same time on a GPU, and one after another
-    on a CPU.
+    With the setting "auto", the networks of all seeds are trained at the same time on a GPU, and
+    one after another on a CPU.
     """
     if setting == "auto":
         return 1 if device == "cpu" else seeds
@@ -58,7 +58,7 @@ def train_in_processes(train: Callable[[int], None], seeds: Sequence[int], proce
 
 
 def _train_timed(train: Callable[[int], None], seed: int) -> tuple[float, float]:
-    """Train one seed, and return the CPU seconds that the training took.
+    """Train the network of one seed, and return the CPU seconds that the training took.
 
     The first number is the total CPU time, and the second is the part counted as work (training and
     evaluation, without overhead).

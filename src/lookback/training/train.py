@@ -1,4 +1,4 @@
-"""Stage `train`: trains the unfinished seeds of a cell, then writes the cell's result files."""
+"""Stage `train`: trains one network per seed of a cell, then writes the cell's result files."""
 
 import io
 import logging
@@ -60,14 +60,14 @@ class TrainingCell:
 
 
 def main(plan: Path, task: Path, seeds: list[int], out: Path) -> None:
-    """Train the seeds of one model on one task, and write the result files into the folder `out`.
+    """Train one network per seed, and write the result files into the folder `out`.
 
     `plan` is the file with the settings of the training, and `task` is the file task.json of the
-    prepared task. Seeds that are already finished are not trained again. The training of a seed
+    prepared task. A seed whose network is already trained is skipped. The training of a seed
     diverges if a loss becomes infinite or NaN. The file metrics.json lists the diverged seeds, and
-    the other result files leave them out. Raises Diverged if all seeds diverged. Raises UserError
-    if the tuning result was not made from the tuning plan file that `plan` names. Raises UserError
-    if the study was started again with another training plan file while the seeds were trained.
+    the other result files leave them out. Raises Diverged if the training of every seed diverged.
+    Raises UserError if the tuning result was not made from the tuning plan file that `plan` names.
+    Raises UserError if the study was started again with another training plan file during the call.
     """
     tuning = CellPaths(out).tuning
     runs = run_store.runs_folder(plan, task, tuning)
@@ -110,7 +110,7 @@ def main(plan: Path, task: Path, seeds: list[int], out: Path) -> None:
 def _train_in_own_process(
     open_this_cell: Callable[[], TrainingCell], runs: Path, seed: int
 ) -> None:
-    """Load the settings and the data, and train one seed, in a forked process.
+    """Load the settings and the data, and train the network of one seed, in a forked process.
 
     The data are loaded after the fork, because CUDA must not be initialised before the fork.
     """
@@ -118,7 +118,7 @@ def _train_in_own_process(
 
 
 def _train_missing(cell: TrainingCell, runs: Path, seed: int) -> None:
-    """Train one seed, unless another process has already finished the seed."""
+    """Train the network of one seed, unless another process has already trained this network."""
     folder = run_store.seed_folder(runs, seed)
     with run_store.locked(folder):
         if not run_store.is_finished(folder):
@@ -126,7 +126,7 @@ def _train_missing(cell: TrainingCell, runs: Path, seed: int) -> None:
 
 
 def resolve_settings(settings: Mapping[str, Any], facts: Facts, runs: Path) -> dict[str, Any]:
-    """The training settings, with the hidden size that `match` gives and the steps of `budget`.
+    """The training settings, with the hidden size set by `match` and the steps set by `budget`.
 
     Raises UserError if no hidden size has the number of parameters that the setting `match` asks
     for.
@@ -170,10 +170,11 @@ def open_cell(
 
 
 def train_seed(cell: TrainingCell, seed: int, folder: Path) -> None:
-    """Train one seed, from its saved training state if one exists, and write its files to `folder`.
+    """Train the network of one seed, and write its files to the folder `folder`.
 
-    If the training diverges, the file failed.json stores the reason. A seed that diverged is not
-    trained again, because the same computation would diverge again.
+    If a saved training state exists, the training continues from this state. If the training
+    diverges, the file failed.json stores the reason. A training run that diverged is not repeated,
+    because the same computation would diverge again.
     """
     if cell.device != "cpu":
         torch.cuda.reset_peak_memory_stats()
@@ -205,7 +206,7 @@ def _train(
     journal: Journal,
     resumed: Mapping[str, Any] | None,
 ) -> None:
-    """Train one seed and write its result files, except the file that marks it as finished."""
+    """Train the network of one seed, and write all its result files except done.json."""
     config, recipe = cell.config["trainer"], cell.config["recipe"]
     check_recipe(recipe, cell.facts)
     set_modes(network, config, cell.device)
@@ -269,7 +270,7 @@ def trainer_of(device: str, trainer: Mapping[str, Any], callbacks: list[pl.Callb
     return pl.Trainer(
         accelerator="cpu" if device == "cpu" else "gpu",
         devices=1,
-        # Ignore a cluster's environment variables (such as SLURM's): they describe other processes.
+        # Without LightningEnvironment, Lightning could read SLURM's number of processes.
         plugins=[LightningEnvironment()],
         precision=trainer["precision"],
         max_epochs=-1,
@@ -292,7 +293,7 @@ def _write_results(
     steps: int,
     resume: Resume,
 ) -> None:
-    """Write the result files of a trained seed, except the file that marks the seed as finished.
+    """Write all result files of one seed except done.json, which marks the seed as finished.
 
     `selected_step` is the step whose weights were selected, out of `steps` steps. Raises Diverged
     if the selected weights have an infinite or NaN loss on the validation split or the test split.
@@ -344,7 +345,7 @@ def _origin(device: str, threads: int) -> str:
 
 
 def _peak_memory(device: str) -> float:
-    """Peak memory in MiB, of this seed alone on a GPU, and of the whole process on a CPU."""
+    """Peak memory in MiB. On a CPU, this is the peak memory of the whole process."""
     if device != "cpu":
         return torch.cuda.max_memory_allocated() / 2**20
     unit = 1 if sys.platform == "darwin" else 2**10  # bytes per unit of ru_maxrss

@@ -27,7 +27,7 @@ from lookback.storage.paths import SeedPaths
 from lookback.training.match import parameters_of
 from lookback.training.train import TrainingCell, open_cell, resolve_settings, train_seed
 
-# If Optuna repeats earlier combinations this many times in a row, an untried one is taken.
+# If Optuna repeats tried combinations this many times in a row, an untried combination is used.
 PATIENCE = 100
 
 Values = dict[str, Any]  # setting → value, such as {"recipe.optimizer.lr": 0.003}

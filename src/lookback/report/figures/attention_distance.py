@@ -1,7 +1,7 @@
 """The mean number of steps that each attention head looks back, weighted by its attention.
 
 Each point is one head of one seed. Each bar is the mean distance over heads and seeds. Each row
-shows all heads of one layer, because the heads of a layer have no common order across seeds.
+shows all heads of one layer, because head 1 of one seed does not correspond to head 1 of another.
 """
 
 import numpy as np
@@ -39,7 +39,7 @@ def draw(frame: pd.DataFrame) -> Figure:
 
 
 def finding(frame: pd.DataFrame) -> str:
-    """State how far back each model's nearest and farthest head look, averaged over seeds."""
+    """State the smallest and the largest distance of each model's heads, averaged over seeds."""
     parts = []
     for model in models(frame):
         rows = frame[frame["model"] == model]

@@ -73,7 +73,7 @@ def _lines(axes: Axes, frame: pd.DataFrame) -> None:
 
 
 def finding(frame: pd.DataFrame) -> str:
-    """State the gradient left at the farthest step, and in how many steps the Jacobian halves."""
+    """Describe how much gradient is left at the farthest step, and how fast the Jacobian fades."""
     distance = frame.loc[frame["quantity"] == "gradient", "distance"].max()
     left = {model: gradient_left(frame[frame["model"] == model]) for model in models(frame)}
     known = {model: value for model, value in left.items() if not math.isnan(value)}
@@ -89,7 +89,7 @@ def finding(frame: pd.DataFrame) -> str:
 
 
 def _half_distances(frame: pd.DataFrame) -> Iterator[str]:
-    """Yield a sentence on the number of steps in which the Jacobian of the whole state halves."""
+    """Yield a sentence on how many steps it takes until the norm of the state's Jacobian halves."""
     halves = {
         model: half_distance(jacobian_rate(frame[frame["model"] == model]).value)
         for model in models(frame)
@@ -103,5 +103,5 @@ def _half_distances(frame: pd.DataFrame) -> Iterator[str]:
 
 
 def _unbroken(value: float) -> str:
-    """Format a value with two significant digits and a minus sign that does not break a line."""
+    """Format a value with two significant digits, and allow no line break after a minus sign."""
     return f"{value:.2g}".replace("-", "\N{NON-BREAKING HYPHEN}")

@@ -19,8 +19,8 @@ from lookback.report.numbers import steps
 from lookback.summarise.quantities.lyapunov_exponent import first_exponent
 
 STAGES = {"initial": "before training", "trained": "after training"}
-LOWEST = -2.0  # lower end of the axis in nats per step, where two steps shrink a change to 2 %
-LONGEST = 10_000  # longest half-life, in steps, that is given as a number
+LOWEST = -2.0  # lower end of the axis in nats per step (two steps shrink a change to 2 %)
+LONGEST = 10_000  # a longer half-life, in steps, is written as «more than 10,000»
 
 
 def draw(frame: pd.DataFrame) -> Figure:
@@ -51,7 +51,7 @@ def _lines(axes: Axes, frame: pd.DataFrame) -> None:
 
 
 def finding(frame: pd.DataFrame) -> str:
-    """State how long a small change of the state lasts after training, by the largest exponent."""
+    """Say how long a small change of the state lasts in each trained model (largest exponent)."""
     exponents = {model: first_exponent(frame[frame["model"] == model]) for model in models(frame)}
     first = {model: it.value for model, it in exponents.items() if not math.isnan(it.value)}
     if not first:
@@ -65,7 +65,7 @@ def _ascending(values: Mapping[str, float]) -> list[tuple[float, str]]:
 
 
 def _half_life(exponent: float) -> str:
-    """State in how many steps a change in the slowest direction halves or doubles."""
+    """Say how many steps it takes until a change with this exponent halves or doubles."""
     if exponent == -math.inf:
         return "vanishes at once"
     if abs(exponent) < math.log(2) / LONGEST:

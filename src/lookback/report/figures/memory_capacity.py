@@ -15,7 +15,7 @@ from lookback.report.numbers import number
 from lookback.summarise.quantities.linear_capacity import LINEAR, linear_capacity
 
 VISIBLE = 0.01  # the axis ends at the last delay with a capacity above this value
-SHADES = (1.0, 0.55, 0.3)  # opacity of each degree, where all higher degrees have the last value
+SHADES = (1.0, 0.55, 0.3)  # opacity of the first, the second and all higher degrees
 
 
 def draw(frame: pd.DataFrame) -> Figure:
@@ -64,7 +64,7 @@ def _totals(axes: Axes, frame: pd.DataFrame) -> None:
 
 
 def totals(frame: pd.DataFrame) -> pd.DataFrame:
-    """The capacity summed over delays and averaged over seeds, as a table of models by degrees.
+    """The capacity summed over delays and averaged over seeds, for each model and degree.
 
     `frame` holds one stage, before or after training.
     """

@@ -65,7 +65,7 @@ def logarithmic(axes: Axes, across: float = 1.0) -> None:
 
 
 def points(axes: Axes, frame: pd.DataFrame) -> None:
-    """Draw one point per row at the columns x and y, left open where `horizon_censored` is true."""
+    """Draw one point per row at (x, y), which is not filled if `horizon_censored` is true."""
     colour, marker = colours(frame), markers(frame)
     for row in frame.to_dict("records"):
         edge, shape = colour[row["model"]], marker[row["task"]]

@@ -16,7 +16,7 @@ from lookback.summarise.quantities.memory_horizon import (
     skill_by_lag,
 )
 
-LOWEST = -0.25  # lower end of the axis, below which a skill is just worse than the baseline
+LOWEST = -0.25  # the axis does not extend to skills much lower than this
 CAPTION = (
     f"Recall by lag: the skill of the answers by the number of steps since the evidence; 0 is the "
     f"trivial baseline, 1 is perfect. Line: the mean over all answers in a bin of lags, over test "

@@ -11,10 +11,10 @@ KEPT = 0.95  # the share of the skill on whole sequences that counts as enough
 
 
 def context_needed(rows: pd.DataFrame) -> Estimate:
-    """The smallest number of last steps that gives at least KEPT × the skill on whole sequences.
+    """The smallest number of last steps with which a model keeps nearly all of its skill.
 
-    The skill is averaged over seeds. The result is NaN if the skill on whole sequences is below
-    NOISE.
+    «Nearly all» is the share `KEPT` of the skill on whole sequences. The skill is averaged over
+    seeds. The result is NaN if the skill on whole sequences is below `NOISE`.
     """
     curve = rows.groupby("context")["skill"].mean()
     whole = curve.iloc[-1]

@@ -1,4 +1,4 @@
-"""How long after the evidence a linear read-out finds it in the state (probe `state_decoding`)."""
+"""For how many steps a linear read-out finds the evidence in the state (probe `state_decoding`)."""
 
 import pandas as pd
 
@@ -12,8 +12,8 @@ def decoding_distance(rows: pd.DataFrame) -> Estimate:
 
     The selectivity is the R² of the linear read-out minus the R² of its control task, averaged over
     seeds [hewitt2019]. The distance is the number of steps since the evidence. The result is 0 if
-    the selectivity at the evidence is below NOISE. The result is censored if the selectivity stays
-    above half of its value at the evidence at all measured distances.
+    the selectivity at the evidence is below `NOISE`. The result is censored if the selectivity
+    never falls to half of its value at the evidence.
     """
     selectivity = (rows["skill"] - rows["control"]).groupby(rows["distance"]).mean()
     if selectivity.iloc[0] < NOISE:

@@ -28,9 +28,10 @@ def jacobian_rate(rows: pd.DataFrame) -> Estimate:
 
 
 def mean_rates(rows: pd.DataFrame) -> pd.DataFrame:
-    """The slope of ln norm over distance, averaged over seeds, for each quantity, stage and state.
+    """The rate at which each norm changes with distance, averaged over seeds.
 
-    The columns are quantity, stage, state and rate. A seed is left out if its norm is nonzero at
+    The rate is the slope of the logarithm of the norm over distance. The columns are quantity,
+    stage («initial» or «trained»), state and rate. A seed is left out if its norm is nonzero at
     fewer than two distances. The rate is NaN if all seeds are left out.
     """
     kinds = ["quantity", "stage", "state"]
@@ -47,8 +48,8 @@ def gradient_left(rows: pd.DataFrame) -> float:
 
     The state h_t is the hidden state of the last layer through which earlier steps influence the
     answer. Each norm is the median over sequences, and its logarithm is averaged over seeds. The
-    result is 0 if the gradient vanishes on the way. The result is NaN if the answer depends on no
-    earlier state.
+    result is 0 if the gradient is exactly zero at the farthest step. The result is NaN if the
+    answer depends on no earlier state.
     """
     if not (rows["quantity"] == "gradient").any():
         return math.nan

@@ -1,7 +1,7 @@
 """The memory horizon of a model on a task, computed from probe `recall_by_lag`.
 
-1. The answers are sorted by lag into BINS bins, which are evenly spaced in ln lag. A lag of 0
-   counts as 1. Adjacent bins are joined until each bin holds at least ENOUGH answers.
+1. The answers are sorted by lag into `BINS` bins, which are evenly spaced in ln lag. A lag of 0
+   counts as 1. Adjacent bins are joined until each bin holds at least `ENOUGH` answers.
 2. The skill of a bin is the mean over its answers, over all seeds. The centre of a bin is the
    geometric mean of its lags.
 3. The horizon is the lag at which the skill first falls to THRESHOLD. Between two bin centres, the
@@ -10,8 +10,8 @@
 4. If the skill of every bin is above THRESHOLD, the horizon is censored at the longest measured
    lag.
 
-For the 95 % interval, steps 2 to 4 are repeated on the resamples of the hierarchical bootstrap
-(hierarchical_bootstrap.py). All resamples have the same bins.
+For the 95 % interval, the skills and the horizon are computed again for each resample of the
+hierarchical bootstrap (hierarchical_bootstrap.py). All resamples have the same bins.
 """
 
 import math
@@ -89,9 +89,9 @@ def skill_by_lag(rows: pd.DataFrame) -> Curve:
 def bins_of(lag: Numbers) -> NDArray[np.int64]:
     """The index of the bin of each answer, where bin 0 holds the shortest lags.
 
-    Every bin holds at least ENOUGH answers, unless there is only one bin. Adjacent bins are joined
-    in the order of growing lag. If too few answers remain for a last bin, they join the bin before
-    it.
+    Every bin holds at least `ENOUGH` answers, unless there is only one bin. Adjacent bins are
+    joined in the order of growing lag. If too few answers remain for a last bin, they join the bin
+    before it.
     """
     edges = np.geomspace(lag.min(), lag.max(), BINS + 1)[1:-1]
     fine = np.searchsorted(edges, lag, side="right")
@@ -107,8 +107,8 @@ def bins_of(lag: Numbers) -> NDArray[np.int64]:
 def crossings(lag: Numbers, skill: Numbers, longest: float) -> Numbers:
     """The lag at which each curve of skill first falls to THRESHOLD.
 
-    `skill` is an array (curve, bin). The lag is `longest` for a curve that stays above THRESHOLD,
-    and 0 for a curve that does not start above THRESHOLD.
+    `skill` is an array (curve, bin). If a curve stays above `THRESHOLD`, its lag is `longest`. If a
+    curve starts at or below `THRESHOLD`, its lag is 0.
     """
     is_above = skill > THRESHOLD
     first = is_above.argmin(axis=1)

@@ -1,7 +1,8 @@
 """The table QUANTITIES of all quantities of the memory card, in the order of the card's columns.
 
-To add a quantity, add a module with the function that computes it to this folder, and add one row
-to QUANTITIES. The memory card, the report, the test of theory and MLflow use QUANTITIES.
+To add a quantity, create a module in this folder with a function that computes the quantity. Then
+add one row for the quantity to QUANTITIES. The memory card, the report, summarise/theory.py and the
+upload to MLflow use QUANTITIES.
 """
 
 from functools import partial

@@ -5,7 +5,7 @@ import pandas as pd
 
 from lookback.summarise.quantities.base import NOT_MEASURED, Estimate
 
-SLOW = 0.9  # the quantile over units that represents the slow units
+SLOW = 0.9  # this quantile of the time constants of all units stands for the slow units
 
 
 def timescale(rows: pd.DataFrame, *, quantile: float = SLOW) -> Estimate:
