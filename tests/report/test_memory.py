@@ -131,7 +131,7 @@ def test_the_figures_draw_one_point_a_cell_open_where_censored():
     card = card.assign(horizon_censored=[False, True])
     axes = memory_card.draw(card).axes
     assert [ax.get_xlabel() for ax in axes if ax.get_visible()] == [
-        "gradient half-distance, trained (steps)"
+        "gradient half-distance, trained\n(steps)"
     ]
     points = axes[0].lines
     assert [line.get_markerfacecolor() == "none" for line in points] == [False, True]

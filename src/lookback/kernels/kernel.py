@@ -10,7 +10,8 @@ from lookback.kernels.product import padded
 class Product:
     """A matrix product that computes the pre-activations of some groups of columns.
 
-    The groups have the indices `first` to `past` - 1, and the class `Kernel` defines a group.
+    The product covers the groups `first` to `past` - 1. The docstring of `Kernel` explains what a
+    group of columns is.
     `input` and `state` say whether the product includes the input's weights and the state's
     weights.
     """

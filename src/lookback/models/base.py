@@ -36,9 +36,8 @@ class Initialisation:
     def of(cls, settings: Mapping[str, Any], *, length: int) -> "Initialisation":
         """Read a recipe's `initialisation` settings, for a task of `length` steps per sequence.
 
-        Raises UserError if a setting has an unknown value. If `recurrent` is "identity", the
-        value "layer" of `unit` also raises UserError, because the identity needs a square matrix
-        for each gate.
+        Raises UserError if a setting has an unknown value. Raises UserError if `recurrent` is
+        "identity" and `unit` is "layer", because the matrix of a whole layer is not square.
         """
         settings = {"unit": "gate", **settings}
         for name, kind in (("recurrent", Recurrent), ("input", Input), ("unit", Unit)):

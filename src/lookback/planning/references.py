@@ -1,4 +1,4 @@
-"""Read the papers in references.bib, and cite a paper by its BibTeX key."""
+"""Citations of papers as text, made from the entries of references.bib by their BibTeX key."""
 
 import re
 from functools import cache

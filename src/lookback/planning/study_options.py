@@ -116,10 +116,9 @@ def _check_key(key: str, known: Sequence[str], cell: str, where: str) -> None:
 def _likely_keys(key: str, known: Sequence[str]) -> Sequence[str]:
     """The keys that an error message suggests instead of `key`, an unknown key of `tune`.
 
-    The suggestions are the keys in `known` that end with the last word of `key`. If no key in
-    `known` ends with this word, the suggestions are all keys in `known` that start with the first
-    word of `key`. If no key in `known` starts with this word either, the suggestions are the keys
-    lr, trials and budget.
+    The first choice is the keys in `known` that end with the last word of `key`. The second choice
+    is the keys in `known` that start with the first word of `key`. The last choice is the keys lr,
+    trials and budget.
     """
     group, dot, rest = key.partition(".")
     last_word = rest.rpartition(".")[2] if dot else key

@@ -75,8 +75,8 @@ def capacities(
 class Readout:
     """Ridge regressions of many targets on the same states, computed with one eigendecomposition.
 
-    The eigendecomposition ZᵀZ / n = V diag(λ) Vᵀ gives the R² before the bias is removed, raw = Σ_i
-    w_i (v_iᵀ Zᵀ y)² / (n ‖y‖²), with the weights w_i = (λ_i + 2 r) / (λ_i + r)².
+    The eigendecomposition is ZᵀZ / n = V diag(λ) Vᵀ, and r is the ridge penalty. The R² before the
+    bias is removed is raw = Σ_i w_i (v_iᵀ Zᵀ y)² / (n ‖y‖²) with w_i = (λ_i + 2 r) / (λ_i + r)².
     """
 
     projected: Float[Tensor, "sample state"]  # Z V

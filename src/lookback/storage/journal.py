@@ -38,8 +38,9 @@ class Journal:
     def resumed(cls, path: Path, step: int) -> "Journal":
         """Open the journal `path` to continue training after the training step `step`.
 
-        The entries of later steps and the events «end» and «failed» are deleted, because training
-        writes them again. If `step` is 0, all entries of the journal are deleted.
+        The entries of steps after `step` are deleted, because training writes them again. The
+        events «end» and «failed» are deleted, too. If `step` is 0, all entries of the journal are
+        deleted.
         """
         kept = [
             line

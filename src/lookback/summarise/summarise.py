@@ -264,7 +264,7 @@ def concatenated(frames: Iterable[pd.DataFrame], columns: Columns) -> pd.DataFra
 def scores(cells: list[CellResults], explainers: Iterable[str], missing: list[Row]) -> pd.DataFrame:
     """The scores of all explainers, with one row per task, model, explainer and score.
 
-    An explainer has one row with a reason if its scores are missing, outdated or not applicable.
+    If an explainer has no scores for a model on a task, one row says why there are no scores.
     Missing scores are appended to `missing`.
     """
     rows: list[Row] = []

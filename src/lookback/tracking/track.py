@@ -125,7 +125,7 @@ class _Study:
                     self.client.update_run(run.info.run_id, status="RUNNING")
 
     def run_of(self, record: Record, parent: Run | None = None) -> Run:
-        """The MLflow run of a record, which is created if it does not exist.
+        """Return the MLflow run of a record, and create the MLflow run if it does not exist.
 
         If `parent` is given, a new MLflow run is nested in the MLflow run `parent`.
         """

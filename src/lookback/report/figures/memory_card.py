@@ -50,7 +50,7 @@ def _panel(axes: Axes, frame: pd.DataFrame, quantity: Quantity) -> None:
     points(axes, rows.assign(x=values.replace(math.inf, edge), y=rows["horizon"]))
     logarithmic(axes, across=0.01 if quantity.unit == RATE else 1.0)
     axes.tick_params(labelsize=7)
-    axes.set_xlabel(f"{quantity.label} ({quantity.unit})", fontsize=7)
+    axes.set_xlabel(f"{quantity.label}\n({quantity.unit})", fontsize=7)
 
 
 def logarithmic(axes: Axes, across: float = 1.0) -> None:
