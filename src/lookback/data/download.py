@@ -25,6 +25,7 @@ from urllib.request import Request, url2pathname, urlopen
 
 from lookback.errors import UserError
 from lookback.storage.atomic import atomic_write, read_json, write_json
+from lookback.storage.paths import lock_file
 
 TIMEOUT = 30.0  # maximum wait for the next byte from a mirror, in seconds
 SLOWEST = 1024  # minimum speed of a download, in bytes per second
@@ -47,7 +48,7 @@ def main(plan: Path, out: Path) -> None:
     _check(dataset)
     checksums = {}
     out.parent.mkdir(parents=True, exist_ok=True)
-    with (out.parent / ".lock").open("w") as lock:
+    with lock_file(out.parent).open("w") as lock:
         # A second process that needs the dataset waits for this lock and then finds the files.
         fcntl.flock(lock, fcntl.LOCK_EX)
         for name, expected in dataset["files"].items():

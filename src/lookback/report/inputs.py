@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from lookback.storage.atomic import read_json
-from lookback.storage.paths import StudyPaths
+from lookback.storage.paths import StudyPaths, summary_table
 from lookback.storage.tables import read_parquet
 
 MEMORY = ("memory_card", "theory", "failing_lag")  # tables that some studies do not have
@@ -85,7 +85,7 @@ def read(plan: Path, summary: Path) -> ReportInputs:
     models = pd.CategoricalDtype(list(study["models"]), ordered=True)
 
     def load(name: str) -> pd.DataFrame:
-        frame = read_parquet(summary / f"{name}.parquet")
+        frame = read_parquet(summary_table(summary, name))
         kinds = {"task": tasks, "model": models}
         return frame.astype({name: kind for name, kind in kinds.items() if name in frame})
 
@@ -96,6 +96,6 @@ def read(plan: Path, summary: Path) -> ReportInputs:
         document=document,
         paths=StudyPaths(summary.parent),
         probes={probe: load(f"probe_{probe}") for probe in study["probes"]},
-        memory={name: load(name) for name in MEMORY if (summary / f"{name}.parquet").exists()},
+        memory={name: load(name) for name in MEMORY if (summary_table(summary, name)).exists()},
         **{name: load(name) for name in names},
     )

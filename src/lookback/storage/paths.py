@@ -233,6 +233,11 @@ class SeedPaths:
         return self.folder / "failed.json"
 
 
+def summary_table(summary: Path, name: str) -> Path:
+    """The file of the table `name` in the folder `summary` of a study."""
+    return summary / f"{name}.parquet"
+
+
 def lock_file(folder: Path) -> Path:
     """The file that a process locks while the process works in `folder`."""
     return folder / ".lock"

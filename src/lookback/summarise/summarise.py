@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from lookback.storage.atomic import read_json
-from lookback.storage.paths import StudyPaths
+from lookback.storage.paths import StudyPaths, summary_table
 from lookback.storage.tables import read_parquet, write_parquet
 from lookback.summarise.cells import CellResults, Hole, Row, cells_of
 from lookback.summarise.hierarchical_bootstrap import hierarchical, interquartile_mean, mean
@@ -72,7 +72,7 @@ def main(plan: Path, out: Path) -> None:
     tables["scores"] = scores(cells, document["study"]["explainers"], missing)
     tables["missing"] = table(missing, MISSING)
     for name, frame in tables.items():
-        write_parquet(out / f"{name}.parquet", frame, {"summarise": plan.stem})
+        write_parquet(summary_table(out, name), frame, {"summarise": plan.stem})
     for old in out.glob("*.parquet"):
         if old.stem not in tables:
             old.unlink()

@@ -19,7 +19,7 @@ import yaml
 
 from lookback.storage import journal, run_store
 from lookback.storage.atomic import digest, read_json
-from lookback.storage.paths import SeedPaths, StudyPaths, plan_file
+from lookback.storage.paths import SeedPaths, StudyPaths, plan_file, summary_table
 from lookback.storage.tables import read_parquet
 from lookback.summarise.cells import CellResults, cells_of
 from lookback.summarise.quantities.registry import QUANTITIES
@@ -300,15 +300,15 @@ def summary_points(summary: Path, cell: CellResults) -> Iterator[Point]:
 
     The result is empty if the summary tables were made from older results of the model.
     """
-    if not _is_of(summary / "runs.parquet", cell):
+    if not _is_of(summary_table(summary, "runs"), cell):
         return
-    time = _modified(summary / "results.parquet")
-    for row in _rows(summary / "results.parquet", cell):
+    time = _modified(summary_table(summary, "results"))
+    for row in _rows(summary_table(summary, "results"), cell):
         yield from _spread(f"test/{row['metric']}", row, time)
         yield from _results({name: row[name] for name in ("parameters", "baseline")}, time)
-    for row in _rows(summary / "scores.parquet", cell):
+    for row in _rows(summary_table(summary, "scores"), cell):
         yield from _spread(f"explain/{row['explainer']}/{row['score']}", row, time)
-    if (card := summary / "memory_card.parquet").exists():
+    if (card := summary_table(summary, "memory_card")).exists():
         tracked = [name for it in QUANTITIES if it.is_tracked for name in it.columns]
         for row in _rows(card, cell):
             yield from _results({f"memory/{name}": row[name] for name in tracked}, time)
