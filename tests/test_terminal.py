@@ -67,7 +67,7 @@ rule train:
 TRAINER = """
 import json, os, sys, time
 from pathlib import Path
-from lookback.storage.paths import SeedPaths
+from lookback.storage.cell_paths import SeedPaths
 from lookback.storage.run_store import runs_folder, seed_folder
 
 print("epoch 1")

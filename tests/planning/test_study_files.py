@@ -47,6 +47,44 @@ def test_each_stands_for_one_variant_for_every_combination_in_order(conf):
     assert list(found.values()) == [(8, 1), (8, 2), (16, 1), (16, 2)]
 
 
+def test_a_value_of_each_is_written_as_in_an_override_and_filled_in_once(conf):
+    model = """models:
+  "gru_{name}":
+    base: gru
+    each: {name: [free, tight], clip: [null]}
+    overrides: ["recipe.clip={clip}"]
+"""
+    cells = study(conf, model + REST).cells
+    assert [cell.recipe["clip"] for cell in cells.values()] == [None, None]
+    nested = "models:\n  'gru_{a}{b}': {base: gru, each: {a: ['x{b}'], b: [1]}}\n"
+    with pytest.raises(UserError, match=r"the name 'gru_x\{b\}1'"):
+        study(conf, nested + REST)
+
+
+@pytest.mark.parametrize("name", ["2024_01", "1e3", "true", "null", "über", "v1,2", "it's", "a=b"])
+def test_a_study_is_found_by_its_name_whatever_yaml_or_hydra_would_make_of_it(conf, name):
+    (conf / f"study/{name}.yaml").write_text(f"models: [gru]\n{REST}")
+    assert compose_study(conf, name).name == name
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- tasks\n", "is empty; a study needs the keys"),
+        ("# nothing\n", "is empty; a study needs the keys"),
+        ("defaults: [mine, _self_]\n", "includes its own file"),
+        ("defaults:\n", "Invalid defaults list"),
+        ("defaults:\n  - /probes@_global_: memory\n  - _self_\n" + REST, "which no option reads"),
+        ("models: [gru]\noverrides: ['model.hidden_size=${']\n" + REST, "study/mine.yaml): "),
+    ],
+)
+def test_a_file_that_hydra_cannot_compose_is_a_sentence(conf, text, message):
+    with pytest.raises(UserError) as caught:
+        study(conf, text)
+    assert message in str(caught.value)
+    assert not str(caught.value).endswith(": ")
+
+
 def test_mqar_has_the_models_that_it_wrote_out_before():
     cells = compose_study(ROOT / "conf", "mqar").cells
     models = {
@@ -66,6 +104,9 @@ def test_mqar_has_the_models_that_it_wrote_out_before():
         ("models:\n  'gru_{size}': {base: gru, each: {width: [8]}}\n", "the name 'gru_{size}'"),
         ("models:\n  'gru_{width}': {base: gru, each: {width: []}}\n", "at least 1"),
         ("models:\n  'gru_{width}': {base: gru, each: {width: ['a b']}}\n", "a name of letters"),
+        ("models:\n  'gru_{w}': {base: gru, each: {w: ['a\"b']}}\n", "a name of letters"),
+        ("models:\n  007: {base: gru}\n", "reads the name 7 as a int. Write the name in quotes"),
+        ("models:\n  no: {base: gru}\n", "reads the name false as a bool"),
     ],
 )
 def test_each_that_gives_no_names_is_a_mistake(conf, text, message):

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from lookback.probes import probe
-from lookback.storage.paths import CellPaths
+from lookback.storage.cell_paths import CellPaths
 from lookback.storage.tables import read_parquet
 from lookback.summarise.cells import CellResults
 from tests.cells import GRU, PLANS, write_cell, write_plan

@@ -40,6 +40,11 @@ def test_what_is_left_of_the_gradient_is_the_ratio_of_first_step_to_answer():
     )
 
 
+def test_a_gradient_that_grows_past_any_float_is_infinite():
+    frame = flow("rnn", "hidden/0", [200.0 * step for step in range(5)])
+    assert gradient_flow.finding(frame).endswith("at the answer: rnn ∞.")
+
+
 def test_the_jacobians_half_distance_is_told_apart_from_the_gradient():
     rotation, quarter = [0.0] * 11, [math.log(0.25) * step for step in range(11)]
     frame = pd.concat(

@@ -14,7 +14,7 @@ from lookback.report.card_table import value_of
 from lookback.report.numbers import number, shown, steps
 from lookback.report.probe_figures import figure_module
 from lookback.storage.atomic import read_json
-from lookback.storage.paths import StudyPaths
+from lookback.storage.study_paths import StudyPaths
 from lookback.storage.tables import read_parquet, write_parquet
 from lookback.summarise.cells import cells_of
 from lookback.summarise.quantities.registry import BY_NAME, PROBES, QUANTITIES

@@ -13,8 +13,8 @@ from lookback.data.task import Facts
 from lookback.models.network import Network, build_network
 from lookback.storage import run_store
 from lookback.storage.atomic import digest, write_json, write_text
+from lookback.storage.cell_paths import SeedPaths
 from lookback.storage.journal import Journal
-from lookback.storage.paths import SeedPaths
 from lookback.storage.tables import write_parquet
 from lookback.summarise import summarise
 from tests.shipped import model_config

@@ -7,7 +7,7 @@ import torch
 
 from lookback.models.cost import forward_flops
 from lookback.models.network import undrawn_network
-from lookback.storage.paths import measured_steps_file
+from lookback.storage.cell_paths import measured_steps_file
 from lookback.training.budget import steps_of, with_measured_steps, with_steps
 from tests.training.small import adding, shipped
 

@@ -18,7 +18,7 @@ from lookback.data import prepare
 from lookback.errors import UserError
 from lookback.storage import run_store
 from lookback.storage.atomic import read_json, write_json
-from lookback.storage.paths import SeedPaths
+from lookback.storage.cell_paths import SeedPaths
 from lookback.storage.tables import read_parquet
 from lookback.training import callbacks, train
 from tests.training.small import shipped

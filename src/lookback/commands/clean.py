@@ -7,19 +7,12 @@ from typing import Any
 
 from lookback.planning.plan import started_indices
 from lookback.storage.atomic import read_json
+from lookback.storage.cell_paths import CellPaths, cells_on_disk, tasks_on_disk
 from lookback.storage.lock import hold
-from lookback.storage.paths import (
-    CODE,
-    PLANS,
-    RUNS,
-    CellPaths,
-    StudyPaths,
-    cells_on_disk,
-    plan_file,
-    tasks_on_disk,
-)
+from lookback.storage.paths import CODE, PLANS, RUNS, plan_file
 from lookback.storage.provenance import plans_of
 from lookback.storage.run_store import runs_folder, trials_folder
+from lookback.storage.study_paths import StudyPaths
 
 
 def clean() -> None:

@@ -9,8 +9,10 @@ from lookback.planning.plan import receipt_of, started_indices
 from lookback.planning.study import DEFAULT_STUDY
 from lookback.storage import run_store
 from lookback.storage.atomic import read_json
+from lookback.storage.cell_paths import CellPaths
 from lookback.storage.lock import is_held
-from lookback.storage.paths import PROJECT, CellPaths, StudyPaths, lock_file
+from lookback.storage.paths import PROJECT, lock_file
+from lookback.storage.study_paths import StudyPaths
 
 INTERVAL = 2.0  # seconds between two readings of the training logs
 

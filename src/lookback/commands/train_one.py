@@ -12,7 +12,9 @@ from lookback.errors import UserError
 from lookback.planning.plan import make, start
 from lookback.planning.study import compose_by_hand
 from lookback.storage.atomic import read_json
-from lookback.storage.paths import PROJECT, CellPaths, StudyPaths, TaskPaths, manifest_file
+from lookback.storage.cell_paths import CellPaths, TaskPaths
+from lookback.storage.paths import PROJECT, manifest_file
+from lookback.storage.study_paths import StudyPaths
 
 
 def train(words: Sequence[str]) -> None:

@@ -16,10 +16,6 @@ from lookback.planning.code_copy import PACKAGE
 from lookback.storage.atomic import digest, read_json, write_json
 from lookback.storage.paths import CODE
 
-# An edit of a module in `NOT_COUNTED` does not rerun the stages that import the module.
-# The module storage/paths.py contains only the names of files and folders.
-# If storage/paths.py renames a result file, Snakemake reruns the stage because the file is missing.
-NOT_COUNTED = {"lookback.storage.paths"}
 # The report prints the module docstrings of the package `figures`, so the hashes include them.
 CAPTIONS = "figures"
 
@@ -55,7 +51,7 @@ class Fingerprints:
         for module in list(modules):
             parts = module.split(".")
             modules |= {".".join(parts[:depth]) for depth in range(1, len(parts))}
-        hashes = {module: self.hashes[module] for module in modules - NOT_COUNTED}
+        hashes = {module: self.hashes[module] for module in modules}
         for module in modules:
             hashes |= self.data.get(module, {})
         return dict(sorted(hashes.items()))

@@ -47,11 +47,11 @@ class Options:
         Raises UserError if Hydra cannot compose the study, or if its YAML file is empty.
         """
         settings = self._packages({"asked": ("study", name)}).get("asked")
-        if not settings:
+        if not isinstance(settings, dict) or not settings:
             raise UserError(
                 f"conf/study/{name}.yaml is empty; a study needs the keys tasks, models and seeds."
             )
-        return dict(settings)
+        return settings
 
     def _packages(self, keys: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
         """Compose the options (group, name) in `keys` in one call of Hydra.
@@ -62,8 +62,13 @@ class Options:
         from hydra import compose, initialize_config_dir
         from hydra.errors import HydraException
         from omegaconf import OmegaConf
+        from omegaconf.errors import OmegaConfBaseException
 
-        overrides = [f"+{group}@{package}={name}" for package, (group, name) in keys.items()]
+        overrides = [
+            f"+{group}@{package}={_quoted(name)}" for package, (group, name) in keys.items()
+        ]
+        files = ", ".join(f"{group}/{name}.yaml" for group, name in keys.values())
+        where = f"Hydra cannot compose {self.folder}/ ({files})"
         try:
             with initialize_config_dir(str(self.folder.absolute()), version_base="1.3"):
                 packages = OmegaConf.to_container(compose(overrides=overrides))
@@ -71,11 +76,17 @@ class Options:
             raise UserError(
                 f"a file in {self.folder}/ is not YAML: {' '.join(str(error).split())}"
             ) from error
-        except HydraException as error:
-            raise UserError(
-                f"Hydra cannot compose {self.folder}/: {' '.join(str(error).split())}"
-            ) from error
+        except RecursionError as error:
+            raise UserError(f"{where}: a defaults list includes its own file.") from error
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
+            reason = str(error) or str(error.__cause__) or type(error.__cause__).__name__
+            raise UserError(f"{where}: {' '.join(reason.split())}") from error
         assert isinstance(packages, dict)
+        if others := [str(package) for package in packages if package not in keys]:
+            raise UserError(
+                f"{where}: a defaults list sets '{others[0]}', which no option reads.\n"
+                "Write '@_here_' behind the group, as in '- /probes@_here_: memory'."
+            )
         return {str(package): content for package, content in packages.items()}
 
     def _require(self, group: str, name: str, where: str) -> None:
@@ -109,6 +120,12 @@ class Options:
             check_target(config, where)
             self.checked[key] = config
         return self.checked[key]
+
+
+def _quoted(name: str) -> str:
+    """The name as a quoted string of Hydra's override grammar."""
+    escaped = name.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 def _interpolated(config: dict[str, Any], where: str) -> dict[str, Any]:

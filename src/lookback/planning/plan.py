@@ -28,7 +28,8 @@ from lookback.planning.unrecorded_results import touch_plans_of_outdated_results
 from lookback.runtime.gpu_lease import local_gpus
 from lookback.storage import run_store
 from lookback.storage.atomic import digest, read_json, write_json, write_text
-from lookback.storage.paths import LAYOUT, StudyPaths, index_notes, plan_file
+from lookback.storage.paths import LAYOUT, plan_file
+from lookback.storage.study_paths import StudyPaths, index_notes
 
 # Version of the file formats in results/. Increase it if new code would misread old files.
 LAYOUT_VERSION = 1

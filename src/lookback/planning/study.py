@@ -206,12 +206,15 @@ def _expanded(
         return entries
     expanded: dict[str, Any] = {}
     for template, variant in entries.items():
+        if not isinstance(template, str):
+            raise UserError(
+                f"{where}: YAML reads the name {json.dumps(template)} as a "
+                f"{type(template).__name__}. Write the name in quotes."
+            )
         each = (variant or {}).get("each", {})
         for values in itertools.product(*each.values()):
-            filled = json.dumps({template: variant})
-            for placeholder, value in zip(each, values, strict=True):
-                filled = filled.replace(f"{{{placeholder}}}", str(value))
-            ((name, entry),) = json.loads(filled).items()
+            texts = {key: _text(value) for key, value in zip(each, values, strict=True)}
+            name = _filled(template, texts)
             if "{" in name or name in expanded:
                 raise UserError(
                     f"{where}: '{template}' with 'each' {json.dumps(each)} gives the name '{name}'"
@@ -219,8 +222,27 @@ def _expanded(
                     "Write every key of 'each' in braces in the name: 'gru_{width}' with "
                     "'each: {width: [8, 64]}'."
                 )
-            expanded[name] = entry and {key: it for key, it in entry.items() if key != "each"}
+            expanded[name] = variant and {
+                key: [_filled(text, texts) for text in setting]
+                if key == "overrides"
+                else _filled(setting, texts)
+                for key, setting in variant.items()
+                if key != "each"
+            }
     return expanded
+
+
+def _text(value: Any) -> str:
+    """A value of `each` as it is written in an override: null, true, 0.5, or a string."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _filled(template: str, texts: Mapping[str, str]) -> str:
+    """The template with each `{key}` of `texts` replaced by its text, in one pass."""
+    if not texts:
+        return template
+    placeholders = "|".join(re.escape(f"{{{key}}}") for key in texts)
+    return re.sub(placeholders, lambda match: texts[match[0][1:-1]], template)
 
 
 def _override_of_model(model: _Variant, override: Override) -> Override:

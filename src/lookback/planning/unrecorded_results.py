@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lookback.storage.paths import CellPaths, StudyPaths
+from lookback.storage.cell_paths import CellPaths
 from lookback.storage.provenance import plans_of
+from lookback.storage.study_paths import StudyPaths
 
 
 def result_paths(

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from lookback.storage.atomic import read_json
-from lookback.storage.paths import StudyPaths, summary_table
+from lookback.storage.study_paths import StudyPaths, summary_table
 from lookback.storage.tables import read_parquet
 
 MEMORY = ("memory_card", "theory", "failing_lag")  # tables that some studies do not have

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from lookback.storage.atomic import digest, read_json, write_text
-from lookback.storage.paths import RUNS, CellPaths, SeedPaths, lock_file
+from lookback.storage.cell_paths import CellPaths, SeedPaths
+from lookback.storage.paths import RUNS, lock_file
 from lookback.storage.provenance import plans_of
 
 TUNING_SEED = 10_000  # the seed of all tuning trials; a study with tuning must use other seeds

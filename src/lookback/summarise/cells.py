@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from lookback.storage.atomic import read_json
-from lookback.storage.paths import CellPaths, StudyPaths
+from lookback.storage.cell_paths import CellPaths
+from lookback.storage.study_paths import StudyPaths
 from lookback.storage.tables import read_parquet
 from lookback.summarise.validity import NOT_THERE, lack
 

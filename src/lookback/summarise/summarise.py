@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from lookback.storage.atomic import read_json
-from lookback.storage.paths import StudyPaths, summary_table
+from lookback.storage.study_paths import StudyPaths, summary_table
 from lookback.storage.tables import read_parquet, write_parquet
 from lookback.summarise.cells import CellResults, Hole, Row, cells_of
 from lookback.summarise.hierarchical_bootstrap import hierarchical, interquartile_mean, mean

@@ -19,7 +19,9 @@ import yaml
 
 from lookback.storage import journal, run_store
 from lookback.storage.atomic import digest, read_json
-from lookback.storage.paths import SeedPaths, StudyPaths, plan_file, summary_table
+from lookback.storage.cell_paths import SeedPaths
+from lookback.storage.paths import plan_file
+from lookback.storage.study_paths import StudyPaths, summary_table
 from lookback.storage.tables import read_parquet
 from lookback.summarise.cells import CellResults, cells_of
 from lookback.summarise.quantities.registry import QUANTITIES

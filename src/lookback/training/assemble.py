@@ -12,7 +12,7 @@ from lookback.data.task import Facts
 from lookback.storage import journal as journals
 from lookback.storage import run_store
 from lookback.storage.atomic import atomic_write, read_json, write_json, write_text
-from lookback.storage.paths import CellPaths, SeedPaths
+from lookback.storage.cell_paths import CellPaths, SeedPaths
 from lookback.storage.tables import read_parquet, write_parquet
 
 

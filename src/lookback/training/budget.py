@@ -28,7 +28,7 @@ from lookback.models.cost import forward_flops
 from lookback.models.network import build_network, undrawn_network
 from lookback.storage import run_store
 from lookback.storage.atomic import read_json, write_json
-from lookback.storage.paths import measured_steps_file
+from lookback.storage.cell_paths import measured_steps_file
 from lookback.training.loss import answer_loss
 from lookback.training.recipe import optimizer_of
 

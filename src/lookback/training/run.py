@@ -12,7 +12,7 @@ from lookback.data.task import Facts, Task
 from lookback.models.network import Network, build_network
 from lookback.runtime.instantiate import instantiate
 from lookback.storage.atomic import read_json
-from lookback.storage.paths import CellPaths
+from lookback.storage.cell_paths import CellPaths
 
 
 @dataclass(frozen=True)

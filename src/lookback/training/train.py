@@ -29,9 +29,9 @@ from lookback.runtime.gpu_lease import leased
 from lookback.runtime.instantiate import instantiate
 from lookback.storage import run_store
 from lookback.storage.atomic import read_json, write_json
+from lookback.storage.cell_paths import CellPaths, SeedPaths
 from lookback.storage.commit import commit_of_this_code
 from lookback.storage.journal import Journal
-from lookback.storage.paths import CellPaths, SeedPaths
 from lookback.storage.tables import write_parquet
 from lookback.training import seed_processes
 from lookback.training.assemble import assemble

@@ -23,7 +23,7 @@ from lookback.errors import Diverged, UserError
 from lookback.runtime.gpu_lease import leased
 from lookback.storage import run_store
 from lookback.storage.atomic import read_json, write_json
-from lookback.storage.paths import SeedPaths
+from lookback.storage.cell_paths import SeedPaths
 from lookback.training.match import parameters_of
 from lookback.training.train import TrainingCell, open_cell, resolve_settings, train_seed
 

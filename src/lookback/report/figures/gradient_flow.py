@@ -104,4 +104,4 @@ def _half_distances(frame: pd.DataFrame) -> Iterator[str]:
 
 def _unbroken(value: float) -> str:
     """Format a value with two significant digits, and allow no line break after a minus sign."""
-    return f"{value:.2g}".replace("-", "\N{NON-BREAKING HYPHEN}")
+    return "∞" if math.isinf(value) else f"{value:.2g}".replace("-", "\N{NON-BREAKING HYPHEN}")

@@ -1,12 +1,15 @@
 """How fast the gradient fades with the distance from the answer (probe `gradient_flow`)."""
 
 import math
+import sys
 from typing import Literal
 
 import pandas as pd
 
 from lookback.summarise.quantities.base import NOT_MEASURED, Estimate
 from lookback.summarise.rates import half_distance, rate
+
+LARGEST_LOG = math.log(sys.float_info.max)
 
 
 def gradient_half_distance(rows: pd.DataFrame, *, stage: Literal["initial", "trained"]) -> Estimate:
@@ -48,8 +51,8 @@ def gradient_left(rows: pd.DataFrame) -> float:
 
     The state h_t is the hidden state of the last layer through which earlier steps influence the
     answer. Each norm is the median over sequences, and its logarithm is averaged over seeds. The
-    result is 0 if the gradient is exactly zero at the farthest step. The result is NaN if the
-    answer depends on no earlier state.
+    result is 0 if the gradient is exactly zero at the farthest step, and ∞ if the ratio is too
+    large for a float. The result is NaN if the answer depends on no earlier state.
     """
     if not (rows["quantity"] == "gradient").any():
         return math.nan
@@ -59,6 +62,8 @@ def gradient_left(rows: pd.DataFrame) -> float:
     if log_norm.drop(index=0, errors="ignore").isna().all():
         return math.nan
     difference = log_norm[log_norm.index.max()] - log_norm[0]
+    if difference > LARGEST_LOG:
+        return math.inf
     return 0.0 if math.isnan(difference) else math.exp(difference)
 
 
