@@ -25,6 +25,7 @@ run: setup  ## run the study `quick` on all cores of this machine; print where t
 
 check: setup  ## check lint, format, types and import layers, in seconds
 	$(BIN)/ruff check .
+	$(BIN)/ruff check --isolated --select F821 tests bench  # names that do not exist; src has jaxtyping's strings, and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/mypy

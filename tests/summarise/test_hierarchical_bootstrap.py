@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from lookback.summarise import hierarchical_bootstrap
 from lookback.summarise.hierarchical_bootstrap import (
     hierarchical,
     interquartile_mean,
@@ -25,7 +26,7 @@ def indices(seeds: int, sequences: int) -> tuple[np.ndarray, np.ndarray]:
 def test_the_interval_holds_the_truth_in_19_of_20_studies_where_sequences_as_runs_hold_far_fewer(
     monkeypatch,
 ):
-    monkeypatch.setattr(bootstrap, "RESAMPLES", 200)
+    monkeypatch.setattr(hierarchical_bootstrap, "RESAMPLES", 200)
     generator, studies, held, flat = np.random.default_rng(0), 200, 0, 0
     for _ in range(studies):
         values = simulated(generator, 15, 40)
@@ -74,7 +75,7 @@ def test_sums_by_group_are_those_of_the_answers_and_chunks_change_nothing(monkey
             own = values[(seeds == seed) & (groups == group)]
             assert found.sums[row, group] == pytest.approx(own.sum())
             assert found.counts[row, group] == len(own)
-    monkeypatch.setattr(bootstrap, "AT_ONCE", 50)
+    monkeypatch.setattr(hierarchical_bootstrap, "AT_ONCE", 50)
     np.testing.assert_array_equal(resampled(values, seeds, sequences, groups)[1].sums, whole.sums)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lookback.summarise import hierarchical_bootstrap
 from lookback.summarise.hierarchical_bootstrap import percentiles
 from lookback.summarise.quantities.memory_horizon import (
     bins_of,
@@ -65,7 +66,7 @@ def test_the_interval_over_seeds_holds_the_true_median_step_where_one_over_seque
     monkeypatch,
 ):
     """Seeds fail at lags spread by a factor of 1.5: all together are one half at the median, 40."""
-    monkeypatch.setattr(bootstrap, "RESAMPLES", 200)
+    monkeypatch.setattr(hierarchical_bootstrap, "RESAMPLES", 200)
     generator, held, flat, studies = np.random.default_rng(0), 0, 0, 40
     for study in range(studies):
         fails = 40 * np.exp(generator.normal(0, math.log(1.5), 9))

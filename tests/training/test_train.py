@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from lookback.data import prepare
-from lookback.errors import UserError
+from lookback.errors import Diverged, UserError
 from lookback.storage import run_store
 from lookback.storage.atomic import read_json, write_json
 from lookback.storage.cell_paths import SeedPaths
@@ -202,13 +202,13 @@ def test_a_cell_of_which_every_seed_diverges_is_a_hole_and_no_seed_is_trained_ag
     reason = (
         r"the loss became \S+ at step \d+, after an update of learning rate 2.5e\+29 and gradient"
     )
-    with pytest.raises(callbacks.Diverged, match=f"seed 0: {reason}.*seed 1: {reason}"):
+    with pytest.raises(Diverged, match=f"seed 0: {reason}.*seed 1: {reason}"):
         train.main(plan, task, [0, 1], cell)
     assert not (cell / "metrics.json").exists()
     journal = SeedPaths(run_store.seed_folder(run_store.runs_folder(plan, task), 0)).journal
     before = journal.read_bytes()
     assert json.loads(before.splitlines()[-1])["event"] == "failed"
-    with pytest.raises(callbacks.Diverged, match=reason):
+    with pytest.raises(Diverged, match=reason):
         train.main(plan, task, [0, 1], cell)
     assert journal.read_bytes() == before
 
@@ -258,7 +258,7 @@ def test_a_seed_that_diverges_is_named_by_its_step_and_the_others_make_the_cell(
 def test_a_seed_that_diverges_at_its_first_step_had_no_update_to_blame(fresh, poison):
     poison(0, 0, 0)
     plan, task, cell = fresh("first", "gru")
-    with pytest.raises(callbacks.Diverged, match="became nan at step 1, before any update"):
+    with pytest.raises(Diverged, match="became nan at step 1, before any update"):
         train.main(plan, task, [0], cell)
 
 
@@ -266,11 +266,11 @@ def test_a_seed_that_diverges_after_a_kill_says_the_same(fresh, poison, monkeypa
     """The update before the bad step lies before the kill: the resume state knows it."""
     poison(1, 2, 0)
     plan, task, cell = fresh("straight", "gru")
-    with pytest.raises(callbacks.Diverged, match="became nan at step 21, after") as wanted:
+    with pytest.raises(Diverged, match="became nan at step 21, after") as wanted:
         train.main(plan, task, [1], cell)
     plan, task, cell = fresh("killed", "gru")
     stop_in_the_third_epoch(monkeypatch, plan, task, 1, cell)
-    with pytest.raises(callbacks.Diverged) as found:
+    with pytest.raises(Diverged) as found:
         train.main(plan, task, [1], cell)
     assert str(found.value) == str(wanted.value)
 
