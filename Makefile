@@ -23,9 +23,10 @@ setup: .venv/ready  ## create .venv and install the locked packages; torch by ve
 run: setup  ## run the study `quick` on all cores of this machine; print where the report is
 	$(BIN)/snakemake --cores $(CORES)
 
+# F821 finds names that do not exist. In src/, mypy finds them, and jaxtyping's shapes look like them.
 check: setup  ## check lint, format, types and import layers, in seconds
 	$(BIN)/ruff check .
-	$(BIN)/ruff check --isolated --select F821 tests bench  # names that do not exist; src has jaxtyping's strings, and mypy
+	$(BIN)/ruff check --isolated --select F821 tests bench
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/mypy
