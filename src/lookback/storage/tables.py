@@ -40,7 +40,7 @@ def read_parquet(path: str | os.PathLike[str]) -> pd.DataFrame:
 
 
 def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Any], plans: Plans) -> None:
-    """Write named arrays and the digests `plans` atomically."""
+    """Write named arrays, and the digests of the plans, to one file in one atomic step."""
     with atomic_write(path) as temporary:
         np.savez_compressed(
             temporary, **arrays, plans=np.array(json.dumps(dict(plans), sort_keys=True))
