@@ -88,6 +88,41 @@ def test_an_added_seed_is_the_only_one_trained(fresh):
     ]
 
 
+@pytest.mark.parametrize("name", ["best.ckpt", "journal.jsonl", "result.json", "done.json"])
+@pytest.mark.parametrize("damage", ["emptied", "zeroed", "deleted"])
+def test_a_finished_seed_with_a_damaged_file_is_trained_again(fresh, name, damage):
+    """A power cut can leave an empty file, or a file of the right size that is full of zeros."""
+    plan, task, cell = fresh("damaged", "gru")
+    train.main(plan, task, [0, 1], cell)
+    whole = contents(cell)
+    folder = run_store.seed_folder(run_store.runs_folder(plan, task), 0)
+    other = run_store.seed_folder(run_store.runs_folder(plan, task), 1)
+    kept = SeedPaths(other).done.stat().st_mtime_ns
+    file = folder / name
+    if damage == "deleted":
+        file.unlink()
+    else:
+        file.write_bytes(b"" if damage == "emptied" else bytes(file.stat().st_size))
+    assert not run_store.is_intact(folder)
+    train.main(plan, task, [0, 1], cell)
+    assert contents(cell) == whole
+    assert SeedPaths(other).done.stat().st_mtime_ns == kept
+
+
+def test_a_journal_that_lost_entries_before_the_resume_state_starts_the_seed_again(
+    fresh, monkeypatch
+):
+    plan, task, cell = fresh("whole", "gru")
+    train.main(plan, task, [0], cell)
+    whole = read_parquet(cell / "history.parquet")
+    plan, task, cell = fresh("lossy", "gru")
+    stop_in_the_third_epoch(monkeypatch, plan, task, 0, cell)
+    journal = SeedPaths(run_store.seed_folder(run_store.runs_folder(plan, task), 0)).journal
+    journal.write_bytes(b"")
+    train.main(plan, task, [0], cell)
+    assert read_parquet(cell / "history.parquet").equals(whole)
+
+
 def test_a_seed_is_the_same_alone_and_after_others(fresh):
     plan, task, cell = fresh("alone", "attention")
     train.main(plan, task, [1], cell)

@@ -137,7 +137,10 @@ class SeedPaths:
 
     @property
     def done(self) -> Path:
-        """The file whose existence means that the training run has finished."""
+        """The file that is written after a training run has finished.
+
+        The file lists the other files of the training run with their sizes and digests.
+        """
         return self.folder / "done.json"
 
     @property

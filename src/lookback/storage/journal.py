@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lookback.storage.atomic import write_text
+
 
 def read(path: Path) -> Iterator[dict[str, Any]]:
     """The entries of the journal `path` that have been written so far.
@@ -47,9 +49,7 @@ class Journal:
             for line in read(path)
             if line["step"] <= step and line.get("event") not in ("end", "failed")
         ]
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text("".join(map(_line, kept)) if step else "", encoding="utf-8")
-        os.replace(temporary, path)
+        write_text(path, "".join(map(_line, kept)) if step else "")
         return cls(path)
 
     def event(self, name: str, step: int, **facts: Any) -> None:
@@ -60,8 +60,13 @@ class Journal:
         """Append values measured on a split (train, validation, test) at a training step."""
         self._write({"time": time.time(), "step": step, "split": split, "values": values})
 
+    def sync(self) -> None:
+        """Write all entries to the disk."""
+        os.fsync(self._file.fileno())
+
     def close(self) -> None:
-        """Close the file."""
+        """Write all entries to the disk, and close the file."""
+        self.sync()
         self._file.close()
 
     def _write(self, entry: dict[str, Any]) -> None:

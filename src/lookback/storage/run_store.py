@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lookback.storage.atomic import digest, read_json, write_text
+from lookback.storage.atomic import digest, read_json, write_json, write_text
 from lookback.storage.cell_paths import CellPaths, SeedPaths
+from lookback.storage.contents import Contents, contents_of, have_digests, have_sizes
 from lookback.storage.paths import RUNS, lock_file
 from lookback.storage.provenance import plans_of
 
@@ -91,10 +92,44 @@ def seed_folder(runs: Path, seed: int) -> Path:
     return runs / f"seed={seed}"
 
 
-def is_finished(folder: Path) -> bool:
-    """Whether the training run in `folder` has ended, because it has finished or diverged."""
+def mark_finished(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Write done.json, with `facts` and a list of the files of the training run in `folder`.
+
+    All these files must be synced to the disk before the call.
+    """
     seed = SeedPaths(folder)
-    return seed.done.exists() or seed.failed.exists()
+    files = (seed.journal, seed.weights, seed.result, seed.predictions, seed.cost)
+    contents = contents_of(folder, [path for path in files if path.exists()])
+    write_json(seed.done, {**facts, "files": contents})
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the training run in `folder` has diverged, or has finished with all its files.
+
+    The function compares the sizes of the files with done.json, and does not read the files.
+    """
+    return SeedPaths(folder).failed.exists() or have_sizes(folder, _listed(folder))
+
+
+def is_intact(folder: Path) -> bool:
+    """Whether the training run in `folder` has diverged, or has finished with undamaged files.
+
+    The function compares the digests of the files with done.json.
+    """
+    return SeedPaths(folder).failed.exists() or have_digests(folder, _listed(folder))
+
+
+def _listed(folder: Path) -> Contents:
+    """The list of files in done.json.
+
+    If done.json is missing or damaged, the list names done.json with an impossible size.
+    """
+    done = SeedPaths(folder).done
+    try:
+        contents: Contents = read_json(done)["files"]
+    except (OSError, ValueError, KeyError):
+        return {done.name: {"size": -1, "digest": ""}}
+    return contents
 
 
 def failure(folder: Path) -> str:

@@ -13,6 +13,7 @@ from lookback.storage import journal as journals
 from lookback.storage import run_store
 from lookback.storage.atomic import atomic_write, read_json, write_json, write_text
 from lookback.storage.cell_paths import CellPaths, SeedPaths
+from lookback.storage.contents import contents_of
 from lookback.storage.tables import read_parquet, write_parquet
 
 
@@ -24,7 +25,8 @@ def assemble(
     The result files are made from the files of the finished seeds in the folder `runs`. `config`
     holds the settings that the model was trained with. A plan file holds the settings of one stage.
     Every result file except the weights stores the digests of the plan files that it was made from.
-    The file metrics.json lists the seeds whose training diverged, with the reasons.
+    The file metrics.json is written last. It lists the other result files with their sizes and
+    digests, and the seeds whose training diverged, with the reasons.
     """
     cell, facts = CellPaths(out), Facts.from_dict(read_json(task))
     plans = {**read_json(task)["plans"], "train": plan.stem}
@@ -52,8 +54,11 @@ def assemble(
     trained = {name: config[name] for name in parts if config.get(name)}
     names = {"study": out.parents[1].name, "task_name": out.parent.name, "model_name": out.name}
     write_text(cell.config, yaml.safe_dump({"plans": plans, **names, **trained}))
+    # The file cost.json is not listed, because its measured times differ in every run.
+    others = (cell.config, cell.history, cell.predictions, *checkpoints)
     metrics = {
         "plans": plans,
+        "files": contents_of(out, others),
         "metric": facts.metric,
         "parameters": results[min(results)]["parameters"],
         "hidden_size": config["model"].get("hidden_size"),

@@ -139,6 +139,8 @@ class Resume(pl.Callback):
         if time.monotonic() - self._saved < RESUME_EVERY or trainer.should_stop:
             return
         assert self.losses.last is not None
+        # A training that continues after a power cut needs the journal up to this step.
+        self.validate.journal.sync()
         last = self.losses.last._replace(gradient_norm=float(self.losses.last.gradient_norm))
         state = {
             "epoch": module.epoch + 1,
@@ -149,6 +151,7 @@ class Resume(pl.Callback):
             "validate": self.validate.state(),
             "seconds": self.elapsed(),
             "origins": self.origins,
+            "journal_bytes": self.validate.journal.path.stat().st_size,
         }
         # If torch.save opens the file itself, it hides the cause of a write error: open it here.
         with atomic_write(self.path) as temporary, temporary.open("wb") as file:

@@ -28,7 +28,7 @@ from lookback.runtime import cpu_time
 from lookback.runtime.gpu_lease import leased
 from lookback.runtime.instantiate import instantiate
 from lookback.storage import run_store
-from lookback.storage.atomic import read_json, write_json
+from lookback.storage.atomic import atomic_write, read_json, write_json
 from lookback.storage.cell_paths import CellPaths, SeedPaths
 from lookback.storage.commit import commit_of_this_code
 from lookback.storage.journal import Journal
@@ -76,9 +76,7 @@ def main(plan: Path, task: Path, seeds: list[int], out: Path) -> None:
         raise UserError(
             f"{tuning} was not made by the tune plan that {plan} names. Start the study again."
         )
-    missing = [
-        seed for seed in seeds if not run_store.is_finished(run_store.seed_folder(runs, seed))
-    ]
+    missing = [seed for seed in seeds if not run_store.is_intact(run_store.seed_folder(runs, seed))]
     if missing:
         with leased(settings["trainer"]["devices"]) as device:
             open_this_cell = partial(open_cell, settings, plan, task, out, runs, device)
@@ -121,7 +119,7 @@ def _train_missing(cell: TrainingCell, runs: Path, seed: int) -> None:
     """Train the network of one seed, unless another process has already trained this network."""
     folder = run_store.seed_folder(runs, seed)
     with run_store.locked(folder):
-        if not run_store.is_finished(folder):
+        if not run_store.is_intact(folder):
             train_seed(cell, seed, folder)
 
 
@@ -163,8 +161,9 @@ def open_cell(
     # Denormal numbers occur when a hidden state decays towards 0.
     torch.set_flush_denormal(True)
     task_object: Task = instantiate(config["task"])
+    digests = read_json(task)["digest"]
     with cpu_time.work():
-        data = {split: as_prepared(task_object, split, task).to(device) for split in splits}
+        data = {split: as_prepared(task_object, split, digests).to(device) for split in splits}
     config = with_measured_steps(config, facts, data["train"], runs)
     return TrainingCell((out.parent.name, out.name), config, plan.stem, facts, data, device)
 
@@ -176,25 +175,27 @@ def train_seed(cell: TrainingCell, seed: int, folder: Path) -> None:
     diverges, the file failed.json stores the reason. A training run that diverged is not repeated,
     because the same computation would diverge again.
     """
+    SeedPaths(folder).done.unlink(missing_ok=True)  # left over if a file of the seed was damaged
     if cell.device != "cpu":
         torch.cuda.reset_peak_memory_stats()
     network = build_network(
         cell.config["model"], cell.config["recipe"]["initialisation"], cell.facts, seed=seed
     )
-    resumed = _resume_state(SeedPaths(folder).resume)
+    resumed = _resume_state(SeedPaths(folder))
     journal = Journal.resumed(SeedPaths(folder).journal, resumed["step"] if resumed else 0)
     try:
         _train(cell, seed, folder, network, journal, resumed)
     except Diverged as reason:
         print(f"seed {seed} diverged: {reason}")
         journal.event("failed", journal.step, reason=str(reason))
+        journal.close()
         write_json(
             SeedPaths(folder).failed, {"seed": seed, "plan": cell.plan, "reason": str(reason)}
         )
     else:
         journal.event("end", journal.step)
-        write_json(SeedPaths(folder).done, {"seed": seed, "plan": cell.plan})
-    journal.close()
+        journal.close()
+        run_store.mark_finished(folder, {"seed": seed, "plan": cell.plan})
     SeedPaths(folder).resume.unlink(missing_ok=True)
 
 
@@ -240,11 +241,13 @@ def _train(
     _write_results(cell, seed, folder, network, validate.kept["step"], module.step, resume)
 
 
-def _resume_state(path: Path) -> dict[str, Any] | None:
+def _resume_state(seed: SeedPaths) -> dict[str, Any] | None:
     """The saved training state of a killed run.
 
-    The result is None if the file `path` is missing or cannot be read.
+    The result is None if the file resume.ckpt is missing or cannot be read, or if entries of the
+    journal were lost. Without these entries, the learning curves would have a hole.
     """
+    path = seed.resume
     if not path.exists():
         return None
     content = io.BytesIO(path.read_bytes())
@@ -252,6 +255,12 @@ def _resume_state(path: Path) -> dict[str, Any] | None:
         state: dict[str, Any] = torch.load(content, weights_only=True, map_location="cpu")
     except Exception as error:  # torch.load raises many different exceptions for truncated files
         print(f"{path} cannot be read ({error}), so this seed starts from its first step.")
+        return None
+    entries_are_lost = (
+        not seed.journal.exists() or seed.journal.stat().st_size < state["journal_bytes"]
+    )
+    if entries_are_lost:
+        print(f"{seed.journal} is not whole, so this seed starts from its first step.")
         return None
     return state
 
@@ -311,8 +320,9 @@ def _write_results(
         scores = scores_of(split_answers, cell.data[split], facts)
         _require_finite(scores, split)
         result |= {f"{split}/loss": scores.loss, f"{split}/{facts.metric}": scores.metric}
-    with SeedPaths(folder).weights.open("wb") as file:
-        torch.save({name: value.cpu() for name, value in network.state_dict().items()}, file)
+    weights = {name: value.cpu() for name, value in network.state_dict().items()}
+    with atomic_write(SeedPaths(folder).weights) as temporary, temporary.open("wb") as file:
+        torch.save(weights, file)
     if "test" in answers:
         predictions = predictions_of(seed, answers["test"], cell.data["test"], facts)
         write_parquet(SeedPaths(folder).predictions, predictions, {})

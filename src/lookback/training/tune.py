@@ -119,7 +119,7 @@ def run_trial(
     """Train a network with the hyperparameters `values`, or load the finished trial from disk."""
     folder = run_store.trial_folder(trials, values, settings["tune"]["budget"])
     with run_store.locked(folder):
-        if not run_store.is_finished(folder):
+        if not run_store.is_intact(folder):
             config = resolve_settings(_trial_settings(settings, values), cell.facts, trials)
             train_seed(replace(cell, config=config), run_store.TUNING_SEED, folder)
     if failure := run_store.failure(folder):
