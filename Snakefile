@@ -30,6 +30,8 @@ if workflow.exec_mode == ExecMode.DEFAULT:
     sys.path.insert(0, str(Path(workflow.basedir) / "src"))
     from lookback.commands import session
 
+    # The variable keeps the locks until this process ends.
+    LOCKS = session.lock_results(dry_run=workflow.output_settings.dryrun)
     quiet = bool(workflow.output_settings.quiet)
     PLAN = str(session.plan(Path(workflow.basedir), config, quiet=quiet))
     # Tell jobs on a cluster which plan to read.

@@ -8,7 +8,7 @@ from typing import Any
 from lookback.planning.plan import started_indices
 from lookback.storage.atomic import read_json
 from lookback.storage.cell_paths import CellPaths, cells_on_disk, tasks_on_disk
-from lookback.storage.lock import hold
+from lookback.storage.lock import hold, hold_plans
 from lookback.storage.paths import CODE, PLANS, RUNS, plan_file
 from lookback.storage.provenance import plans_of
 from lookback.storage.run_store import runs_folder, trials_folder
@@ -23,9 +23,9 @@ def clean() -> None:
     results exist, or if the last run of a study contained this model and task. A copy of the code
     is kept if the last run of a study used it.
 
-    Raises UserError if a study is running.
+    Raises UserError if a study is running, or if another command uses plan files.
     """
-    with hold():
+    with hold(), hold_plans():
         _clean()
 
 

@@ -65,7 +65,7 @@ HELP = f"""How far back does a sequence model remember, and can its explanation 
 
   snakemake --cores N [--config study=NAME]     run a study
   lookback train task=NAME model=NAME [seed=N] [KEY=VALUE …]
-                                                one run by hand, into results/by-hand/
+                                                one run by hand, into results/by-hand-<digest>/
   lookback track [--follow] [study=NAME] [uri=URI]
                                                 send a study to MLflow; --follow: while it trains
 {"".join(f"  lookback {name:<38}{text}{chr(10)}" for name, text in COMMANDS.items())}

@@ -12,6 +12,7 @@ from lookback.planning.plan import make
 from lookback.planning.references import KEY, citation
 from lookback.planning.study import CellConfig, compose_by_hand
 from lookback.storage.atomic import read_json
+from lookback.storage.lock import use_plans
 from lookback.storage.paths import PROJECT
 
 HEADER = ("model", "parameters", "FLOPs per step", "step by step", "source")
@@ -28,7 +29,8 @@ def list_models(task: str = "digits_pixels") -> None:
     conf = PROJECT / "conf"
     names = sorted(path.stem for path in (conf / "model").glob("*.yaml"))
     studies = {name: compose_by_hand(conf, task, name, 0, ()) for name in names}
-    prepared = prepare(read_json(make(PROJECT, studies[names[0]])), task)
+    with use_plans():
+        prepared = prepare(read_json(make(PROJECT, studies[names[0]])), task)
     facts = Facts.from_dict(read_json(prepared.facts))
     cells = {name: study.cells[task, name] for name, study in studies.items()}
     print(f"At the sizes of conf/model/, for {task} ({facts.length} steps):\n")

@@ -1,4 +1,4 @@
-"""Snakemake's main process plans the study, locks results/, runs the worker and sums CPU times.
+"""Snakemake's main process locks results/, plans the study, runs the worker and sums CPU times.
 
 Only the Snakefile calls this module, not the jobs that Snakemake starts.
 """
@@ -20,9 +20,23 @@ from lookback.planning.plan import make, start
 from lookback.planning.study import DEFAULT_STUDY, compose_study
 from lookback.planning.validate_settings import did_you_mean
 from lookback.runtime import cpu_time
-from lookback.storage.lock import hold
+from lookback.storage.lock import hold, use_plans
 
 CONFIG_KEYS = ("study", "overrides")  # the keys that `snakemake --config` accepts
+
+
+def lock_results(*, dry_run: bool) -> list[TextIO]:
+    """Lock results/ before the planning, until the caller closes the returned files.
+
+    Without the lock, a plan could be out of date before its study starts. A dry run only keeps
+    `lookback clean` from deleting plan files. If the lock cannot be taken, the function prints a
+    message and exits with status 2.
+    """
+    try:
+        return [use_plans()] if dry_run else [hold(), use_plans()]
+    except UserError as mistake:
+        print(f"lookback: {mistake}", file=sys.stderr)
+        sys.exit(2)
 
 
 def plan(root: Path, config: Mapping[str, Any], *, quiet: bool) -> Path:
@@ -56,28 +70,19 @@ def plan(root: Path, config: Mapping[str, Any], *, quiet: bool) -> Path:
 
 
 class Session:
-    """One run of Snakemake, with the lock of results/, the worker, and the CPU time of all jobs."""
+    """One run of Snakemake, with the worker and the CPU time of all jobs."""
 
     def __init__(self, index: Path, code: str):
         self.index = index
         self.code = code
         self.started = time.monotonic()
-        self._lock: TextIO | None = None  # held until the process ends
         self._server: subprocess.Popen[bytes] | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="lookback-", dir=_short_folder())
         self.address = Path(self._folder.name) / "worker"
         self._ledger = Path(self._folder.name) / "usage.jsonl"
 
     def start(self) -> None:
-        """Lock the folder results/, and start the worker process.
-
-        If another run of Snakemake holds the lock, the process exits with status 2.
-        """
-        try:
-            self._lock = hold()
-        except UserError as mistake:
-            print(f"lookback: {mistake}", file=sys.stderr)
-            sys.exit(2)
+        """Record that the study runs with this index file, and start the worker process."""
         start(self.index)
         os.environ[cpu_time.LEDGER] = str(self._ledger)
         self._server = subprocess.Popen(

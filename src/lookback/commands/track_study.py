@@ -10,7 +10,7 @@ from lookback.planning.study import DEFAULT_STUDY
 from lookback.storage import run_store
 from lookback.storage.atomic import read_json
 from lookback.storage.cell_paths import CellPaths
-from lookback.storage.lock import is_held
+from lookback.storage.lock import is_held, use_plans
 from lookback.storage.paths import PROJECT, lock_file
 from lookback.storage.study_paths import StudyPaths
 
@@ -24,6 +24,12 @@ def track(study: str = DEFAULT_STUDY, uri: str | None = None, *, follow: bool = 
     is over. Raises UserError if the study was never started, or if the MLflow store cannot be
     reached.
     """
+    with use_plans():
+        _track(study, uri, follow=follow)
+
+
+def _track(study: str, uri: str | None, *, follow: bool) -> None:
+    """Send the results of a study to MLflow. The caller must hold the shared lock of the plans."""
     indices = started_indices()
     if study not in indices:
         near = nearest(study, indices)

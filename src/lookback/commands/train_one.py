@@ -1,8 +1,10 @@
-"""`lookback train task=… model=…`: train one run by hand, into results/by-hand/.
+"""`lookback train task=… model=…`: train one run by hand, into results/by-hand-<digest>/.
 
-The command runs the same stages as a study, but in this process and without Snakemake.
+The digest stands for all settings and the seed, so each configuration has a folder of its own. The
+command runs the same stages as a study, but in this process and without Snakemake.
 """
 
+import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -13,6 +15,7 @@ from lookback.planning.plan import make, start
 from lookback.planning.study import compose_by_hand
 from lookback.storage.atomic import read_json
 from lookback.storage.cell_paths import CellPaths, TaskPaths
+from lookback.storage.lock import use_plans
 from lookback.storage.paths import PROJECT, manifest_file
 from lookback.storage.study_paths import StudyPaths
 
@@ -33,15 +36,17 @@ def train(words: Sequence[str]) -> None:
     if not seed.isdecimal():
         raise UserError(f"seed={seed} cannot be used: a seed is a whole number from 0 on.")
     study = compose_by_hand(PROJECT / "conf", task, model, int(seed), overrides)
-    path = make(PROJECT, study)
-    start(path)
-    index = read_json(path)
-    prepared = prepare(index, task)
-    cell = CellPaths(prepared.folder / model)
-    plan = Path(index["cells"][f"{task}/{model}"]["train"]["plan"])
-    train_stage = import_module("lookback.training.train")
-    train_stage.main(plan, prepared.facts, [int(seed)], cell.folder)
+    with use_plans():
+        path = make(PROJECT, study)
+        start(path)
+        index = read_json(path)
+        prepared = prepare(index, task)
+        cell = CellPaths(prepared.folder / model)
+        plan = Path(index["cells"][f"{task}/{model}"]["train"]["plan"])
+        train_stage = import_module("lookback.training.train")
+        train_stage.main(plan, prepared.facts, [int(seed)], cell.folder)
     print(cell.metrics.read_text(encoding="utf-8"), end="")
+    print(f"The files of this run are in {cell.folder}/.", file=sys.stderr)
 
 
 def prepare(index: Mapping[str, Any], task: str) -> TaskPaths:

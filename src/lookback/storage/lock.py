@@ -1,6 +1,8 @@
-"""The lock of the folder results/, so that only one process at a time writes to the folder.
+"""The locks of the folder results/.
 
-The operating system releases the lock when the process that holds the lock dies.
+Only one study at a time writes to results/. Every command that reads plan files holds a shared
+lock of the plans, so that `lookback clean` deletes no plan file that a command still needs. The
+operating system releases a lock when the process that holds the lock dies.
 """
 
 import fcntl
@@ -9,7 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from lookback.errors import UserError
-from lookback.storage.paths import LOCK
+from lookback.storage.paths import LOCK, PLANS_LOCK
 
 RETRY_AFTER = 0.1  # seconds between two attempts to lock; `is_held` keeps a lock for less time
 
@@ -20,13 +22,40 @@ def hold() -> TextIO:
     Raises UserError if another process holds the lock of results/, or if the file system of
     results/ does not support flock.
     """
-    LOCK.parent.mkdir(parents=True, exist_ok=True)
-    lock = LOCK.open("a")
+    return _locked(LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB, "another run is writing to results/")
+
+
+def use_plans() -> TextIO:
+    """Keep `lookback clean` from deleting plan files until the caller closes the returned file.
+
+    If `lookback clean` is running, the function waits for its end. Raises UserError if the file
+    system of results/ does not support flock.
+    """
+    return _locked(PLANS_LOCK, fcntl.LOCK_SH, "")
+
+
+def hold_plans() -> TextIO:
+    """Keep all other commands from using plan files until the caller closes the returned file.
+
+    Raises UserError if another process uses plan files, or if the file system of results/ does not
+    support flock.
+    """
+    return _locked(
+        PLANS_LOCK,
+        fcntl.LOCK_EX | fcntl.LOCK_NB,
+        "another lookback command uses the plans in results/ (such as `lookback train`)",
+    )
+
+
+def _locked(path: Path, mode: int, refusal: str) -> TextIO:
+    """Open and lock the file `path`. Raises UserError with the text `refusal` if it is locked."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.open("a")
     try:
-        _take(lock)
+        _take(lock, mode)
     except BlockingIOError:
         lock.close()
-        raise UserError("another run is writing to results/; wait for it or stop it.") from None
+        raise UserError(f"{refusal}; wait for it or stop it.") from None
     except OSError as error:
         lock.close()
         raise UserError(
@@ -36,16 +65,16 @@ def hold() -> TextIO:
     return lock
 
 
-def _take(lock: TextIO) -> None:
+def _take(lock: TextIO, mode: int) -> None:
     """Lock the file `lock`, with a second attempt if the first attempt fails.
 
     The first attempt can fail because `is_held` in another process locks the file for a moment.
     """
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, mode)
     except BlockingIOError:
         time.sleep(RETRY_AFTER)
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, mode)
 
 
 def is_held(path: Path = LOCK) -> bool:

@@ -24,6 +24,7 @@ CODE = RESULTS / ".code"
 RUNS = RESULTS / ".runs"
 TRACKING = RESULTS / ".tracking"
 LOCK = RESULTS / ".lock"
+PLANS_LOCK = RESULTS / ".plans.lock"
 LAYOUT = RESULTS / ".layout.json"
 MANIFEST = "manifest.json"  # in the folder of a dataset
 
