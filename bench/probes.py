@@ -20,7 +20,8 @@ import torch
 import yaml
 from writing import write
 
-from lookback.data.task import Task
+from lookback.data.content import digest_of
+from lookback.data.task import SPLITS, Task
 from lookback.errors import NotApplicable
 from lookback.models.network import Network, build_network
 from lookback.planning.study import CellConfig, compose_by_hand
@@ -90,7 +91,8 @@ def measured(model: str, changes: Mapping[str, int]) -> list[dict[str, Any]]:
     start = cell.recipe["initialisation"]
     network = build_network(cell.model, start, task.facts(), seed=0).eval()
     config = {"task": cell.task, "model": cell.model, "recipe": cell.recipe}
-    run = Run(0, {}, config, task.facts(), network)
+    digests = {split: digest_of(task.dataset(split)) for split in SPLITS}
+    run = Run(0, {}, config, task.facts(), network, digests)
     epoch(network, task, cell)  # warms up: includes one-time compilation
     epoch_seconds = epoch(network, task, cell)
     rows = []

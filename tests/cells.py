@@ -8,7 +8,8 @@ from hydra.utils import instantiate
 from torch import Tensor
 
 from lookback.data.batch import SequenceDataset
-from lookback.data.task import Facts, Split, Task
+from lookback.data.content import digest_of
+from lookback.data.task import SPLITS, Facts, Split, Task
 from lookback.models.network import build_network
 from lookback.storage.atomic import write_json, write_text
 from tests.shipped import model_config
@@ -79,10 +80,12 @@ class Tokens(Task):
 def write_cell(root: Path, task: dict, model: dict, seeds: tuple[int, ...] = (0, 1)) -> Path:
     """A cell of networks with weights from another seed, as if trained; gives its folder."""
     cell = root / "study" / "task" / "model"
-    facts = instantiate(task).facts()
+    data = instantiate(task)
+    facts = data.facts()
     config = {"plans": PLANS, "task": task, "model": model}
     config["recipe"] = {"initialisation": INITIALISATION}
-    write_json(cell.parent / "task.json", facts.to_dict())
+    digests = {split: digest_of(data.dataset(split)) for split in SPLITS}
+    write_json(cell.parent / "task.json", {**facts.to_dict(), "digest": digests})
     write_text(cell / "config.yaml", yaml.safe_dump(config))
     write_json(cell / "metrics.json", {"seeds": {str(seed): {} for seed in seeds}})
     (cell / "checkpoints").mkdir()

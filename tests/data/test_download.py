@@ -51,7 +51,7 @@ def test_a_served_file_arrives_unpacked_and_the_manifest_names_it(project, serve
     assert read_json(OUT) == {
         "plans": {"download": "0123"},
         "dataset": "noise",
-        "files": {"noise.bin": EXPECTED["sha256"]},
+        "files": {"noise.bin": {"size": len(CONTENT), "digest": EXPECTED["sha256"]}},
     }
 
 

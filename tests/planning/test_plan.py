@@ -1,21 +1,42 @@
 """What a plan reaches: every `_target_`, and every file beside the code."""
 
+import hashlib
+import importlib
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 
+import pytest
+
+from lookback.planning import libraries
 from lookback.planning.code_copy import take
 from lookback.planning.code_fingerprints import fingerprints
+from lookback.planning.input_files import input_files
 from lookback.planning.libraries import versions_of
 from lookback.planning.plan import make, receipt_of
 from lookback.planning.study import compose_study
-from lookback.planning.targets import foreign_packages, own_targets
+from lookback.planning.targets import foreign_packages, own_modules
 from lookback.storage.atomic import read_json
 from tests.conftest import ROOT
 
 
 def test_a_target_in_a_list_is_reached_too():
     config = {"blocks": [{"_target_": "lookback.models.gru.GRU"}, {"deep": [{"_target_": "a.B"}]}]}
-    assert list(own_targets(config)) == ["lookback.models.gru"]
+    modules = {"lookback", "lookback.models", "lookback.models.gru"}
+    assert list(own_modules(config, modules)) == ["lookback.models.gru"]
+
+
+def test_every_dotted_name_that_belongs_to_a_module_counts_wherever_it_stands():
+    """Hydra's get_class, get_method and get_object take the name of their class as `path`."""
+    config = {
+        "cell": {"_target_": "hydra.utils.get_class", "path": "lookback.models.gru.GRU"},
+        "step": {"_target_": "hydra.utils.get_method", "path": "lookback.models.rnn.RNN.step"},
+        "loss": {"_target_": "hydra.utils.get_object", "path": "torch.nn.functional.huber_loss"},
+        "file": "own/gait.csv",
+    }
+    modules = {"lookback", "lookback.models", "lookback.models.gru", "lookback.models.rnn"}
+    assert set(own_modules(config, modules)) == {"lookback.models.gru", "lookback.models.rnn"}
+    assert {"hydra", "torch"} <= set(foreign_packages(config))
 
 
 def test_the_libraries_of_a_stage_are_those_that_its_code_imports(in_tmp):
@@ -28,15 +49,70 @@ def test_the_libraries_of_a_stage_are_those_that_its_code_imports(in_tmp):
     gru, rnn = (index["cells"][f"adding/{model}"]["train"] for model in ("gru", "rnn"))
     found = [set(read_json(Path(it["plan"]))["libraries"]) for it in (gru, rnn, index["track"])]
     assert found[0] - found[1] == {"scipy"}
-    assert {"torch", "numpy", "pytorch-lightning", "pandas"} <= found[1]
-    assert not {"optuna", "captum", "mlflow", "matplotlib"} & found[1]
+    assert {"torch", "numpy", "pytorch-lightning", "pandas", "PyYAML", "hydra-core"} <= found[1]
+    assert not {"optuna", "captum", "mlflow", "matplotlib", "jaxtyping"} & found[1]
     assert "mlflow" in found[2]
 
 
 def test_a_target_of_another_library_counts_by_the_name_it_is_installed_under():
     config = {"optimizer": {"_target_": "sklearn.linear_model.SGDClassifier"}}
     assert list(foreign_packages(config)) == ["sklearn"]
-    assert list(versions_of(frozenset({"sklearn"}))) == ["scikit-learn"]
+    assert versions_of(["sklearn"]) == {"scikit-learn": version("scikit-learn")}
+
+
+@pytest.fixture
+def library(in_tmp, monkeypatch):
+    """Installs versions of a package `moments` in a folder of its own."""
+    folder = in_tmp / "site"
+    monkeypatch.syspath_prepend(str(folder))
+
+    def install(number: str, *, metadata: bool) -> dict[str, str]:
+        shutil.rmtree(folder, ignore_errors=True)
+        package = folder / "moments"
+        package.mkdir(parents=True)
+        (package / "__init__.py").write_text(f"ORDER = {number!r}\n")
+        if metadata:
+            info = folder / f"Moments_of_time-{number}.dist-info"
+            info.mkdir()
+            (info / "METADATA").write_text(f"Name: Moments-of-time\nVersion: {number}\n")
+            (info / "RECORD").write_text("moments/__init__.py,,\n")
+        for known in (libraries._versions, libraries._distributions):  # a new process knows nothing
+            known.cache_clear()
+        importlib.invalidate_caches()
+        return versions_of(["moments"])
+
+    yield install
+    for known in (libraries._versions, libraries._distributions):
+        known.cache_clear()
+
+
+def test_any_distribution_counts_by_its_version(library):
+    assert library("1.0", metadata=True) == {"Moments-of-time": "1.0"}
+    assert library("2.0", metadata=True) == {"Moments-of-time": "2.0"}
+
+
+def test_a_package_without_metadata_counts_by_its_source(library):
+    first = library("1.0", metadata=False)
+    assert list(first) == ["moments"]
+    assert library("2.0", metadata=False) != first
+    assert library("1.0", metadata=False) == first
+
+
+def test_a_package_that_is_not_installed_is_no_mistake():
+    """A module may import it in a `try`."""
+    assert versions_of(["nowhere_to_be_found"]) == {}
+
+
+def test_the_digests_of_files_and_folders_that_a_task_names_are_in_the_plan(in_tmp):
+    for path, text in {"own/gait.csv": "1", "parts/a.csv": "2", "parts/.hidden": "3"}.items():
+        (in_tmp / path).parent.mkdir(exist_ok=True)
+        (in_tmp / path).write_text(text)
+    config = {"_target_": "lookback.data.gait.Gait", "deep": [{"file": "own/gait.csv"}]}
+    config |= {"folder": "parts", "text": "no file", "long": "x" * 5000, "empty": "", "null": "\0"}
+    assert input_files(config) == {
+        "own/gait.csv": hashlib.sha256(b"1").hexdigest(),
+        "parts/a.csv": hashlib.sha256(b"2").hexdigest(),
+    }
 
 
 def test_data_in_a_folder_without_modules_belongs_to_the_package_above_it(in_tmp):

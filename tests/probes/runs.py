@@ -7,7 +7,8 @@ from torch import Tensor
 
 from lookback.data.adding import Adding
 from lookback.data.batch import SequenceDataset
-from lookback.data.task import Facts, Split, Task
+from lookback.data.content import digest_of
+from lookback.data.task import SPLITS, Facts, Split, Task
 from lookback.errors import UserError
 from lookback.models.base import Initialisation, SequenceModel, Trace
 from lookback.models.network import Network
@@ -64,7 +65,8 @@ def run_of(task: dict[str, Any], network: Network) -> Run:
     made: Task = {"Recall": Recall, "Adding": Adding}[task["_target_"].rpartition(".")[2]](
         **{name: value for name, value in task.items() if name != "_target_"}
     )
-    return Run(0, {}, {"task": task}, made.facts(), network.eval())
+    digests = {split: digest_of(made.dataset(split)) for split in SPLITS}
+    return Run(0, {}, {"task": task}, made.facts(), network.eval(), digests)
 
 
 def recall(**settings: Any) -> dict[str, Any]:

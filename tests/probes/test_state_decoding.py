@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from lookback.data.batch import SequenceDataset
+from lookback.data.content import digest_of
 from lookback.data.task import Facts, Task
 from lookback.errors import NotApplicable
 from lookback.models.base import SequenceModel, Trace, at_queries
@@ -92,7 +93,8 @@ class PlantedRun(Run):
 def found(encoder: nn.Module, task: Task, **settings):
     embedding = nn.Embedding(8, 8) if task.facts().tokens else None
     network = Network(encoder, 1, embedding)
-    run = PlantedRun(0, {}, {}, task.facts(), network, task)
+    digests = {split: digest_of(task.dataset(split)) for split in ("train", "test")}
+    run = PlantedRun(0, {}, {}, task.facts(), network, digests, task)
     probe = StateDecoding(**{"sequences": 2400, "minimum": 400, "penalties": PENALTIES} | settings)
     return probe.measure(run, generator=torch.Generator().manual_seed(0))
 

@@ -1,20 +1,19 @@
-"""Digests of task data: training checks that its data have the same digest as the prepared data.
+"""Digests of task data: each stage checks that its data are equal to the prepared data.
 
-The nodes of a cluster may have different releases of a library, and the releases may draw different
-random numbers from the same seed.
+A data file can change after the networks were trained. The nodes of a cluster may have different
+releases of a library, and the releases may draw different random numbers from the same seed.
 """
 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import fields
-from pathlib import Path
 
 from torch import Tensor
 
 from lookback.data.batch import SequenceDataset
 from lookback.data.task import Split, Task
 from lookback.errors import UserError
-from lookback.storage.atomic import digest, read_json
+from lookback.storage.atomic import digest
 
 
 def digest_of(dataset: SequenceDataset) -> str:
@@ -31,18 +30,18 @@ def digest_of(dataset: SequenceDataset) -> str:
     return digest("\n".join(lines))
 
 
-def as_prepared(task: Task, split: Split, prepared: Path) -> SequenceDataset:
-    """Load a split of `task`, and compare its digest with the digest in the file `prepared`.
+def as_prepared(task: Task, split: Split, digests: Mapping[Split, str]) -> SequenceDataset:
+    """Load a split of `task`, and compare its digest with the digest in `digests`.
 
-    Raises UserError if the digest of the split differs from the digest in `prepared`, a task.json
-    file.
+    `digests` is the entry `digest` of the task's file task.json. Raises UserError if the digests
+    differ.
     """
     dataset = task.dataset(split)
-    digests: Mapping[Split, str] = read_json(prepared)["digest"]
     if digest_of(dataset) != digests[split]:
         raise UserError(
-            f"the {split} split on this machine differs from the one described in {prepared}. "
-            "The data files or the release of a library may differ.\n"
-            f"Give all machines the same environment, or remove {prepared} to prepare it again."
+            f"the {split} split on this machine differs from the prepared split, which task.json "
+            "describes. A data file or the release of a library has changed.\n"
+            "Give all machines the same environment. If a data file has changed, start the study "
+            "again: lookback then prepares and trains with the new data."
         )
     return dataset

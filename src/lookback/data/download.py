@@ -40,13 +40,13 @@ class _Unserved(Exception):
 def main(plan: Path, out: Path) -> None:
     """Download and verify all files of the dataset that the file `plan` describes.
 
-    Write a manifest with the SHA-256 of each file to `out`. The downloaded files are stored in the
-    folder that contains `out`. Raises UserError if no mirror serves a file, and OSError if a file
-    cannot be written to disk.
+    Write a manifest with the size and the SHA-256 digest of each file to `out`. The downloaded
+    files are stored in the folder that contains `out`. Raises UserError if no mirror serves a file,
+    and OSError if a file cannot be written to disk.
     """
     dataset = read_json(plan)["dataset"]
     _check(dataset)
-    checksums = {}
+    files = {}
     out.parent.mkdir(parents=True, exist_ok=True)
     with lock_file(out.parent).open("w") as lock:
         # A second process that needs the dataset waits for this lock and then finds the files.
@@ -55,8 +55,8 @@ def main(plan: Path, out: Path) -> None:
             target = out.parent / name.removesuffix(".gz")
             if not _has_content(target, expected):
                 _fetch(dataset, name, target)
-            checksums[target.name] = expected["sha256"]
-    manifest = {"plans": {"download": plan.stem}, "dataset": dataset["name"], "files": checksums}
+            files[target.name] = {"size": expected["size"], "digest": expected["sha256"]}
+    manifest = {"plans": {"download": plan.stem}, "dataset": dataset["name"], "files": files}
     write_json(out, manifest)
 
 

@@ -58,8 +58,8 @@ def main(plan: Path, cell: Path, out: Path) -> None:
 
 def explain(explainer: Explainer, runs: list[Run]) -> tuple[dict[str, Any], pd.DataFrame]:
     """Arrays for the output file (without the seeds), and a table of the scores of all runs."""
-    task = runs[0].task()  # All runs train one model on one task and differ only in the seed.
-    test, train = task.dataset("test"), task.dataset("train")
+    # All runs train one model on one task and differ only in the seed.
+    test, train = runs[0].dataset("test"), runs[0].dataset("train")
     asked = test.batch(slice(explainer.sequences), evidence=True).asked_last()
     arrays_of_runs, frames = [], []
     for run in runs:

@@ -9,11 +9,8 @@ that it was made from. A comparison of the old and the new plan file shows why a
 index file of a study lists all plan files of the study.
 """
 
-import json
-import os
-import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,14 +18,15 @@ from typing import Any
 from lookback.errors import UserError
 from lookback.planning import code_copy
 from lookback.planning.code_fingerprints import Fingerprints, fingerprints
-from lookback.planning.libraries import COUNTED, versions_of
-from lookback.planning.study import CellConfig, Study
-from lookback.planning.targets import foreign_packages, own_targets
-from lookback.planning.unrecorded_results import touch_plans_of_outdated_results
+from lookback.planning.input_files import input_files
+from lookback.planning.outdated_results import age_outdated_results
+from lookback.planning.plan_writer import ByIdentity, PlanWriter
+from lookback.planning.study import CellKey, Study
+from lookback.planning.targets import own_modules
 from lookback.runtime.gpu_lease import local_gpus
 from lookback.storage import run_store
-from lookback.storage.atomic import digest, read_json, write_json, write_text
-from lookback.storage.paths import LAYOUT, plan_file
+from lookback.storage.atomic import read_json, write_json, write_text
+from lookback.storage.paths import LAYOUT
 from lookback.storage.study_paths import StudyPaths, index_notes
 
 # Version of the file formats in results/. Increase it if new code would misread old files.
@@ -55,23 +53,15 @@ def make(root: Path, study: Study) -> Path:
     """
     _check_layout()
     home = code_copy.take(root)
-    planner = _Planner(fingerprints(home))
-    datasets, tasks, cells = {}, {}, {}
-    for (task, model), config in study.cells.items():
-        if task not in tasks:
-            dataset = config.task.get("dataset")
-            if dataset:
-                datasets[dataset["name"]] = planner.download(dataset)
-            tasks[task] = {
-                "dataset": dataset["name"] if dataset else None,
-                "prepare": planner.stage("prepare", task=_task(config)),
-            }
-        cells[f"{task}/{model}"] = planner.cell(study, config)
-    body = {
-        "study": _description(study),
-        "cells": {
-            name: _expected_plans(name, datasets, tasks, cell) for name, cell in cells.items()
-        },
+    writer = PlanWriter(fingerprints(home))
+    datasets, tasks = _data_stages(writer, study)
+    cells = {f"{task}/{model}": stages for (task, model), stages in _cells(writer, study)}
+    expected = {name: _expected_plans(name, datasets, tasks, cell) for name, cell in cells.items()}
+    body = {"study": _description(study), "cells": expected}
+    # These plan files keep the study's order of tasks and models, for the tables and figures.
+    of_study = {
+        stage: _stage(writer.stage(stage, _roots(stage, study, writer.code), body, sort_keys=False))
+        for stage in ("summarise", "report", "track")
     }
     index = {
         "study": body["study"],
@@ -79,109 +69,104 @@ def make(root: Path, study: Study) -> Path:
         "datasets": datasets,
         "tasks": tasks,
         "cells": cells,
-        **{stage: planner.stage(stage, **body) for stage in ("summarise", "report", "track")},
+        **of_study,
         "uri": study.tracking["uri"],
         "receipt": receipt_of(study.tracking["uri"]),
         # Number of GPUs for each local job. The Snakemake profile of a cluster sets its own number.
         "gpus": int(_wants_gpu(study) and bool(local_gpus())),
     }
-    touch_plans_of_outdated_results(index, body["cells"])
-    return _put("study", index)
+    path = writer.index(index)
+    age_outdated_results(index, expected)
+    return path
 
 
-class _Planner:
-    """Writes plan files with the fingerprints of one copy of the code."""
+def _data_stages(writer: PlanWriter, study: Study) -> tuple[dict[str, Stage], dict[str, Any]]:
+    """Write the plan files for downloading all datasets and preparing all tasks of a study."""
+    datasets: dict[str, Stage] = {}
+    tasks: dict[str, Any] = {}
+    for (task, _), config in study.cells.items():
+        if task in tasks:
+            continue
+        dataset = config.task.get("dataset")
+        if dataset:
+            datasets[dataset["name"]] = _stage(
+                writer.stage(
+                    "download",
+                    [STAGE_MODULES["download"]],
+                    {"dataset": _without_mirrors(dataset)},
+                    sort_keys=True,
+                    unnamed={"dataset": dataset},
+                )
+            )
+        settings = {"task": _task(config.task)}
+        if files := input_files(config.task):
+            settings["files"] = files
+        plan = writer.stage("prepare", [STAGE_MODULES["prepare"]], settings, sort_keys=True)
+        tasks[task] = {"dataset": dataset["name"] if dataset else None, "prepare": _stage(plan)}
+    return datasets, tasks
 
-    def __init__(self, code: Fingerprints):
-        self.code = code
 
-    def stage(self, name: str, **body: Any) -> Stage:
-        """Write the plan file of the stage `name`, which reads the settings `body`."""
-        roots = [STAGE_MODULES[name], *own_targets(body)]
-        if name == "report":
-            # The report imports the figure module of each probe by name, which grimp cannot detect.
-            figures = (f"lookback.report.figures.{probe}" for probe in body["study"]["probes"])
-            roots += [figure for figure in figures if figure in self.code.hashes]
-        code = self.code.of(roots)
-        packages = (self.code.packages(code) & COUNTED) | set(foreign_packages(body))
-        libraries = {"python": platform.python_version(), **versions_of(frozenset(packages))}
-        plan = {"stage": name, **body, "code": code, "libraries": libraries}
-        return {"plan": str(_put(name, plan))}
+def _cells(writer: PlanWriter, study: Study) -> Iterator[tuple[CellKey, dict[str, Any]]]:
+    """Write the plan files for tuning, training, probing and explaining each model on each task."""
+    task_of = ByIdentity(_task)
+    # Probes and explainers import the modules of the model and the task. Their plan files do not
+    # hold the settings of the model and the task, which they read from the results of the training.
+    modules_of = ByIdentity(
+        lambda config: {"_target_": sorted(set(own_modules(config, writer.code.hashes)))}
+    )
 
-    def download(self, dataset: Mapping[str, Any]) -> Stage:
-        """Write the plan file for the download of a dataset.
+    def planned(stage: str, settings: Mapping[str, Any]) -> Stage:
+        return _stage(writer.stage(stage, [STAGE_MODULES[stage]], settings, sort_keys=True))
 
-        The name of the plan file does not depend on the mirrors (download URLs) of the dataset. The
-        mirrors are written into the plan file without a change of its time stamp, so that a new
-        mirror reruns no stage.
-        """
-        planned = self.stage("download", dataset=_verified(dataset))
-        path = Path(planned["plan"])
-        plan, times = read_json(path), path.stat()
-        if plan["dataset"] != dataset:
-            write_json(path, {**plan, "dataset": dataset})
-            os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-        return planned
-
-    def cell(self, study: Study, config: CellConfig) -> dict[str, Any]:
-        """Write the plan files for tuning, training, probing and explaining a model on a task."""
+    for key, config in study.cells.items():
         trained = {name: getattr(config, name) for name in ("model", "recipe", "trainer")}
-        trained |= {"task": _task(config), "match": study.match}
+        trained |= {"task": task_of(config.task), "match": study.match}
+        modules = {"model": modules_of(config.model), "task": modules_of(config.task)}
         cell: dict[str, Any] = {}
         if study.tune:
-            cell["tune"] = self.stage("tune", **trained, tune=study.tune)
+            cell["tune"] = planned("tune", {**trained, "tune": study.tune})
             trained["tuned_by"] = _digest(cell["tune"])
-        return cell | {
-            "train": self.stage("train", **trained),
-            "probe": {
-                name: self.stage("probe", probe=probe, **_targets_of(config))
-                for name, probe in study.probes.items()
-            },
-            "explain": {
-                name: self.stage("explain", explainer=explainer, **_targets_of(config))
-                for name, explainer in study.explainers.items()
-            },
-        }
+        cell["train"] = planned("train", trained)
+        for stage, name, options in (
+            ("probe", "probe", study.probes),
+            ("explain", "explainer", study.explainers),
+        ):
+            cell[stage] = {
+                option: planned(stage, {name: settings, **modules})
+                for option, settings in options.items()
+            }
+        yield key, cell
 
 
-def _task(config: CellConfig) -> dict[str, Any]:
+def _roots(stage: str, study: Study, code: Fingerprints) -> list[str]:
+    """The modules with which a stage of the whole study starts.
+
+    The report imports the figure module of each probe by name, which grimp cannot detect.
+    """
+    figures = [f"lookback.report.figures.{probe}" for probe in study.probes]
+    figures = [figure for figure in figures if figure in code.hashes]
+    return [STAGE_MODULES[stage], *(figures if stage == "report" else [])]
+
+
+def _stage(plan: Path) -> Stage:
+    return {"plan": str(plan)}
+
+
+def _digest(stage: Stage) -> str:
+    return stage["plan"].rpartition("/")[2].removesuffix(".yaml")
+
+
+def _task(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a task, without the mirrors (download URLs) of its dataset."""
-    task = dict(config.task)
+    task = dict(settings)
     if "dataset" in task:
-        task["dataset"] = _verified(task["dataset"])
+        task["dataset"] = _without_mirrors(task["dataset"])
     return task
 
 
-def _verified(dataset: Mapping[str, Any]) -> dict[str, Any]:
+def _without_mirrors(dataset: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a dataset, without its mirrors. All mirrors hold equal, verified content."""
     return {key: value for key, value in dataset.items() if key != "mirrors"}
-
-
-def _targets_of(config: CellConfig) -> dict[str, Any]:
-    """The modules of a model and a task, which probes and explainers import.
-
-    The settings of the model and the task are left out, because probes and explainers read them
-    from the result files of the training.
-    """
-    return {
-        "model": {"_target_": sorted(set(own_targets(config.model)))},
-        "task": {"_target_": sorted(set(own_targets(config.task)))},
-    }
-
-
-def _put(stage: str, content: Mapping[str, Any]) -> Path:
-    """Write a plan file, named by the digest of its content, unless the file exists.
-
-    Returns the path of the plan file.
-    """
-    # Plan files that describe a whole study keep its order of models, for the tables and figures.
-    # All other plan files have sorted keys, because the order of their keys has no meaning.
-    ordered = stage in ("summarise", "report", "track", "study")
-    text = json.dumps(content, indent=1, sort_keys=not ordered, ensure_ascii=False) + "\n"
-    path = plan_file(stage, digest(text))
-    if not path.exists():
-        write_text(path, text)
-    return path
 
 
 def _description(study: Study) -> dict[str, Any]:
@@ -189,7 +174,7 @@ def _description(study: Study) -> dict[str, Any]:
 
     The description holds all settings of the study except those for tracking.
     """
-    tasks = {task: _task(config) for (task, _), config in study.cells.items()}
+    tasks = {task: _task(config.task) for (task, _), config in study.cells.items()}
     models = {model: config.model for (_, model), config in study.cells.items()}
     left_out = ("cells", "tracking", "match")
     facts = {key: value for key, value in asdict(study).items() if key not in left_out}
@@ -219,10 +204,6 @@ def _expected_plans(
         for stage in ("probe", "explain")
     }
     return {**({"tune": before | tuned} if tuned else {}), "train": plans, **measured}
-
-
-def _digest(stage: Stage) -> str:
-    return Path(stage["plan"]).stem
 
 
 def _wants_gpu(study: Study) -> bool:

@@ -8,7 +8,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,10 @@ from lookback.planning.study_options import (
     tune_of,
 )
 from lookback.planning.validate_settings import check_options, check_settings, did_you_mean
+from lookback.storage.atomic import digest
 
 DEFAULT_STUDY = "quick"
+BY_HAND = "by-hand"  # the first part of the names of runs by hand
 COMMAND_LINE = "the command line"  # source of an override, as named in error messages
 CELL_GROUPS = ("task", "model", "recipe", "trainer")  # the settings of a cell
 CellKey = tuple[str, str]  # task name, model name
@@ -98,11 +100,17 @@ def compose_by_hand(
 ) -> Study:
     """A study with one training run, for the command `lookback train task=… model=…`.
 
+    The name of the study is a digest of the settings, so that two runs with different settings
+    write into different folders.
+
     Raises UserError for an unknown name, key or value. The error message suggests the nearest
     valid choice.
     """
     settings = {"tasks": [task], "models": [model], "seeds": [seed]}
-    return _compose(Options(conf), "by-hand", settings, "One run by hand.", tuple(overrides))
+    study = _compose(Options(conf), BY_HAND, settings, "One run by hand.", tuple(overrides))
+    trained = {name: getattr(study.cells[task, model], name) for name in CELL_GROUPS}
+    configuration = json.dumps([seed, trained], sort_keys=True)
+    return replace(study, name=f"{BY_HAND}-{digest(configuration)[:8]}")
 
 
 def _compose(

@@ -1,36 +1,49 @@
-"""Collects the modules of the classes that a config names with the key `_target_`."""
+"""Finds the modules and packages that a config names.
 
+A config names them by dotted names, such as `_target_: torch.optim.AdamW`, or `path:` beside
+`_target_: hydra.utils.get_class`.
+"""
+
+import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 from lookback.planning.code_copy import PACKAGE
 
+DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
-def own_targets(node: Any) -> Iterator[str]:
-    """The module of each class of lookback that a key `_target_` in the config `node` names."""
-    return (name for name in _modules(node) if name.partition(".")[0] == PACKAGE)
+
+def own_modules(node: Any, modules: Container[str]) -> Iterator[str]:
+    """The modules of lookback that the dotted names in the config `node` name or belong to.
+
+    `modules` holds the dotted names of all modules of lookback.
+    """
+    for name in _dotted_names(node):
+        while name and name not in modules:
+            name = name.rpartition(".")[0]
+        if name.partition(".")[0] == PACKAGE and name != PACKAGE:
+            yield name
 
 
 def foreign_packages(node: Any) -> Iterator[str]:
-    """The package of each third-party class under a key `_target_`, such as «torch» for AdamW."""
-    packages = (name.partition(".")[0] for name in _modules(node))
+    """The third-party package of each dotted name in the config `node`, such as «torch».
+
+    A text that only looks like a dotted name, such as a file name, gives a package that is not
+    installed.
+    """
+    packages = (name.partition(".")[0] for name in _dotted_names(node))
     ours = {PACKAGE, *sys.stdlib_module_names}
     return (package for package in packages if package not in ours)
 
 
-def _modules(node: Any) -> Iterator[str]:
-    """The module of each class that a key `_target_` names, at any depth of the config `node`.
-
-    The value of the key `_target_` is the dotted name of a class, or a list of dotted names of
-    modules.
-    """
+def _dotted_names(node: Any) -> Iterator[str]:
+    """Every text at any depth of the config `node` that has the form of a dotted name."""
     if isinstance(node, Mapping):
-        if "_target_" in node:
-            target = node["_target_"]
-            yield from [target.rpartition(".")[0]] if isinstance(target, str) else target
         for value in node.values():
-            yield from _modules(value)
-    elif isinstance(node, list):
+            yield from _dotted_names(value)
+    elif isinstance(node, list | tuple):
         for value in node:
-            yield from _modules(value)
+            yield from _dotted_names(value)
+    elif isinstance(node, str) and DOTTED.fullmatch(node):
+        yield node

@@ -44,7 +44,7 @@ class AttentionDistance:
 
         Raises NotApplicable if the model has no attention.
         """
-        dataset = run.task().dataset("test")
+        dataset = run.dataset("test")
         count = sequences_within(self.steps, dataset.inputs.shape[1], self.sequences)
         sums = [attention_sums(run.model, batch) for batch in batches(run.model, dataset, count)]
         queries = (dataset.query[:count] >= 0).sum()

@@ -51,7 +51,7 @@ class EffectiveContext:
         Raises NotApplicable if the probe has fewer than two sequences, because a single sequence
         has no donor.
         """
-        dataset = run.task().dataset("test")
+        dataset = run.dataset("test")
         time = dataset.inputs.shape[1]
         count = min(sequences_within(self.steps, time, self.sequences), len(dataset))
         if count < 2:

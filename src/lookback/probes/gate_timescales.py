@@ -73,7 +73,7 @@ class GateTimescales:
         if isinstance(inner, RecurrentEncoder):
             if decays := inner.log_decays():
                 return _of_eigenvalues(decays)
-            if sums_by_gate := self._gate_sums(network, inner, run.task().dataset("test")):
+            if sums_by_gate := self._gate_sums(network, inner, run.dataset("test")):
                 chrono = run.config["recipe"]["initialisation"]["forget_bias"] == "chrono"
                 aimed = float(run.facts.length) if chrono else torch.nan
                 rows = [_rows(name, sums, aimed) for name, sums in sums_by_gate.items()]

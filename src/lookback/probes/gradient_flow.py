@@ -77,7 +77,7 @@ class GradientFlow:
 
         Raises NotApplicable if the model does not compute a state for each time step.
         """
-        dataset = run.task().dataset("test")
+        dataset = run.dataset("test")
         stages = {"initial": run.initial(), "trained": deepcopy(run.model)}
         frames = []
         for stage, network in stages.items():

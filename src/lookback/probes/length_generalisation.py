@@ -44,11 +44,13 @@ class LengthGeneralisation:
             value: the task's metric; accuracy is a share, mean squared error is in squared units.
             reason: why the length could not be measured; missing if the measurement succeeded.
 
-        Raises NotApplicable if the task has no setting `length`.
+        Raises NotApplicable if the task has no setting `length`. Raises UserError if the data have
+        changed since the training.
         """
         length = run.config["task"].get("length")
         if not isinstance(length, int):
             raise NotApplicable("the task's sequences cannot be made longer: it has no `length`")
+        run.dataset("test")  # raises UserError if the data have changed since the training
         rows = []
         for factor in self.factors:
             row: dict[str, Any] = {"factor": factor, "length": factor * length}

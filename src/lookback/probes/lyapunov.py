@@ -57,7 +57,7 @@ class Lyapunov:
         Raises NotApplicable if the network has no recurrent encoder or if that encoder is
         bidirectional.
         """
-        dataset = run.task().dataset("test")
+        dataset = run.dataset("test")
         stages = {"initial": run.initial(), "trained": deepcopy(run.model)}
         frames = []
         for stage, network in stages.items():

@@ -62,7 +62,7 @@ class MemoryCapacity:
         Raises NotApplicable if the network has no recurrent encoder, if the encoder is
         bidirectional, or if the state overflows.
         """
-        dataset = run.task().dataset("test")
+        dataset = run.dataset("test")
         drive = 2 * torch.rand(PARALLEL_SEQUENCES, self.steps, generator=generator) - 1
         frames = []
         for stage, network in {"initial": run.initial(), "trained": run.model}.items():

@@ -33,7 +33,7 @@ class RecallByLag:
 
         Raises NotApplicable if the task does not define the lag of an answer.
         """
-        dataset = run.task().dataset("test")
+        dataset = run.dataset("test")
         if dataset.lag is None or not ((dataset.lag >= 0) & (dataset.query >= 0)).any():
             raise NotApplicable("the task does not know how long ago its evidence was")
         frames, start = [], 0

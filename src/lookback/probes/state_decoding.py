@@ -63,7 +63,7 @@ class StateDecoding:
         Raises NotApplicable if the task does not say which steps are evidence, if fewer than
         `minimum` sequences have evidence, or if all sequences have the same target.
         """
-        dataset = run.task().dataset("test")
+        dataset = run.dataset("test")
         chosen = torch.randperm(len(dataset), generator=generator)[: self.sequences]
         places = Places.of(dataset, chosen)
         if len(places.rows) < self.minimum:

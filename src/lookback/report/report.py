@@ -30,7 +30,9 @@ from lookback.report.result_tables import (
 )
 from lookback.report.theory_section import findings, lag_table, theory_table
 from lookback.report.verdicts import answers
-from lookback.storage.atomic import write_text
+from lookback.storage.atomic import write_json, write_text
+from lookback.storage.contents import contents_of
+from lookback.storage.study_paths import contents_note
 from lookback.summarise.theory import RANKED
 
 
@@ -68,6 +70,8 @@ def main(plan: Path, summary: Path, out: Path) -> None:
         )
     write_text(out, text)
     page.forget_others()
+    files = contents_of(out.parent, [out, *page.written])
+    write_json(contents_note(out), {"plans": {"report": inputs.digest}, "files": files})
 
 
 def template() -> Template:

@@ -33,6 +33,16 @@ class StudyPaths:
         return self.folder / "summary"
 
     @property
+    def report(self) -> Path:
+        """The report, one HTML page."""
+        return self.folder / "report" / "index.html"
+
+    @property
+    def draft(self) -> Path:
+        """The first version of the report, from which tracking takes the figures."""
+        return self.report.with_name(".drawn.html")
+
+    @property
     def figures(self) -> Path:
         """The folder of the report's figures."""
         return self.folder / "report" / "figures"
@@ -58,6 +68,17 @@ class StudyPaths:
 def summary_table(summary: Path, name: str) -> Path:
     """The file of the table `name` in the folder `summary` of a study."""
     return summary / f"{name}.parquet"
+
+
+def contents_note(output: Path) -> Path:
+    """The file that lists the files of an output, and the digests of its plan files.
+
+    `output` is the folder of the summary, the report or its draft. Snakemake knows only `output`
+    itself, and not the tables and figures beside it.
+    """
+    if output.suffix:
+        return output.with_name(f".{output.stem.lstrip('.')}.json")
+    return output / ".contents.json"
 
 
 def index_notes() -> Iterator[Path]:

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lookback.storage.atomic import read_json
-from lookback.storage.study_paths import StudyPaths, summary_table
+from lookback.storage.atomic import read_json, write_json
+from lookback.storage.contents import contents_of
+from lookback.storage.study_paths import StudyPaths, contents_note, summary_table
 from lookback.storage.tables import read_parquet, write_parquet
 from lookback.summarise.cells import CellResults, Hole, Row, cells_of
 from lookback.summarise.hierarchical_bootstrap import hierarchical, interquartile_mean, mean
@@ -76,6 +77,8 @@ def main(plan: Path, out: Path) -> None:
     for old in out.glob("*.parquet"):
         if old.stem not in tables:
             old.unlink()
+    files = contents_of(out, [summary_table(out, name) for name in tables])
+    write_json(contents_note(out), {"plans": {"summarise": plan.stem}, "files": files})
 
 
 def table(rows: list[Row], columns: Columns) -> pd.DataFrame:

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 import yaml
 
-from lookback.data.task import Facts, Task
+from lookback.data.batch import SequenceDataset
+from lookback.data.content import as_prepared
+from lookback.data.task import Facts, Split, Task
 from lookback.models.network import Network, build_network
 from lookback.runtime.instantiate import instantiate
 from lookback.storage.atomic import read_json
@@ -24,6 +26,7 @@ class Run:
     config: Mapping[str, Any]  # settings of the task, model, recipe and trainer
     facts: Facts
     model: Network  # the trained network, in eval mode
+    digests: Mapping[Split, str]  # digest of each split of the data, as in task.json
 
     def initial(self) -> Network:
         """The network with its initial weights, as before training, in eval mode."""
@@ -34,6 +37,13 @@ class Run:
             seed=self.seed,
         )
         return network.eval()
+
+    def dataset(self, split: Split) -> SequenceDataset:
+        """The sequences of a split.
+
+        Raises UserError if the data have changed since the task was prepared.
+        """
+        return as_prepared(self.task(), split, self.digests)
 
     def task(self, **changes: Any) -> Task:
         """The task of the run, with changed settings, for example `run.task(length=400)`."""
@@ -49,11 +59,12 @@ def load_runs(cell: Path) -> Iterator[Run]:
     """
     paths = CellPaths(cell)
     config = yaml.safe_load(paths.config.read_text(encoding="utf-8"))
-    facts = Facts.from_dict(read_json(paths.task.facts))
+    prepared = read_json(paths.task.facts)
+    facts = Facts.from_dict(prepared)
     for seed in sorted(map(int, read_json(paths.metrics)["seeds"])):
         network = build_network(
             config["model"], config["recipe"]["initialisation"], facts, seed=seed
         )
         weights = torch.load(paths.checkpoint(seed), weights_only=True)
         network.load_state_dict(weights)
-        yield Run(seed, config["plans"], config, facts, network.eval())
+        yield Run(seed, config["plans"], config, facts, network.eval(), prepared["digest"])
