@@ -30,6 +30,6 @@ def test_changed_data_are_refused_by_every_stage_that_measures(tmp_path, stage, 
     changed = yaml.safe_load((cell / "config.yaml").read_text())
     changed["task"]["seed"] = 1  # as if the file of the data had other content
     (cell / "config.yaml").write_text(yaml.safe_dump(changed))
-    with pytest.raises(UserError, match="test split .* differs from the prepared split"):
+    with pytest.raises(UserError, match=r"test split .* differs from the prepared split"):
         measure(plan, cell, cell / stage / "measured.npz")
     assert not (cell / stage / "measured.npz").exists()

@@ -389,21 +389,6 @@ def test_a_cell_that_cannot_be_matched_is_neither_tuned_nor_trained_and_says_why
     assert "no hidden_size of" in (fresh.study / "report/index.html").read_text()
 
 
-def test_one_run_by_hand_is_the_study_s_own(finished):
-    small = ["task.length=10", "task.train=96", "task.validation=32", "task.test=48"]
-    small += [
-        "model.hidden_size=6",
-        "trainer.batch_size=16",
-        "trainer.max_epochs=3",
-        "trainer.log_every=2",
-    ]
-    finished.lookback("train", "task=adding", "model=gru", "seed=1", *small)
-    by_hand = read_json(finished.root / "results/by-hand/adding/gru/metrics.json")
-    in_study = read_json(finished.study / "adding/gru/metrics.json")
-    assert by_hand["seeds"]["1"] == in_study["seeds"]["1"]
-    assert "Did you mean 'gru'" in finished.lookback("train", "task=adding", "model=gur", status=2)
-
-
 def test_clean_keeps_what_results_refer_to_and_nothing_else(finished):
     """An edit that was only looked at, and undone, leaves plans and a copy of the code."""
     kept = ("results/.plan/*/*.yaml", "results/.code/*", "results/.runs/*")
