@@ -3,21 +3,31 @@
 Each kill is one SIGKILL, to Snakemake itself or to another process of the running study (worker,
 job, client), at a moment drawn from a printed seed: any moment, or one while a seed trains. What it
 leaves running goes on by itself; the next run waits for the seeds that it holds. After some kills
-a model is edited, that study killed too, and the edit undone. `make soak` does two hundred kills,
-this file alone twenty.
+a model is edited, that study killed too, and the edit undone. The commands `lookback clean`,
+`lookback train` and `lookback track` are killed, too, beside a running study and after it.
+
+This file alone does twenty kills of a study and four of other commands. `make soak` does two
+hundred and twenty, in several sittings if need be: SOAK_SEED=… SOAK_RANGE=0:50 make soak does the
+first fifty of each half. Each sitting adds its kills to bench/results/soak.json.
 """
 
+import json
 import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
+import sys
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from lookback.storage.atomic import read_json
+from tests.conftest import ROOT
 from tests.workflow.projects import Project
 
 STUDY = """# conf/study/small.yaml — does a kill change anything?
@@ -100,21 +110,25 @@ def start_over(project: Project) -> None:
         shutil.rmtree(project.root / made, ignore_errors=True)
 
 
-def soak(root: Path, kills: int) -> None:
-    """Two projects side by side, each with half of the kills: a study mostly waits for imports."""
+def drawn_seed() -> int:
     seed = int(os.environ.get("SOAK_SEED", random.SystemRandom().randrange(10**6)))
     print(f"moments drawn from SOAK_SEED={seed}")
+    return seed
+
+
+def soak(root: Path, seed: int, numbers: range) -> list[str]:
+    """Two projects side by side, each with these kills: a study mostly waits for imports."""
     with ThreadPoolExecutor(2) as pool:
         halves = [
-            pool.submit(soak_one, root / str(half), random.Random(f"{seed} {half}"), kills // 2)
-            for half in range(2)
+            pool.submit(soak_one, root / str(half), f"{seed} {half}", numbers) for half in range(2)
         ]
         hits = [hit for half in halves for hit in half.result()]
-    assert len(hits) == kills
+    assert len(hits) == 2 * len(numbers)
     assert any(hit.startswith("seed") for hit in hits)  # or the soak has soaked nothing
+    return hits
 
 
-def soak_one(root: Path, draw: random.Random, kills: int) -> list[str]:
+def soak_one(root: Path, seed: str, numbers: range) -> list[str]:
     """What each kill hit; every plain command after one ends in the same bytes."""
     project = Project.at(root, STUDY)
     started = time.monotonic()
@@ -122,7 +136,8 @@ def soak_one(root: Path, draw: random.Random, kills: int) -> list[str]:
     seconds = time.monotonic() - started
     wanted = project.contents()
     hits = []
-    for number in range(kills):
+    for number in numbers:
+        draw = random.Random(f"{seed} {number}")
         start_over(project)
         hits.append(kill_once(project, draw, seconds))
         print(f"{root.name}: kill {number}, {hits[-1]}", flush=True)
@@ -136,10 +151,118 @@ def soak_one(root: Path, draw: random.Random, kills: int) -> list[str]:
     return hits
 
 
+BY_HAND = ("train", "task=adding", "model=gru", "seed=7", "task.length=10", "task.train=96")
+BY_HAND += ("task.validation=32", "task.test=48", "model.hidden_size=6", "trainer.batch_size=16")
+COMMANDS = {"clean": ("clean",), "train": BY_HAND, "track": ("track", "study=small")}
+
+
+def metrics_by_hand(project: Project) -> dict:
+    (path,) = (project.root / "results").glob("by-hand-*/adding/gru/metrics.json")
+    return read_json(path)
+
+
+def tracked(project: Project) -> tuple[int, ...]:
+    """The numbers of runs and of points of curves in MLflow's store."""
+    with sqlite3.connect(project.root / "results/mlflow.db") as store:
+        counts = ("select count(*) from runs", "select count(*) from metrics")
+        return tuple(store.execute(count).fetchone()[0] for count in counts)
+
+
+def soak_commands(root: Path, seed: int, numbers: range) -> list[str]:
+    """Kill a command beside a running study, or after it; both end as if nothing was killed."""
+    project = Project.at(root, STUDY)
+    project.run()
+    seconds = {}
+    for name, words in COMMANDS.items():
+        started = time.monotonic()
+        project.lookback(*words)
+        seconds[name] = time.monotonic() - started
+    wanted, by_hand, runs = project.contents(), metrics_by_hand(project), tracked(project)
+    hits = []
+    for number in numbers:
+        draw = random.Random(f"{seed} commands {number}")
+        name = draw.choice(sorted(COMMANDS))
+        beside = draw.random() < 0.5
+        if beside:
+            start_over(project)
+            study = project.start(cores=1)
+            time.sleep(draw.uniform(0.0, 6.0))
+        with subprocess.Popen(
+            [sys.executable, "-m", "lookback", *COMMANDS[name]],
+            cwd=project.root,
+            env=project.env(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            time.sleep(draw.uniform(0.0, seconds[name]))
+            process.kill()
+        hits.append(f"{name} {'beside' if beside else 'after'} the study")
+        print(f"kill {number}: {hits[-1]}", flush=True)
+        if beside:
+            said = study.communicate(timeout=300)[0]
+            assert study.returncode == 0, said
+        project.run()
+        assert project.contents() == wanted
+        project.lookback(*BY_HAND)
+        assert metrics_by_hand(project) == by_hand
+    project.lookback("track", "study=small")
+    assert tracked(project) == runs
+    assert project.planned() == set(), project.run("-n")
+    return hits
+
+
+def record(kind: str, seed: int, numbers: range, hits: list[str]) -> None:
+    """Add the kills of a sitting to bench/results/soak.json."""
+    path = ROOT / "bench/results/soak.json"
+    sittings = read_json(path) if path.exists() else []
+    git = ("git", "-C", str(ROOT), "rev-parse", "HEAD")
+    commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    kinds = Counter(_kind_of(hit) for hit in hits)
+    sittings.append(
+        {
+            "what": kind,
+            "commit": commit,
+            "seed": seed,
+            "range": [numbers.start, numbers.stop],
+            "kills": len(hits),
+            "hit": dict(sorted(kinds.items())),
+        }
+    )
+    path.write_text(json.dumps(sittings, indent=1) + "\n")
+
+
+def _kind_of(hit: str) -> str:
+    """What a kill hit, without paths: «seed 1 trains: lookback train», «nothing trains: worker»."""
+    moment, _, words = hit.partition(": ")
+    if not words:
+        return hit
+    names = ("snakemake", "lookback.commands.worker", "-m lookback ")
+    name = next((name for name in names if name in words), words.partition(" ")[0])
+    return f"{'a seed trains' if moment.startswith('seed') else moment}: {name.strip()}"
+
+
+def sitting(kills: int) -> range:
+    """The numbers of the kills of this sitting, from SOAK_RANGE."""
+    start, _, stop = os.environ.get("SOAK_RANGE", f"0:{kills}").partition(":")
+    return range(int(start), min(int(stop), kills))
+
+
 def test_twenty_kills_change_nothing(tmp_path: Path):
-    soak(tmp_path, 20)
+    soak(tmp_path, drawn_seed(), range(10))
+
+
+def test_four_kills_of_other_commands_change_nothing(tmp_path: Path):
+    soak_commands(tmp_path / "project", drawn_seed(), range(4))
 
 
 @pytest.mark.soak
 def test_two_hundred_kills_change_nothing(tmp_path: Path):
-    soak(tmp_path, 200)
+    seed, numbers = drawn_seed(), sitting(100)
+    record("study", seed, numbers, soak(tmp_path, seed, numbers))
+
+
+@pytest.mark.soak
+def test_twenty_kills_of_other_commands_change_nothing(tmp_path: Path):
+    seed, numbers = drawn_seed(), sitting(20)
+    hits = soak_commands(tmp_path / "project", seed, numbers)
+    record("clean, train, track", seed, numbers, hits)
