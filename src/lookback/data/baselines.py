@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lookback.data.batch import SequenceDataset
+from lookback.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,20 @@ class Baseline:
     score: float
 
 
-def most_frequent_class(train: Int[Tensor, " answer"], test: Int[Tensor, " other"]) -> Baseline:
+def most_frequent_class(
+    train: Int[Tensor, " answer"] | Float[Tensor, "answer value"],
+    test: Int[Tensor, " other"] | Float[Tensor, "other value"],
+) -> Baseline:
     """The accuracy on `test` if every answer is the most frequent class of `train`.
 
     If several classes are equally frequent in `train`, the answer is the smallest class index.
+    Raises UserError if the targets are real values.
     """
+    if train.is_floating_point():
+        raise UserError(
+            "The task's targets are real values, but its kind is `class`. Make the kind `value`, "
+            "or make the targets classes (int64)."
+        )
     answer = train.bincount().argmax()
     return Baseline("most frequent class", "accuracy", (test == answer).double().mean().item())
 

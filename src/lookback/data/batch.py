@@ -65,7 +65,15 @@ class SequenceDataset:
     evidence: Callable[[Tensor], Bool[Tensor, "batch query time"]] | None = None
 
     def __post_init__(self) -> None:
-        """Raise UserError if the length of a sequence is below 1 or above the number of steps T."""
+        """Raise UserError if the length of a sequence is below 1 or above the number of steps T.
+
+        Raises UserError, too, if the inputs have no axis of steps.
+        """
+        if self.inputs.ndim < 2:
+            raise UserError(
+                f"The inputs of a task's data have the shape {tuple(self.inputs.shape)}. Make it "
+                "(sequences, steps, features), or (sequences, steps) for token ids."
+            )
         steps = self.inputs.shape[1]
         is_invalid = (self.lengths < 1) | (self.lengths > steps)
         if is_invalid.any():
