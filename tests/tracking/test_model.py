@@ -1,5 +1,6 @@
 """A model that MLflow loads, from a file and from a server, against the network it was made of."""
 
+import json
 import os
 import signal
 import socket
@@ -24,6 +25,8 @@ from lookback.data.images import ImageTask
 from lookback.models.network import build_network
 from lookback.predictor import Predictor, _load_pyfunc
 from lookback.storage.atomic import read_json, write_json
+from lookback.tracking.model import save_model
+from lookback.tracking.read_results import Record
 from lookback.tracking.track import main
 from tests.shipped import model_config
 
@@ -131,7 +134,8 @@ def test_raw_digits_give_the_answers_that_training_left():
     with torch.no_grad():
         expected = network(scaled.inputs, scaled.lengths, scaled.query)[:, 0].softmax(-1)
     raw = table[:, :-1].reshape(-1, 8, 8).astype(np.float32)
-    assert np.array_equal(Predictor(network, facts).predict(raw), expected.numpy())
+    answers = Predictor(network, facts, shortest=8, asked=[-1]).predict(raw)
+    assert np.array_equal(answers, expected.numpy())
 
 
 def test_a_model_stored_before_encoders_named_their_directions_still_loads(tmp_path):
@@ -145,8 +149,69 @@ def test_a_model_stored_before_encoders_named_their_directions_still_loads(tmp_p
     write_json(tmp_path / "task.json", facts.to_dict())
     torch.save(network.state_dict(), tmp_path / "weights.ckpt")
     inputs = np.zeros((2, 8, 8), np.float32)
-    expected = Predictor(network.eval(), facts).predict(inputs)
+    expected = Predictor(network.eval(), facts, shortest=8, asked=[-1]).predict(inputs)
     assert np.array_equal(_load_pyfunc(str(tmp_path)).predict(inputs), expected)
+
+
+def saved_model(folder: Path, **described: object) -> tuple[Study, mlflow.pyfunc.PyFuncModel]:
+    """The model of a seed as `save_model` writes it, with more entries in its task.json."""
+    study = Study(models=("gru",), facts=TOKENS)
+    complete(study)
+    write_json("task.json", {**TOKENS.to_dict(), **described})
+    cell = Path("results/tiny/marks/gru")
+    files = {"config.yaml": cell / "config.yaml", "task.json": Path("task.json")}
+    files["weights.ckpt"] = cell / "checkpoints" / "seed=0.ckpt"
+    save_model(folder, Record({}, end=1, model=files), "0" * 32)
+    return study, mlflow.pyfunc.load_model(str(folder))
+
+
+def test_a_saved_model_takes_lengths_and_queries_as_params(project, tmp_path):
+    study, model = saved_model(tmp_path / "saved", shortest=3, asked=[-1])
+    inputs, lengths = torch.arange(18).view(3, 6) % 6, torch.tensor([6, 3, 4])
+    query = torch.stack([lengths - 1, lengths - 2], dim=1)
+    with torch.no_grad():
+        expected = study.network("gru", 0)(inputs, lengths, query).softmax(-1).numpy()
+    given = inputs.tolist()
+    with pytest.raises(ValueError, match="Give params="):
+        model.predict(given)
+    params = {"lengths": lengths.tolist()}
+    np.testing.assert_allclose(model.predict(given, params), expected[:, 0], atol=1e-6)
+    params["lengths"], params["queries"] = lengths.numpy(), query.numpy().ravel()
+    for kind in (np.int64, np.int32, np.float64):
+        answers = model.predict(inputs.numpy().astype(kind), params)
+        np.testing.assert_allclose(answers, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("described", "shape"),
+    [
+        ({"shortest": 7, "asked": [-1]}, (-1, 4)),
+        ({"shortest": 7, "asked": [-2, -1]}, (-1, -1, 4)),
+        ({"shortest": 7, "asked": None}, (-1, -1, 4)),
+        ({}, (-1, 4)),  # from lookback 0.1
+    ],
+)
+def test_a_saved_model_describes_its_answers_and_answers_its_example(
+    project, tmp_path, described, shape
+):
+    _, model = saved_model(tmp_path / "saved", **described)
+    signature = model.metadata.signature
+    assert signature.outputs.input_types() == [np.dtype("float32")]
+    assert signature.outputs.inputs[0].shape == shape
+    assert [spec.name for spec in signature.params] == ["lengths", "queries"]
+    example = json.loads(model.metadata.get_serving_input(str(tmp_path / "saved")))
+    answers = model.predict(np.array(example["inputs"]), example["params"])
+    assert answers.shape[::2] == (1, 4) if answers.ndim == 3 else answers.shape == (1, 4)
+    if described.get("asked", [-1]):
+        assert np.array_equal(model.predict(model.input_example), answers)
+
+
+def test_a_model_of_a_task_that_an_earlier_release_prepared_answers_as_before(project, tmp_path):
+    study, model = saved_model(tmp_path / "saved")
+    inputs, lengths = torch.arange(10).view(2, 5) % 6, torch.full((2,), 5)
+    with torch.no_grad():
+        expected = study.network("gru", 0)(inputs, lengths, lengths.unsqueeze(1) - 1).softmax(-1)
+    np.testing.assert_allclose(model.predict(inputs.numpy()), expected[:, 0].numpy(), atol=1e-6)
 
 
 class Rows(ImageTask):

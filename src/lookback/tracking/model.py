@@ -13,7 +13,7 @@ from pathlib import Path
 import mlflow.pyfunc
 import numpy as np
 from mlflow.models import Model, ModelSignature
-from mlflow.types import Schema, TensorSpec
+from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
 
 from lookback.storage.atomic import read_json
 from lookback.tracking.read_results import Record
@@ -25,14 +25,26 @@ REQUIREMENTS = ("mlflow", "torch", "numpy", "hydra-core", "jaxtyping", "pyyaml")
 def save_model(folder: Path, record: Record, run_id: str) -> Model:
     """Save the network of one seed to `folder` as an MLflow model of the MLflow run `run_id`.
 
-    The folder holds config.yaml, task.json, weights.ckpt, the shapes and dtypes of input and
-    output, an input example of zeros, and the required packages with versions. Returns MLflow's
-    description of the model.
+    The folder holds config.yaml, task.json, weights.ckpt, the shape of the output, the params
+    `lengths` and `queries`, an input example of zeros, and the required packages with versions. It
+    holds no schema of the inputs, because MLflow would refuse other numeric types; the class
+    `Predictor` checks the inputs. Returns MLflow's description of the model.
     """
     facts = read_json(record.model["task.json"])
     dtype = np.dtype(np.int64 if facts["tokens"] else np.float32)
     width = () if facts["tokens"] else (facts["features"],)
-    outputs = TensorSpec(np.dtype(np.float32), (-1, facts["outputs"]))
+    # `asked` is missing in a task.json of lookback 0.1, and null if no offsets are known.
+    asked = facts.get("asked", [-1])
+    queries = () if asked and len(asked) == 1 else (-1,)
+    signature = ModelSignature(
+        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, *queries, facts["outputs"]))]),
+        params=ParamSchema([ParamSpec(name, "long", [], (-1,)) for name in ("lengths", "queries")]),
+    )
+    length = facts["length"]
+    example_params = {
+        "lengths": [length],
+        "queries": [length + offset for offset in asked or [-1]],
+    }
     created = datetime.fromtimestamp((record.end or 0) / 1000, UTC)
     model = Model("model", run_id, created.replace(tzinfo=None), model_uuid=run_id)
     with tempfile.TemporaryDirectory() as temporary:
@@ -45,10 +57,8 @@ def save_model(folder: Path, record: Record, run_id: str) -> Model:
             loader_module="lookback.predictor",
             data_path=str(data),
             mlflow_model=model,
-            signature=ModelSignature(
-                Schema([TensorSpec(dtype, (-1, -1, *width))]), Schema([outputs])
-            ),
-            input_example=np.zeros((1, facts["length"], *width), dtype),
+            signature=signature,
+            input_example=(np.zeros((1, length, *width), dtype), example_params),
             pip_requirements=[
                 f"{name}=={version(name).partition('+')[0]}" for name in REQUIREMENTS
             ],
