@@ -51,9 +51,10 @@ class Predictor:
         `params` may hold two settings, and an empty list counts as missing:
             lengths: number of steps of each sequence (B,). Without `lengths`, each sequence has T
                 steps.
-            queries: steps at which the model answers, counted from 0, as an array (B, Q) or as a
-                list of B · Q steps that holds the queries of one sequence after the other. Without
-                `queries`, the model answers at the steps at which the task asks.
+            queries: steps at which the model answers, counted from 0, as a list of B · Q steps that
+                holds the queries of one sequence after the other. An array (B, Q) is accepted, too,
+                but MLflow does not pass it on. Without `queries`, the model answers at the steps at
+                which the task asks.
 
         The result has the shape (B, outputs) if each sequence has one query, else (B, Q, outputs).
 

@@ -8,7 +8,7 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score
 from torch.testing import assert_close
 
-from lookback.probes.capacity import Readout, capacities, legendre
+from lookback.probes.capacity import SAMPLES_PER_UNIT, Readout, capacities, legendre
 
 N, DELAYS, STEPS, SIDE = 100, 200, 700, 16
 
@@ -144,6 +144,29 @@ def test_raw_is_scikit_learns_r2_and_the_floor_its_mean_over_shuffled_targets(ri
     random = np.random.default_rng(0)
     scores = [score(random.permutation(target)) for _ in range(200)]
     assert readout.floor == pytest.approx(np.mean(scores), abs=4 * np.std(scores) / 200**0.5)
+
+
+def test_the_noise_of_a_sum_is_the_stated_one_at_the_fewest_samples_that_the_probe_takes():
+    """N = K = 24 and n = 4 N, the worst case: √(2 N K / (n (n − N))) = √(1/6)."""
+    states, targets = 24, 24
+    samples = SAMPLES_PER_UNIT * states
+    random = generator()
+    sums = []
+    for _ in range(600):
+        readout = Readout.of(torch.randn(samples, states, generator=random), 1e-8)
+        sums.append(readout.scores(torch.randn(samples, targets, generator=random).double()))
+    totals = np.array([scores.capacity.sum() for scores in sums])
+    assert totals.std() == pytest.approx(6**-0.5, rel=0.15)
+    assert totals.mean() == pytest.approx(0, abs=4 * totals.std() / 600**0.5)
+
+
+def test_fewer_samples_than_units_fit_any_target():
+    """Why the probe refuses them: noise reaches a score of 1 for each target."""
+    random = generator()
+    readout = Readout.of(torch.randn(32, 64, generator=random), 1e-8)
+    scores = readout.scores(torch.randn(32, 5, generator=random).double())
+    np.testing.assert_allclose(scores.raw, 1, atol=1e-4)
+    assert readout.floor == pytest.approx(1, abs=1e-4)
 
 
 def test_sequences_side_by_side_do_not_leak_into_each_other():

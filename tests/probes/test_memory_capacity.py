@@ -8,7 +8,7 @@ import yaml
 from sklearn.decomposition import PCA
 from torch import nn
 
-from lookback.errors import NotApplicable
+from lookback.errors import NotApplicable, UserError
 from lookback.models.network import Network
 from lookback.models.rnn import RNN
 from lookback.probes import probe
@@ -71,6 +71,24 @@ def test_the_states_are_those_of_the_trace():
     trace = encoder.trace(inputs, lengths, lengths[:, None] - 1)
     expected = torch.cat(list(trace.states.values()), dim=-1)
     torch.testing.assert_close(driven_states(encoder, inputs), expected)
+
+
+def test_fewer_than_four_samples_for_a_unit_of_the_state_are_too_few(tmp_path):
+    run = next(load_runs(write_cell(tmp_path, MARKED, GRU)))  # 6 units
+    settings = {"max_delay": 1, "degrees": [1], "ridge": 1e-8}
+    generator = torch.Generator().manual_seed(0)
+    enough = MemoryCapacity(samples=24, **settings).measure(run, generator=generator)
+    assert (enough.bound == 6).all()
+    with pytest.raises(
+        NotApplicable, match=r"6 units needs 24 samples or more, .* `samples` is 23"
+    ):
+        MemoryCapacity(samples=23, **settings).measure(run, generator=generator)
+
+
+def test_fewer_than_four_samples_for_a_delay_are_refused_before_anything_is_measured():
+    with pytest.raises(UserError, match=r"`samples` is 32, too few for 257 delays .* 1028 or more"):
+        MemoryCapacity(max_delay=256, degrees=[1], samples=32, ridge=1e-8)
+    MemoryCapacity(max_delay=256, degrees=[1], samples=1028, ridge=1e-8)
 
 
 def test_a_model_without_a_recurrence_is_named(tmp_path):

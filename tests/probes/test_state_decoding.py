@@ -8,7 +8,7 @@ from torch import nn
 from lookback.data.batch import SequenceDataset
 from lookback.data.content import digest_of
 from lookback.data.task import Facts, Task
-from lookback.errors import NotApplicable
+from lookback.errors import NotApplicable, UserError
 from lookback.models.base import SequenceModel, Trace, at_queries
 from lookback.models.network import Network
 from lookback.probes.state_decoding import Places, StateDecoding, states_after
@@ -144,9 +144,14 @@ def test_a_task_with_nothing_to_look_for_is_named(changes, reason):
         found(DelayLine(), Told(**changes))
 
 
+def test_too_few_sequences_to_evaluate_a_read_out_are_refused():
+    with pytest.raises(UserError, match=r"`minimum` is 127, too few .* Make it 128 or more"):
+        StateDecoding(sequences=1000, minimum=127, penalties=PENALTIES)
+
+
 def test_a_trained_cell_gives_its_rows(tmp_path):
     run = next(load_runs(write_cell(tmp_path, {**MARKED, "sequences": 200}, GRU)))
-    probe = StateDecoding(sequences=150, minimum=60, penalties=PENALTIES)
+    probe = StateDecoding(sequences=190, minimum=130, penalties=PENALTIES)
     frame = probe.measure(run, generator=torch.Generator().manual_seed(0))
     assert list(frame.columns) == ["distance", "skill", "control"]
     assert frame.skill[0] > 0.9

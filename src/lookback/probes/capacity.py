@@ -19,9 +19,14 @@ floor = tr(2 H - H²) / (n - 1)                            mean of raw over rand
 capacity = (raw - floor) / (1 - floor)                    adjusted R² if r = 0
 
 If the target is independent of the states, the capacity is 0 on average. If K targets (one per
-delay) are independent of the states, the sum of their capacities has a standard deviation of only
-√(2 N K) / n, with n samples and N state units. The capacity is 1 if the regression predicts the
-target perfectly.
+delay) are independent of the states and r = 0, the sum of their capacities has a standard deviation
+of √(2 N K / (n (n - N))), with n samples and N state units. The capacity is 1 if the regression
+predicts the target perfectly.
+
+The regression needs more samples than state units. With n ≤ N samples, it fits any target
+perfectly, so raw and floor are both 1 and the capacity has no meaning. With n ≥ 4 N and n ≥ 4 K
+samples, the standard deviation of the sum is at most √(1/6) ≈ 0.4 inputs for all N and K. The probe
+requires these numbers of samples (SAMPLES_PER_UNIT).
 
 Held-out data would not remove the bias, because the R² of pure noise is on average as far below
 zero on held-out data as it is above zero on the fitted data. [dambre2012] sets every capacity below
@@ -37,6 +42,8 @@ import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+SAMPLES_PER_UNIT = 4  # minimum number of samples per state unit, and per delay
 
 
 def capacities(

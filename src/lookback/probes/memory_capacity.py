@@ -20,10 +20,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lookback.data.batch import SequenceDataset
-from lookback.errors import NotApplicable
+from lookback.errors import NotApplicable, UserError
 from lookback.models.base import RecurrentEncoder
 from lookback.models.network import Network
-from lookback.probes.capacity import capacities
+from lookback.probes.capacity import SAMPLES_PER_UNIT, capacities
 from lookback.probes.jacobians import recurrence
 from lookback.runtime.settings import require_positive
 from lookback.training.run import Run
@@ -39,10 +39,21 @@ class MemoryCapacity:
     The probe fits each read-out on at least `samples` states, at delays up to `max_delay` steps.
     `degrees` are the degrees of the Legendre polynomials. `ridge` is the penalty of the read-out,
     in units of the variance of a state unit.
+
+    Raises UserError if `samples` is below four times the number of delays. With fewer samples, the
+    noise of the single capacities adds up to a wrong sum over all delays (capacity.py).
     """
 
     def __init__(self, max_delay: int, degrees: Sequence[int], samples: int, ridge: float):
         require_positive("probe", max_delay=max_delay, samples=samples)
+        delays = max_delay + 1
+        if samples < SAMPLES_PER_UNIT * delays:
+            raise UserError(
+                f"The probe's `samples` is {samples}, too few for {delays} delays (0 to "
+                f"`max_delay`). Make `samples` {SAMPLES_PER_UNIT * delays} or more, or `max_delay` "
+                "smaller."
+            )
+        self.samples = samples
         self.max_delay = max_delay
         self.degrees = list(degrees)
         self.steps = max_delay + math.ceil(samples / PARALLEL_SEQUENCES)
@@ -60,8 +71,15 @@ class MemoryCapacity:
             bound: number of state units, the upper bound of the sum of all capacities.
 
         Raises NotApplicable if the network has no recurrent encoder, if the encoder is
-        bidirectional, or if the state overflows.
+        bidirectional, if the state overflows, or if `samples` is below four times the number of
+        state units. With fewer samples, the read-out fits any target (capacity.py).
         """
+        units = recurrence(run.model).initial_state(1).shape[1]
+        if self.samples < SAMPLES_PER_UNIT * units:
+            raise NotApplicable(
+                f"a state of {units} units needs {SAMPLES_PER_UNIT * units} samples or more, and "
+                f"the probe's `samples` is {self.samples}"
+            )
         dataset = run.dataset("test")
         drive = 2 * torch.rand(PARALLEL_SEQUENCES, self.steps, generator=generator) - 1
         frames = []

@@ -29,13 +29,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lookback.data.batch import Batch, SequenceDataset
-from lookback.errors import NotApplicable
+from lookback.errors import NotApplicable, UserError
 from lookback.models.network import Network
 from lookback.probes.readout import HeldOutReadout
 from lookback.runtime.settings import require_positive
 from lookback.training.run import Run
 
 STEPS_AT_ONCE = 32_768  # Maximum of sequences × time steps in one batch, to limit memory.
+FEWEST = 128  # Smallest number of sequences that a read-out is fitted, chosen and evaluated on.
 
 
 class StateDecoding:
@@ -44,10 +45,20 @@ class StateDecoding:
     The probe measures `sequences` random test sequences. A distance is measured only if, in at
     least `minimum` sequences, the query comes at least that many steps after the evidence.
     `penalties` are the candidates for the ridge penalty λ.
+
+    Raises UserError if `minimum` is below 128. Of 128 sequences, 32 evaluate the read-out. With
+    fewer sequences, a read-out of pure noise often seems to find the evidence: the selectivity of
+    64 noise units is above 0.5 in 14 % of all measurements with 8 sequences, in 4 % with 64
+    sequences, and in none of 60 measurements with 128 sequences.
     """
 
     def __init__(self, sequences: int, minimum: int, penalties: Sequence[float]):
         require_positive("probe", sequences=sequences, minimum=minimum)
+        if minimum < FEWEST:
+            raise UserError(
+                f"The probe's `minimum` is {minimum}, too few sequences to evaluate a read-out. "
+                f"Make it {FEWEST} or more."
+            )
         self.sequences = sequences
         self.minimum = minimum
         self.penalties = list(penalties)
