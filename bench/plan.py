@@ -1,8 +1,10 @@
 """Compares the time and memory of planning a study with Snakemake alone on the same graph of jobs.
 
 Each cell of the study has three jobs: train, one probe and one explainer. The bare Snakefile has
-these three rules with the same numbers of input and output files, and one plan file per job. Both
-dry runs use the same Python, in turns. The study has no results, so every job is planned.
+these three rules with the same numbers of input and output files, and one plan file per cell. Both
+dry runs use the same Python and the same options, in turns: `snakemake -n`, which prints every job,
+and `snakemake -n --quiet`, in which Snakemake leaves out its scheduler. The study has no results,
+so every job is planned.
 
     python bench/plan.py [cells …]      (default: 100 1000 10000)
 
@@ -95,36 +97,37 @@ def measured(cells: int, folder: Path) -> dict[str, Any]:
     for cell in range(cells):
         (bare / f"plans/{cell}.yaml").write_text("{}\n")
     first, _ = dry_run(project, "--config", "study=many")
-    alone, alone_memory = dry_run(bare, "--quiet")
-    again, memory = dry_run(project, "--config", "study=many")
-    return {
-        "cells": cells,
-        "first_seconds": first,
-        "seconds": again,
-        "bare_seconds": alone,
-        "time_ratio": max(first, again) / alone,
-        "mib": memory,
-        "bare_mib": alone_memory,
-        "memory_ratio": memory / alone_memory,
-    }
+    row: dict[str, Any] = {"cells": cells, "first_seconds": first}
+    for mode, options in {"": (), "quiet_": ("--quiet",)}.items():
+        alone, alone_memory = dry_run(bare, *options)
+        seconds, memory = dry_run(project, *options, "--config", "study=many")
+        row |= {
+            f"{mode}seconds": seconds,
+            f"{mode}bare_seconds": alone,
+            f"{mode}time_ratio": seconds / alone,
+            f"{mode}mib": memory,
+            f"{mode}bare_mib": alone_memory,
+            f"{mode}memory_ratio": memory / alone_memory,
+        }
+    return row
+
+
+COLUMNS = {"seconds": "s", "bare_seconds": "bare s", "time_ratio": "ratio"}
+COLUMNS |= {"mib": "MiB", "bare_mib": "bare MiB", "memory_ratio": "ratio"}
 
 
 def main() -> None:
     """Measure all sizes, print the table and write the results."""
     rows = []
-    print(
-        f"{'cells':>6}{'first s':>9}{'again s':>9}{'bare s':>8}{'ratio':>7}{'MiB':>7}{'ratio':>7}"
-    )
+    names = [f"{mode}{name}" for mode in ("", "quiet_") for name in COLUMNS]
+    heads = [*COLUMNS.values(), *(f"quiet {title}" for title in COLUMNS.values())]
+    print(f"{'cells':>6}{'first s':>9}" + "".join(f"{head:>15}" for head in heads))
     for cells in [int(word) for word in sys.argv[1:]] or SIZES:
         with tempfile.TemporaryDirectory() as folder:
             row = measured(cells, Path(folder))
         rows.append(row)
-        print(
-            f"{cells:>6}{row['first_seconds']:>9.1f}{row['seconds']:>9.1f}"
-            f"{row['bare_seconds']:>8.1f}{row['time_ratio']:>7.2f}{row['mib']:>7.0f}"
-            f"{row['memory_ratio']:>7.2f}",
-            flush=True,
-        )
+        values = "".join(f"{row[name]:>15.2f}" for name in names)
+        print(f"{cells:>6}{row['first_seconds']:>9.1f}{values}", flush=True)
     write("plan", rows=rows)
 
 

@@ -2,6 +2,7 @@
 # the plan of every job. No rule reads conf/.
 import os
 import sys
+from inspect import signature
 from pathlib import Path
 from shlex import quote
 
@@ -48,6 +49,12 @@ def cell(name):
     return f"{STUDY}/{{task}}/{{model}}/{name}"
 
 
+def function_of_job(function):
+    """The function, with its signature stored. Snakemake inspects the signature for every job."""
+    function.__signature__ = signature(function)
+    return function
+
+
 def planned(stage):
     """A function from the wildcards of a job to the job's entry in the index."""
     whole_study = stage in ("summarise", "report", "track")
@@ -70,7 +77,8 @@ def plan_of(stage):
 
     If the plan's content changes, its path changes, so Snakemake runs the job again.
     """
-    return lambda wildcards: planned(stage)(wildcards)["plan"]
+    entry_of = planned(stage)
+    return function_of_job(lambda wildcards: entry_of(wildcards)["plan"])
 
 
 def every_file_of_the_study():

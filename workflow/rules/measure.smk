@@ -5,7 +5,6 @@ rule probe:
     input:
         plan=plan_of("probe"),
         task=f"{STUDY}/{{task}}/task.json",
-        config=cell("config.yaml"),
         metrics=cell("metrics.json"),
         checkpoints=rules.train.output.checkpoints,
     output:
@@ -29,7 +28,6 @@ rule explain:
     input:
         plan=plan_of("explain"),
         task=f"{STUDY}/{{task}}/task.json",
-        config=cell("config.yaml"),
         metrics=cell("metrics.json"),
         checkpoints=rules.train.output.checkpoints,
     output:

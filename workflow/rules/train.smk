@@ -1,3 +1,4 @@
+@function_of_job
 def threads_of_cell(wildcards):
     """The number of threads that the cell's trainer computes with.
 
@@ -28,6 +29,7 @@ rule tune:
         "{LOOKBACK} tune plan={input.plan:q} task={input.task:q} out={output:q} > {log:q} 2>&1"
 
 
+@function_of_job
 def tuned(wildcards):
     """The tuning result of a cell; empty if the study does not tune."""
     name = f"{wildcards.task}/{wildcards.model}"

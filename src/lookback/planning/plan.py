@@ -57,14 +57,22 @@ def make(root: Path, study: Study) -> Path:
     datasets, tasks = _data_stages(writer, study)
     cells = {f"{task}/{model}": stages for (task, model), stages in _cells(writer, study)}
     expected = {name: _expected_plans(name, datasets, tasks, cell) for name, cell in cells.items()}
-    body = {"study": _description(study), "cells": expected}
+    described = {"study": _description(study)}
     # These plan files keep the study's order of tasks and models, for the tables and figures.
     of_study = {
-        stage: _stage(writer.stage(stage, _roots(stage, study, writer.code), body, sort_keys=False))
+        stage: _stage(
+            writer.stage(
+                stage,
+                _roots(stage, study, writer.code),
+                described,
+                sort_keys=False,
+                digests={"cells": expected},
+            )
+        )
         for stage in ("summarise", "report", "track")
     }
     index = {
-        "study": body["study"],
+        **described,
         "code": str(home),
         "datasets": datasets,
         "tasks": tasks,

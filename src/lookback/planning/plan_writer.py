@@ -36,10 +36,9 @@ class ByIdentity(Generic[T]):
         return known[1]
 
 
-class _Analysed(NamedTuple):
-    text: str  # JSON
-    modules: frozenset[str]  # the modules of lookback that the setting names
-    packages: frozenset[str]  # the third-party packages that the setting names
+class _Names(NamedTuple):
+    modules: frozenset[str]  # the modules of lookback that a setting names
+    packages: frozenset[str]  # the third-party packages that a setting names
 
 
 class PlanWriter:
@@ -49,8 +48,9 @@ class PlanWriter:
         self.code = code
         self.written: set[Path] = set()  # all plan files of the study
         self.unsynced: set[Path] = set()
-        self._sorted = ByIdentity(partial(self._analyse, sort_keys=True))
-        self._ordered = ByIdentity(partial(self._analyse, sort_keys=False))
+        self._names = ByIdentity(self._named_in)
+        self._sorted = ByIdentity(partial(_json, sort_keys=True))
+        self._ordered = ByIdentity(partial(_json, sort_keys=False))
         self._reached: dict[frozenset[str], tuple[str, str]] = {}
 
     def stage(
@@ -60,39 +60,42 @@ class PlanWriter:
         settings: Mapping[str, Any],
         *,
         sort_keys: bool,
+        digests: Mapping[str, Any] | None = None,
         unnamed: Mapping[str, Any] | None = None,
     ) -> Path:
         """Write the plan file of the stage `name`, which starts with the modules `roots`.
 
-        The name of the file is the digest of its content. The settings `unnamed` replace `settings`
-        in the file, but do not change the name of the file. With `sort_keys`, two mappings with
-        equal entries in another order give the same file.
+        The file holds `settings` and `digests`. The stage imports the modules and the packages that
+        `settings` name. The name of the file is the digest of its content. The settings `unnamed`
+        replace `settings` in the file, but do not change the name of the file. With `sort_keys`,
+        two mappings with equal entries in another order give the same file.
         """
-        analyse = self._sorted if sort_keys else self._ordered
-        analysed = {key: analyse(value) for key, value in settings.items()}
-        modules = frozenset(roots).union(*(it.modules for it in analysed.values()))
-        packages = frozenset[str]().union(*(it.packages for it in analysed.values()))
+        names = [self._names(value) for value in settings.values()]
+        modules = frozenset(roots).union(*(it.modules for it in names))
+        packages = frozenset[str]().union(*(it.packages for it in names))
         code, libraries = self._imports(modules, packages)
-        texts = {"stage": f'"{name}"', **{key: it.text for key, it in analysed.items()}}
+        text_of = self._sorted if sort_keys else self._ordered
+        contents = {**settings, **(digests or {})}
+        texts = {"stage": f'"{name}"', **{key: text_of(it) for key, it in contents.items()}}
         texts |= {"code": code, "libraries": libraries}
-        stored = texts | {key: _json(value, sort_keys) for key, value in (unnamed or {}).items()}
-        return self._write(name, _document(texts), _document(stored))
+        named = _document(texts)
+        if not unnamed:
+            return self._write(name, named, named)
+        texts |= {key: text_of(value) for key, value in unnamed.items()}
+        return self._write(name, named, _document(texts))
 
     def index(self, content: Mapping[str, Any]) -> Path:
         """Write the index file of a study, and sync all plan files of the study to the disk."""
-        text = _document({key: self._ordered(value).text for key, value in content.items()})
+        text = _document({key: self._ordered(value) for key, value in content.items()})
         path = self._write("study", text, text)
         folders = {path.parent for path in self.unsynced}
         for unsynced in (*sorted(self.unsynced), *sorted(folders)):
             sync(unsynced)
         return path
 
-    def _analyse(self, value: Any, sort_keys: bool) -> _Analysed:
-        return _Analysed(
-            _json(value, sort_keys),
-            frozenset(own_modules(value, self.code.hashes)),
-            frozenset(foreign_packages(value)),
-        )
+    def _named_in(self, value: Any) -> _Names:
+        modules = frozenset(own_modules(value, self.code.hashes))
+        return _Names(modules, frozenset(foreign_packages(value)))
 
     def _imports(self, modules: frozenset[str], packages: frozenset[str]) -> tuple[str, str]:
         """The fingerprints of all code, and the versions of all libraries, as JSON."""
