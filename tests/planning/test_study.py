@@ -78,6 +78,26 @@ def test_hydra_grammar_passes_through(conf):
     assert recipe["clip"] is None
 
 
+def test_two_plusses_add_a_key_or_change_it(conf):
+    """As in Hydra's grammar; missing mappings on the way are made."""
+    study = compose_by_hand(
+        conf,
+        "adding",
+        "gru",
+        0,
+        [
+            *("++recipe.optimizer.betas=[0.5,0.9]", "++recipe.optimizer.lr=0.5"),
+            *("++trainer.budget.steps=30", "++recipe.clip=null"),
+        ],
+    )
+    cell = study.cells["adding", "gru"]
+    assert cell.recipe["optimizer"]["betas"] == [0.5, 0.9]
+    assert (cell.recipe["optimizer"]["lr"], cell.recipe["clip"]) == (0.5, None)
+    assert cell.trainer["budget"] == {"steps": 30}
+    mine = compose_study(conf, "quick", ["++study.match.params=900"])
+    assert mine.match == {"params": 900, "tolerance": 0.05}
+
+
 def test_a_probe_is_changed_by_its_name(conf):
     study = compose_study(conf, "quick", ["probe.gradient_flow.sequences=17"])
     assert study.probes["gradient_flow"]["sequences"] == 17

@@ -1,5 +1,6 @@
 """What a study's YAML can say once: files of its defaults list, and variants by `each`."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,7 @@ def test_a_value_of_each_is_written_as_in_an_override_and_filled_in_once(conf):
         study(conf, nested + REST)
 
 
-@pytest.mark.parametrize("name", ["2024_01", "1e3", "true", "null", "über", "v1,2", "it's", "a=b"])
+@pytest.mark.parametrize("name", ["2024_01", "1e3", "true", "null", "0x10", "v1.2", "a" * 100])
 def test_a_study_is_found_by_its_name_whatever_yaml_or_hydra_would_make_of_it(conf, name):
     (conf / f"study/{name}.yaml").write_text(f"models: [gru]\n{REST}")
     assert compose_study(conf, name).name == name
@@ -103,8 +104,11 @@ def test_mqar_has_the_models_that_it_wrote_out_before():
         ("models:\n  gru: {each: {width: [8, 16]}}\n", "gives the name 'gru', twice"),
         ("models:\n  'gru_{size}': {base: gru, each: {width: [8]}}\n", "the name 'gru_{size}'"),
         ("models:\n  'gru_{width}': {base: gru, each: {width: []}}\n", "at least 1"),
-        ("models:\n  'gru_{width}': {base: gru, each: {width: ['a b']}}\n", "a name of letters"),
-        ("models:\n  'gru_{w}': {base: gru, each: {w: ['a\"b']}}\n", "a name of letters"),
+        (
+            "models:\n  'gru_{width}': {base: gru, each: {width: ['a b']}}\n",
+            "name 'gru_a b' cannot",
+        ),
+        ("models:\n  'gru_{w}': {base: gru, each: {w: ['a\"b']}}\n", "name 'gru_a\"b' cannot"),
         ("models:\n  007: {base: gru}\n", "reads the name 7 as a int. Write the name in quotes"),
         ("models:\n  no: {base: gru}\n", "reads the name false as a bool"),
     ],
@@ -115,10 +119,35 @@ def test_each_that_gives_no_names_is_a_mistake(conf, text, message):
     assert message in str(caught.value)
 
 
-def test_a_key_that_stands_twice_is_a_mistake_and_its_line_is_named(conf):
+TWICE = r"the key '{}' stands twice, in line {} and in line {}\."
+
+
+def test_a_key_that_stands_twice_is_a_mistake_and_both_lines_are_named(conf):
     """YAML takes the second in silence: another experiment would run."""
-    with pytest.raises(UserError, match=r"duplicate key seeds.*line 4"):
+    with pytest.raises(UserError, match="conf/study/mine.yaml: " + TWICE.format("seeds", 3, 4)):
         study(conf, f"models: [gru]\n{REST}seeds: 3\n")
+    with pytest.raises(UserError, match=TWICE.format("base", 2, 3)):
+        study(conf, f"models: {{a: {{\n base: gru,\n base: rnn}}}}\n{REST}")
+
+
+@pytest.mark.parametrize(
+    "group", ["task", "model", "recipe", "trainer", "probe", "explainer", "tracking", "published"]
+)
+def test_a_key_that_stands_twice_is_named_in_every_group(conf, group):
+    """In an option as in a study; conf/published/ is read without Hydra."""
+    (conf / group).unlink()
+    shutil.copytree(ROOT / "conf" / group, conf / group)
+    names = {"task": "adding", "model": "gru", "probe": "lyapunov", "explainer": "occlusion"}
+    names |= {"tracking": "local", "published": "bai2018"}
+    file = conf / group / f"{names.get(group, 'default')}.yaml"
+    lines = file.read_text().rstrip().splitlines()
+    key = next(line.partition(":")[0] for line in lines if line[0] not in "# -")
+    first = 1 + next(number for number, line in enumerate(lines) if line.startswith(f"{key}:"))
+    file.write_text("\n".join([*lines, f"{key}: 1", ""]))
+    text = "models: [gru]\nprobes: [lyapunov]\nexplainers: [occlusion]\npublished: [bai2018]\n"
+    said = f"conf/{group}/{file.name}: " + TWICE.format(key, first, len(lines) + 1)
+    with pytest.raises(UserError, match=said):
+        study(conf, text + REST)
 
 
 def test_a_set_that_does_not_exist_is_a_mistake(conf):

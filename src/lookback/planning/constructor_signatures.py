@@ -9,7 +9,11 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from keyword import iskeyword
 from pathlib import Path
+
+from lookback.errors import UserError
+from lookback.planning.parse_source import parse_source
 
 
 class NotFound(Exception):
@@ -33,6 +37,8 @@ class Parameter:
     choices: tuple[object, ...] = ()  # the values of a Literal
     # The names of the allowed types, such as «int». An empty set allows every type.
     types: frozenset[str] = frozenset()
+    # The names of the allowed types of each entry, if the parameter is a Sequence, list or tuple.
+    entries: frozenset[str] = frozenset()
 
 
 @cache
@@ -40,7 +46,8 @@ def signature_of(target: str) -> Mapping[str, Parameter] | None:
     """The parameters of the class or function with the dotted name `target`.
 
     Returns None if `target` takes **keywords, or if its parameters cannot be read from its source
-    code. Raises NotFound if a part of the dotted name does not exist.
+    code. Raises NotFound if a part of the dotted name does not exist, and UserError if the module
+    has a syntax error.
     """
     module, _, name = target.rpartition(".")
     definition = _definition(_file_of(module), name)
@@ -50,7 +57,10 @@ def signature_of(target: str) -> Mapping[str, Parameter] | None:
 
 
 def _file_of(module: str) -> Path:
-    """The source file of a module. Raises NotFound if the module does not exist."""
+    """The source file of a module.
+
+    Raises NotFound if the module does not exist, and UserError if Python cannot import its name.
+    """
     first, *rest = module.split(".") if module else [""]
     spec = None
     if first in sys.modules and getattr(sys.modules[first], "__path__", None):
@@ -66,22 +76,34 @@ def _file_of(module: str) -> Path:
         if (folder / part).is_dir():
             folder = folder / part
         elif (folder / f"{part}.py").exists() and depth == len(rest) - 1:
+            if not part.isidentifier() or iskeyword(part):
+                raise UserError(
+                    f"{module.replace('.', '/')}.py: no module can import '{part}'. Rename the "
+                    "file: its name needs letters, digits and '_', and cannot be a word of Python."
+                )
             return folder / f"{part}.py"
         else:
             modules = {p.stem for p in folder.glob("*.py")} | {
                 p.parent.name for p in folder.glob("*/__init__.py")
             }
             raise NotFound(
-                "module", part, sorted(name for name in modules if not name.startswith("_"))
+                "module",
+                part,
+                sorted(name for name in modules if name.isidentifier() and name[0] != "_"),
             )
     return folder / "__init__.py"
 
 
 @cache
 def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_bytes())
+    """The syntax tree of a module. A module of the project is shown by its path below src/."""
+    parts = path.parts
+    own = parts[-parts[::-1].index("src") - 1 :] if "src" in parts else parts
+    return parse_source(path, Path(*own))
 
 
+# Base classes whose constructor has no parameters.
+WITHOUT_PARAMETERS = ("ABC", "object", "Protocol")
 # A definition is a function, a class with the path of its source file, or None for a variable.
 Definition = ast.FunctionDef | tuple[Path, ast.ClassDef] | None
 
@@ -123,26 +145,62 @@ def _imported(path: Path, node: ast.ImportFrom) -> Path:
 def _of_class(node: ast.ClassDef, path: Path) -> Mapping[str, Parameter] | None:
     """The parameters of the constructor of a class.
 
-    The parameters of a dataclass are its fields. Any other class without `__init__` has the
-    parameters of its base class. Returns None if the source code of the base class is not found.
+    The parameters of a dataclass are its fields and the fields of its base classes. Any other class
+    without `__init__` has the parameters of its base class. Returns None if the source code of the
+    base class is not found.
     """
     for statement in node.body:
         if isinstance(statement, ast.FunctionDef) and statement.name == "__init__":
             return _of_arguments(statement.args, skip=1)
-    if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
-        return {
-            s.target.id: _parameter(s.annotation, required=s.value is None)
-            for s in node.body
-            if isinstance(s, ast.AnnAssign) and isinstance(s.target, ast.Name)
-        }
+    if _is_dataclass(node):
+        return _fields(node, path)
     for base in node.bases:
-        if isinstance(base, ast.Name) and base.id not in ("ABC", "object", "Protocol"):
+        if isinstance(base, ast.Name) and base.id not in WITHOUT_PARAMETERS:
             try:
                 parent = _definition(path, base.id)
             except NotFound:
                 return None
             return _of_class(parent[1], parent[0]) if isinstance(parent, tuple) else None
-    return {} if not node.bases or ast.unparse(node.bases[0]) in ("ABC", "object") else None
+    return {} if not node.bases or ast.unparse(node.bases[0]) in WITHOUT_PARAMETERS else None
+
+
+def _is_dataclass(node: ast.ClassDef) -> bool:
+    return any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list)
+
+
+def _fields(node: ast.ClassDef, path: Path) -> Mapping[str, Parameter] | None:
+    """The parameters of the constructor of a dataclass, with those that it inherits.
+
+    Returns None if the source code of a base class is not found.
+    """
+    fields: dict[str, Parameter] = {}
+    for base in reversed(node.bases):
+        if ast.unparse(base) in WITHOUT_PARAMETERS:
+            continue
+        try:
+            parent = _definition(path, base.id) if isinstance(base, ast.Name) else None
+        except NotFound:
+            return None
+        if not isinstance(parent, tuple):
+            return None
+        inherited = _fields(parent[1], parent[0])
+        if inherited is None:
+            return None
+        fields |= inherited
+    if not _is_dataclass(node):  # such a class can pass on inherited fields, but has none itself
+        return fields
+    for statement in node.body:
+        if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.target, ast.Name):
+            continue
+        default = statement.value
+        keywords = default.keywords if isinstance(default, ast.Call) else []
+        options = {keyword.arg: ast.unparse(keyword.value) for keyword in keywords}
+        if "ClassVar" in ast.unparse(statement.annotation) or options.get("init") == "False":
+            continue
+        is_field = isinstance(default, ast.Call) and ast.unparse(default.func).endswith("field")
+        required = not options.keys() & {"default", "default_factory"} if is_field else not default
+        fields[statement.target.id] = _parameter(statement.annotation, required=required)
+    return fields
 
 
 def _of_arguments(arguments: ast.arguments, skip: int) -> Mapping[str, Parameter] | None:
@@ -174,6 +232,21 @@ def _parameter(annotation: ast.expr | None, *, required: bool) -> Parameter:
         )
         values = tuple(e.value for e in elements if isinstance(e, ast.Constant))
         return Parameter(required, choices=values)
+    for sequence in ("Sequence", "list", "tuple"):
+        if isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value) == sequence:
+            inner = annotation.slice
+            if isinstance(inner, ast.Tuple):  # tuple[int, ...]; tuple[int, str] allows every entry
+                is_uniform = ast.unparse(inner.elts[-1]) == "..."
+                return Parameter(required, entries=_types(inner.elts[0] if is_uniform else None))
+            return Parameter(required, entries=_types(inner))
+    return Parameter(required, types=_types(annotation))
+
+
+def _types(annotation: ast.expr | None) -> frozenset[str]:
+    """The names of the types in an annotation such as `int | None`.
+
+    The result is empty if the annotation has a type that is not a plain type of YAML.
+    """
     names = {part.strip() for part in ast.unparse(annotation).split("|")} if annotation else set()
     plain = names <= {"int", "float", "str", "bool", "None"}
-    return Parameter(required, types=frozenset(names) if plain else frozenset())
+    return frozenset(names) if plain else frozenset()

@@ -13,8 +13,10 @@ from typing import Any
 import yaml
 
 from lookback.errors import UserError
+from lookback.planning.names import check_name
 from lookback.planning.overrides import Override, first_line
 from lookback.planning.validate_settings import check_settings, check_target, did_you_mean
+from lookback.planning.yaml_files import yaml_mistake
 
 
 @dataclass
@@ -73,9 +75,7 @@ class Options:
             with initialize_config_dir(str(self.folder.absolute()), version_base="1.3"):
                 packages = OmegaConf.to_container(compose(overrides=overrides))
         except yaml.YAMLError as error:
-            raise UserError(
-                f"a file in {self.folder}/ is not YAML: {' '.join(str(error).split())}"
-            ) from error
+            raise yaml_mistake(error, self.folder) from error
         except RecursionError as error:
             raise UserError(f"{where}: a defaults list includes its own file.") from error
         except (HydraException, OmegaConfBaseException, ValueError) as error:
@@ -90,12 +90,13 @@ class Options:
         return {str(package): content for package, content in packages.items()}
 
     def _require(self, group: str, name: str, where: str) -> None:
-        """Raise UserError if conf/<group>/<name>.yaml does not exist."""
+        """Raise UserError if conf/<group>/<name>.yaml does not exist or cannot have this name."""
         if name not in self.names(group):
             raise UserError(
                 f"{where} asks for {group} '{name}', which is not in conf/{group}/.\n"
                 + did_you_mean(name, self.names(group))
             )
+        check_name(group, name, f"conf/{group}/{name}.yaml")
 
     def with_overrides(
         self, group: str, name: str, overrides: Sequence[Override]

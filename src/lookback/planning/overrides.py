@@ -4,6 +4,7 @@ Hydra's own error message for an unknown key suggests no valid key. The error me
 `Override.apply_to` suggests the nearest valid key.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -25,7 +26,7 @@ class Override:
     keys: tuple[str, ...]
     value: Any
     choice: str | None  # the option that the override chooses: «chrono» in `recipe=chrono`
-    adds: bool  # whether the override may add a new key: `+key=value`
+    adds: bool  # whether the override may add new keys: `+key=value` or `++key=value`
     deletes: bool  # whether the override deletes the key: `~key`
 
     def without_first_key(self) -> "Override":
@@ -36,27 +37,36 @@ class Override:
         return replace(self, keys=self.keys[1:])
 
     def apply_to(self, config: dict[str, Any]) -> None:
-        """Apply the override to `config` in place. Raises UserError if `config` lacks the key."""
-        node: Any = config
-        for depth, key in enumerate(self.keys):
-            is_last = depth == len(self.keys) - 1
-            if not isinstance(node, dict) or (key not in node and not (is_last and self.adds)):
-                if is_last and self.group == "study":
-                    # An override may add any key to a study. The schema checks the key later.
-                    break
-                parent = ".".join((self.group, *self.keys[:depth]))
-                known = [f"{parent}.{name}" for name in node] if isinstance(node, dict) else []
-                raise UserError(
-                    f"{self.where}: '{self.text}' changes '{key}', which {parent} does not have.\n"
-                    + did_you_mean(f"{parent}.{key}", known)
-                )
-            if is_last:
-                break
+        """Apply the override to `config` in place. Raises UserError if `config` lacks the key.
+
+        An override with + or ++ adds the key, and each missing mapping on the path to the key.
+        """
+        node = config
+        for depth, key in enumerate(self.keys[:-1]):
+            if key not in node and not self.adds:
+                raise self._unknown_key(node, depth)
+            if not isinstance(node.get(key), dict):
+                if not self.adds:
+                    raise self._unknown_key({}, depth + 1)
+                node[key] = {}
             node = node[key]
+        last = self.keys[-1]
+        # An override may add any key to a study. The schema checks the key later.
+        if last not in node and not self.adds and self.group != "study":
+            raise self._unknown_key(node, len(self.keys) - 1)
         if self.deletes:
-            node.pop(self.keys[-1], None)
+            node.pop(last, None)
         else:
-            node[self.keys[-1]] = self.value
+            node[last] = self.value
+
+    def _unknown_key(self, node: Mapping[str, Any], depth: int) -> UserError:
+        """The error for the key at `depth` of the path, which the mapping `node` does not have."""
+        parent = ".".join((self.group, *self.keys[:depth]))
+        key = self.keys[depth]
+        return UserError(
+            f"{self.where}: '{self.text}' changes '{key}', which {parent} does not have.\n"
+            + did_you_mean(f"{parent}.{key}", [f"{parent}.{name}" for name in node])
+        )
 
 
 @cache
@@ -72,7 +82,7 @@ def parse(text: str, where: str) -> Override:
 
     try:
         parsed = OverridesParser.create().parse_override(str(text))
-    except HydraException as error:
+    except (HydraException, ValueError, RecursionError) as error:
         raise UserError(
             f"{where}: '{text}' is not an override: {first_line(error)}.\n"
             "Write it like 'trainer.max_epochs=2' or 'recipe=tutorial'."
@@ -96,9 +106,8 @@ def parse(text: str, where: str) -> Override:
             + _cure(group)
         )
     choice = None if keys else str(value)
-    return Override(
-        str(text), where, group, tuple(keys), value, choice, parsed.is_add(), parsed.is_delete()
-    )
+    adds = parsed.is_add() or parsed.is_force_add()
+    return Override(str(text), where, group, tuple(keys), value, choice, adds, parsed.is_delete())
 
 
 def _cure(group: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lookback.errors import UserError
+from lookback.planning.names import BY_HAND, check_name, check_names
 from lookback.planning.options import Options
 from lookback.planning.overrides import Override, parse
 from lookback.planning.study_options import (
@@ -87,6 +88,7 @@ def compose_study(conf: Path, name: str, overrides: Sequence[str] = ()) -> Study
     """
     options = Options(conf)
     check_options("the study", [name], options.names("study"), "conf/study/")
+    check_name("study", name, f"conf/study/{name}.yaml")
     path = conf / "study" / f"{name}.yaml"
     settings = options.study(name)
     for override in [parse(text, COMMAND_LINE) for text in overrides]:
@@ -121,7 +123,9 @@ def _compose(
     check_settings(settings, "study", where)
     expanded = {group: _expanded(settings[group], where) for group in ("tasks", "models")}
     settings = {**settings, **expanded}
-    check_settings(settings, "study", where)  # the names that `each` gives
+    check_settings(settings, "study", where)  # the values that `each` gives
+    for group in ("task", "model", "probe", "explainer"):
+        check_names(group, settings.get(f"{group}s", ()), where)
     requests = _cell_requests(settings, overrides, where)
     options.compose(_wanted_options(settings, requests), where)
     cells = {key: _cell(options, request) for key, request in requests.items()}
@@ -223,7 +227,7 @@ def _expanded(
         for values in itertools.product(*each.values()):
             texts = {key: _text(value) for key, value in zip(each, values, strict=True)}
             name = _filled(template, texts)
-            if "{" in name or name in expanded:
+            if (each and "{" in name) or name in expanded:
                 raise UserError(
                     f"{where}: '{template}' with 'each' {json.dumps(each)} gives the name '{name}'"
                     f"{', twice' if name in expanded else ''}.\n"

@@ -13,11 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lookback.errors import UserError
 from lookback.planning.references import KEY, citation
 from lookback.planning.validate_settings import check_settings, did_you_mean
+from lookback.planning.yaml_files import read_yaml
 from lookback.storage.run_store import TUNING_SEED
 
 SHORT = {"lr": "recipe.optimizer.lr"}  # short names that `tune` accepts instead of dotted keys
@@ -202,10 +201,7 @@ def published_of(conf: Path, said: Sequence[Any], where: str) -> list[dict[str, 
 
 def _entries(path: Path) -> list[dict[str, Any]]:
     where = f"conf/published/{path.name}"
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise UserError(f"{where} is not YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml(path)
     check_settings(content, "published", where)
     place = f", {content['table']}" if "table" in content else ""
     paper = content["source"]

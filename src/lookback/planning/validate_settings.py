@@ -8,6 +8,7 @@ torch.
 """
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -16,13 +17,16 @@ import yaml
 
 from lookback.errors import UserError, nearest
 from lookback.planning.constructor_signatures import NotFound, Parameter, signature_of
+from lookback.planning.names import REQUIREMENT, is_name
 from lookback.storage.paths import PROJECT
 
 SCHEMAS = PROJECT / "workflow" / "schemas"
 # Constructor arguments that the code passes itself, so YAML files must not set them.
-PASSED_BY_CODE = {"features", "params"}
+PASSED_BY_CODE = {"features", "params", "fused"}
+PASSED_TO_ENCODER = PASSED_BY_CODE | {"hidden_size"}  # to a class inside a model, `_partial_: true`
 # Model settings that lookback removes before it calls the constructor of the model.
 REMOVED_BY_CODE = {"embedding_size"}
+LARGEST = 2**63 - 1  # the largest integer of a tensor, of a Parquet file and of a database
 
 
 def check_options(what: str, names: Sequence[str], choices: Sequence[str], where: str) -> None:
@@ -35,19 +39,58 @@ def check_options(what: str, names: Sequence[str], choices: Sequence[str], where
 def check_settings(config: Mapping[str, Any], group: str, where: str) -> None:
     """Check `config` against workflow/schemas/<group>.schema.yaml, if this schema exists.
 
-    Raises UserError if `config` violates the schema. If there are several violations, the
-    error message describes only one of them.
+    Raises UserError if `config` contains a number that is not finite or too large, even if there is
+    no schema. Raises UserError if `config` violates the schema. If there are several violations,
+    the error message describes only one of them.
     """
-    from jsonschema import Draft202012Validator
-
+    check_numbers(config, where)
     schema = _schema(group)
     if schema is None:
         return
-    errors = list(Draft202012Validator(schema).iter_errors(config))
+    errors = list(_validator(schema).iter_errors(config))
     if errors:
         # If a required key is misspelt, report the unknown key rather than the missing key.
         first = min(errors, key=lambda e: (e.validator == "required", list(map(str, e.path))))
         raise UserError(f"{where}: {_sentence(first)}")
+
+
+def check_numbers(node: Any, where: str, at: str = "") -> None:
+    """Raise UserError if a number in `node` is not finite, or is too large for 64 bits.
+
+    `at` is the dotted path of `node` in its file.
+    """
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            check_numbers(value, where, f"{at}.{key}" if at else str(key))
+    elif isinstance(node, list | tuple):
+        for index, value in enumerate(node):
+            check_numbers(value, where, f"{at}.{index}" if at else str(index))
+    elif isinstance(node, float) and not math.isfinite(node):
+        raise UserError(
+            f"{where}: '{at}' cannot be {node}; it should be a finite number, at most 1.8e308."
+        )
+    elif isinstance(node, int) and abs(node) > LARGEST:
+        raise UserError(
+            f"{where}: '{at}' cannot be an integer of {node.bit_length()} bits; it should be "
+            f"between -{LARGEST} and {LARGEST}."
+        )
+
+
+def _validator(schema: Any) -> Any:
+    """A validator of jsonschema for which 16.0 is not an integer, and which knows `format: name`.
+
+    JSON does not distinguish 16.0 and 16, but Python does: 16.0 cannot be the size of a tensor.
+    """
+    from jsonschema import Draft202012Validator, FormatChecker
+    from jsonschema.validators import extend
+
+    types = Draft202012Validator.TYPE_CHECKER.redefine(
+        "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
+    )
+    formats = FormatChecker(formats=())
+    formats.checks("name")(is_name)
+    validator: Any = extend(Draft202012Validator, type_checker=types)  # type: ignore[no-untyped-call]
+    return validator(schema, format_checker=formats)
 
 
 @cache
@@ -62,11 +105,14 @@ REQUIREMENTS = {
     "maximum": "at most {}",
     "exclusiveMinimum": "above {}",
     "exclusiveMaximum": "below {}",
+    "minLength": "a text of at least {} character",
     "minItems": "a list of at least {}",
+    "maxItems": "a list of at most {}",
     "minProperties": "a mapping of at least {}",
     "maxProperties": "a mapping of at most {}",
     "type": "of type {}",
-    "pattern": "a name of letters, digits, '_', '.' and '-'",
+    "format": REQUIREMENT,
+    "pattern": "of the form {}",
     "not": "a name other than {}",
     "uniqueItems": "a list without repeated entries",
 }
@@ -99,7 +145,8 @@ def _sentence(error: Any) -> str:
         )
     text = " or ".join(wanted) if isinstance(wanted, list) else wanted
     requirement = REQUIREMENTS.get(error.validator, "of type {}").format(text)
-    return f"'{at}' cannot be {_shown(error.instance)}; it should be {requirement}."
+    subject = f"'{at}'" if at else "the whole file"
+    return f"{subject} cannot be {_shown(error.instance)}; it should be {requirement}."
 
 
 def check_target(config: Any, where: str) -> None:
@@ -109,6 +156,11 @@ def check_target(config: Any, where: str) -> None:
     the wrong type.
     """
     for at, node in _targets(config, ""):
+        if not isinstance(node["_target_"], str):
+            raise UserError(
+                f"{where}: '{at}_target_' cannot be {_shown(node['_target_'])}; it should be the "
+                "dotted name of a class."
+            )
         try:
             parameters = signature_of(node["_target_"])
         except NotFound as error:
@@ -135,27 +187,45 @@ def _targets(node: Any, at: str) -> Iterator[tuple[str, dict[str, Any]]]:
 def _check_arguments(
     node: Mapping[str, Any], parameters: Mapping[str, Parameter], at: str, where: str
 ) -> None:
+    passed = PASSED_TO_ENCODER if at and node.get("_partial_") else PASSED_BY_CODE
     for key, value in node.items():
         if key in REMOVED_BY_CODE or (key.startswith("_") and key.endswith("_")):
             continue
         parameter = parameters.get(key)
         if parameter is None:
-            known = sorted(set(parameters) - PASSED_BY_CODE)
+            known = sorted(set(parameters) - passed)
             raise UserError(f"{where}: there is no key '{at}{key}'.\n{did_you_mean(key, known)}")
-        if parameter.choices and value not in parameter.choices:
+        if key in passed:
             raise UserError(
-                f"{where}: '{at}{key}' cannot be {_shown(value)}.\n"
-                + did_you_mean(value, list(map(str, parameter.choices)))
+                f"{where}: '{at}{key}' cannot be set, because lookback sets it. Remove the key."
             )
-        if parameter.types and not _fits(value, parameter.types):
-            wanted = " or ".join(sorted(parameter.types))
-            raise UserError(
-                f"{where}: '{at}{key}' cannot be {_shown(value)}; it should be of type {wanted}."
-            )
+        _check_value(value, parameter, f"{at}{key}", where)
     required = {name for name, parameter in parameters.items() if parameter.required}
-    missing = sorted(required - set(node) - PASSED_BY_CODE, key=list(parameters).index)
+    missing = sorted(required - set(node) - passed, key=list(parameters).index)
     if missing and not node.get("_partial_"):
         raise UserError(f"{where}: the key '{at}{missing[0]}' is missing.")
+
+
+def _check_value(value: Any, parameter: Parameter, at: str, where: str) -> None:
+    """Raise UserError if a parameter of a constructor does not take `value`."""
+    if parameter.choices and value not in parameter.choices:
+        raise UserError(
+            f"{where}: '{at}' cannot be {_shown(value)}.\n"
+            + did_you_mean(value, list(map(str, parameter.choices)))
+        )
+    if parameter.types and not _fits(value, parameter.types):
+        wanted = " or ".join(sorted(parameter.types))
+        raise UserError(
+            f"{where}: '{at}' cannot be {_shown(value)}; it should be of type {wanted}."
+        )
+    if parameter.entries and not (
+        isinstance(value, list) and value and all(_fits(it, parameter.entries) for it in value)
+    ):
+        wanted = " or ".join(sorted(parameter.entries))
+        raise UserError(
+            f"{where}: '{at}' cannot be {_shown(value)}; it should be a list of at least 1 "
+            f"value of type {wanted}."
+        )
 
 
 def _fits(value: Any, types: frozenset[str]) -> bool:
@@ -167,7 +237,7 @@ def _fits(value: Any, types: frozenset[str]) -> bool:
         str: {"str"},
         type(None): {"None"},
     }
-    return type(value) not in names or bool(names[type(value)] & types)
+    return bool(names.get(type(value), set()) & types)
 
 
 def _shown(value: Any) -> str:
