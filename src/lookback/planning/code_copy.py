@@ -5,12 +5,14 @@ The jobs of the study import the copy, so editing the source code does not affec
 
 import os
 import shutil
+import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lookback.storage.atomic import digest, read_json, write_json
+from lookback.errors import UserError
+from lookback.storage.atomic import atomic_write, digest, read_json, write_json
 from lookback.storage.paths import CODE
 
 PACKAGE = "lookback"
@@ -21,7 +23,10 @@ LEFT_BEHIND = (".pyc", "~", ".orig", ".rej", ".bak")
 def take(root: Path) -> Path:
     """Copy the package lookback and workflow/ from the project folder `root`.
 
-    Returns the folder results/.code/<digest>/, which holds the copy.
+    Returns the folder results/.code/<digest>/, which holds the copy. The copy is on the disk before
+    it gets this name, so a power cut leaves no incomplete copy. If the folder exists, each file
+    whose content is wrong or missing is written again. Raises UserError if a file or folder cannot
+    be read, and OSError if the copy cannot be written.
     """
     files = dict(sorted(_sources(root)))
     name = digest(
@@ -29,29 +34,109 @@ def take(root: Path) -> Path:
     )
     home = CODE / name
     if not home.exists():
-        temporary = CODE / f".{name}.{os.getpid()}"
-        for path, content in files.items():
-            (temporary / path).parent.mkdir(parents=True, exist_ok=True)
-            (temporary / path).write_bytes(content)
-        try:
-            temporary.rename(home)
-        except OSError:  # another process has created the same folder meanwhile
-            shutil.rmtree(temporary)
+        _copy(files, home)
+    _repair(files, home)
     _note_commit(root, home)
     return home
 
 
+def _copy(files: Mapping[str, bytes], home: Path) -> None:
+    """Write `files` into the new folder `home`, which is complete as soon as it exists."""
+    temporary = home.with_name(f".{home.name}.{os.getpid()}")
+    try:
+        for path, content in files.items():
+            (temporary / path).parent.mkdir(parents=True, exist_ok=True)
+            with (temporary / path).open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        for folder, _, _ in os.walk(temporary):
+            _sync_folder(Path(folder))
+        temporary.rename(home)
+        _sync_folder(home.parent)
+    except OSError:
+        if not home.is_dir():  # otherwise another process has created the same folder meanwhile
+            raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _repair(files: Mapping[str, bytes], home: Path) -> None:
+    """Write each file of the copy `home` whose content differs from `files`.
+
+    A job may read the copy at the same time, so each file is replaced as a whole.
+    """
+    for name, content in files.items():
+        path = home / name
+        if not path.is_file() or path.read_bytes() != content:
+            with atomic_write(path) as temporary:
+                temporary.write_bytes(content)
+            _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Write the names of the files of a folder to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _sources(root: Path) -> Iterator[tuple[str, bytes]]:
-    """Every file to copy, as its relative path in the copy and its content."""
+    """Every file to copy, as its relative path in the copy and its content.
+
+    Links are followed. Raises UserError if a file is not a plain file or cannot be read.
+    """
     for base, place in ((root / "src" / PACKAGE, PACKAGE), (root / "workflow", "workflow")):
-        for folder, subfolders, names in os.walk(base):
-            subfolders[:] = [
-                name for name in subfolders if name[0] != "." and name != "__pycache__"
-            ]
-            for name in names:
-                path = Path(folder) / name
-                if not name.startswith(".") and not name.endswith(LEFT_BEHIND):
-                    yield f"{place}/{path.relative_to(base).as_posix()}", path.read_bytes()
+        for path in _files(base, (), root):
+            yield f"{place}/{path.relative_to(base).as_posix()}", _content(path, root)
+
+
+def _files(folder: Path, above: tuple[Path, ...], root: Path) -> Iterator[Path]:
+    """Every file in a folder that counts as code, at any depth.
+
+    `above` are the real paths of the folders around `folder`. Raises UserError if a link leads to
+    one of these folders, or if a folder cannot be read.
+    """
+    if folder.resolve() in above:
+        raise UserError(f"{folder.relative_to(root)} is a link to a folder that contains it.")
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise _unreadable(folder, root, error.strerror) from error
+    for path in entries:
+        if path.name.startswith("."):
+            continue
+        if not path.is_dir():
+            if not path.name.endswith(LEFT_BEHIND):
+                yield path
+        elif path.name != "__pycache__":
+            yield from _files(path, (*above, folder.resolve()), root)
+
+
+def _content(path: Path, root: Path) -> bytes:
+    """The content of a file. Raises UserError if the file is not a plain file or not readable."""
+    try:
+        str(path).encode()
+        # Only a plain file is opened, because opening a FIFO would wait for ever.
+        if stat.S_ISREG(path.stat().st_mode):
+            return path.read_bytes()
+    except FileNotFoundError as error:
+        raise _unreadable(path, root, "it is a link to a file that does not exist") from error
+    except OSError as error:
+        raise _unreadable(path, root, error.strerror) from error
+    except UnicodeEncodeError as error:
+        raise _unreadable(path, root, "its name is not UTF-8") from error
+    raise _unreadable(path, root, "it is neither a file nor a folder")
+
+
+def _unreadable(path: Path, root: Path, reason: str | None) -> UserError:
+    name = os.fsencode(path.relative_to(root)).decode(errors="backslashreplace")
+    return UserError(
+        f"{name} cannot be copied: {reason}. A study runs a copy of src/{PACKAGE}/ and workflow/; "
+        "remove or repair the file."
+    )
 
 
 def _note_commit(root: Path, home: Path) -> None:
@@ -61,7 +146,11 @@ def _note_commit(root: Path, home: Path) -> None:
     if its `dirty` is false, and overwritten otherwise.
     """
     note = home / "commit.json"
-    if note.exists() and read_json(note)["dirty"] is False:
+    try:
+        before = read_json(note)
+    except (FileNotFoundError, ValueError):  # not there, or damaged
+        before = None
+    if isinstance(before, dict) and before.get("dirty") is False:
         return
     current: dict[str, Any] = {"commit": None, "dirty": None}
     if (root / ".git").exists():
@@ -71,7 +160,7 @@ def _note_commit(root: Path, home: Path) -> None:
                 "commit": commit,
                 "dirty": bool(_git(root, "status", "--porcelain", "src", "workflow")),
             }
-    if not note.exists() or read_json(note) != current:
+    if before != current:
         write_json(note, current)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from lookback.errors import UserError
 from lookback.planning.code_copy import PACKAGE
+from lookback.planning.parse_source import parse_source
 from lookback.storage.atomic import digest, read_json, write_json
 from lookback.storage.paths import CODE
 
@@ -60,12 +61,14 @@ class Fingerprints:
 def fingerprints(home: Path) -> Fingerprints:
     """The fingerprints of all modules in the copy of the code in the folder `home`.
 
-    The result is cached in <home>.json, because a copy never changes. Raises UserError if a module
-    has a syntax error, or if the folder of a module has no __init__.py.
+    The result is cached in <home>.json, because a copy never changes. A damaged cache is written
+    again. Raises UserError if a module has a syntax error, or if the folder of a module has no
+    __init__.py.
     """
     cache = CODE / f"{home.name}.json"
-    if cache.exists():
-        return Fingerprints(**read_json(cache))
+    cached = _cached(cache)
+    if cached is not None:
+        return cached
     hashes: dict[str, str] = {}
     foreign: dict[str, list[str]] = {}
     data: dict[str, dict[str, str]] = {}
@@ -84,6 +87,17 @@ def fingerprints(home: Path) -> Fingerprints:
     computed = Fingerprints(hashes, _reached(home, hashes), foreign, data)
     write_json(cache, computed.__dict__)
     return computed
+
+
+def _cached(cache: Path) -> Fingerprints | None:
+    """The fingerprints in the file `cache`, or None if the file is missing or damaged."""
+    try:
+        content = read_json(cache)
+        if all(isinstance(part, dict) for part in content.values()):
+            return Fingerprints(**content)
+    except (FileNotFoundError, ValueError, TypeError, AttributeError):
+        pass
+    return None
 
 
 def _module(dotted: Path) -> str:
@@ -139,12 +153,7 @@ def _tree(path: Path) -> ast.Module:
             f"{source.parent}/ has no __init__.py, so lookback cannot tell which stages import "
             f"{source.name}.\nCreate an empty {source.parent}/__init__.py."
         )
-    try:
-        return ast.parse(path.read_bytes())
-    except SyntaxError as error:
-        raise UserError(
-            f"{source}, line {error.lineno}: {error.msg}. No job was started."
-        ) from error
+    return parse_source(path, source)
 
 
 def _foreign(tree: ast.Module) -> set[str]:

@@ -9,9 +9,16 @@ from lookback.errors import UserError
 def parse_source(path: Path, shown: Path) -> ast.Module:
     """The syntax tree of the module in the file `path`.
 
-    Raises UserError if Python cannot parse the file. The error message calls the file `shown`.
+    Raises UserError if Python cannot parse the file, or if the file cannot be read. The error
+    message calls the file `shown`.
     """
-    source = path.read_bytes()
+    try:
+        # Only a plain file is opened, because opening a FIFO would wait for ever.
+        source = path.read_bytes() if path.is_file() else None
+    except OSError as error:
+        raise UserError(f"{shown} cannot be read: {error.strerror}.") from error
+    if source is None:
+        raise UserError(f"{shown} cannot be read: it is not a file.")
     try:
         return ast.parse(source)
     except SyntaxError as error:
