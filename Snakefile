@@ -30,12 +30,19 @@ if workflow.exec_mode == ExecMode.DEFAULT:
     sys.path.insert(0, str(Path(workflow.basedir) / "src"))
     from lookback.commands import session
 
-    # The variable keeps the locks until this process ends.
-    LOCKS = session.lock_results(dry_run=workflow.output_settings.dryrun)
-    quiet = bool(workflow.output_settings.quiet)
-    PLAN = str(session.plan(Path(workflow.basedir), config, quiet=quiet))
+    # `config_settings` and `resource_settings` are internal to Snakemake, so tests check that they
+    # still work.
+    PLAN = str(
+        session.plan(
+            Path(workflow.basedir),
+            config,
+            workflow.config_settings.config_args,
+            nodes=workflow.resource_settings.nodes,
+            dry_run=workflow.output_settings.dryrun,
+            quiet=bool(workflow.output_settings.quiet),
+        )
+    )
     # Tell jobs on a cluster which plan to read.
-    # `config_settings` is internal to Snakemake, so a test checks that it still works.
     workflow.config_settings.config_args.append(f"plan_file={PLAN}")
 else:
     PLAN = config["plan_file"]

@@ -45,7 +45,9 @@ def test_a_full_disk_names_the_file_and_one_that_may_not_be_opened_does_not_say_
     assert dispatch.run(["prepare", "plan=plan.yaml", "out=task.json"], forked=True) == 2
     assert "the disk is full: task.json could not be written" in capsys.readouterr().err
     refused = PermissionError(errno.EACCES, "Permission denied", "plan.yaml")
-    assert dispatch.disk_message(refused, "prepare").startswith("plan.yaml may not be opened")
+    assert dispatch.disk_message(refused, "lookback prepare").startswith(
+        "plan.yaml may not be opened"
+    )
 
 
 def test_the_place_of_a_mistake_is_shown_on_request(in_tmp, monkeypatch):

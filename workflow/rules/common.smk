@@ -19,6 +19,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 NAME = INDEX["study"]["name"]
 STUDY = f"results/{NAME}"
 CELLS = INDEX["cells"]
+STAGES_OF_STUDY = ("summarise", "report", "track")  # each has one plan
 URI = INDEX["uri"]
 REPORT = f"{STUDY}/report/index.html"
 DRAFT = f"{STUDY}/report/.drawn.html"
@@ -57,10 +58,9 @@ def function_of_job(function):
 
 def planned(stage):
     """A function from the wildcards of a job to the job's entry in the index."""
-    whole_study = stage in ("summarise", "report", "track")
 
     def find(wildcards):
-        if whole_study:
+        if stage in STAGES_OF_STUDY:
             return INDEX[stage]
         if stage == "download":
             return INDEX["datasets"][wildcards.dataset]
@@ -105,21 +105,23 @@ def write_what_there_is():
 
     Tables and report name the missing results.
     """
-    drawn = f"report plan={INDEX['report']['plan']} summary={STUDY}/summary"
+    plan = {stage: quote(f"plan={INDEX[stage]['plan']}") for stage in STAGES_OF_STUDY}
+    summary, draft = quote(f"{STUDY}/summary"), quote(DRAFT)
+    drawn = f"report {plan['report']} summary={summary}"
     for rule, command in (
         (
             "summarise",
-            f"summarise plan={INDEX['summarise']['plan']} out={STUDY}/summary",
+            f"summarise {plan['summarise']} out={summary}",
         ),
-        ("draw", f"{drawn} out={DRAFT}"),
+        ("draw", f"{drawn} out={draft}"),
         (
             "track",
-            f"track plan={INDEX['track']['plan']} {quote(f'uri={URI}')} out={RECEIPT}",
+            f"track {plan['track']} {quote(f'uri={URI}')} out={quote(RECEIPT)}",
         ),
-        ("report", f"{drawn} out={REPORT}"),
+        ("report", f"{drawn} out={quote(REPORT)}"),
     ):
-        log = f"{STUDY}/log/{rule}.log"
-        shell(f"mkdir -p {STUDY}/log && {LOOKBACK} {command} > {log} 2>&1 || true")
+        folder, log = quote(f"{STUDY}/log"), quote(f"{STUDY}/log/{rule}.log")
+        shell(f"mkdir -p {folder} && {LOOKBACK} {command} > {log} 2>&1 || true")
 
 
 def end_of_study():

@@ -63,5 +63,5 @@ rule train:
         seeds=",".join(map(str, INDEX["study"]["seeds"])),
         folder=cell(""),
     shell:
-        "{LOOKBACK} train plan={input.plan:q} task={input.task:q} seeds={params.seeds} "
+        "{LOOKBACK} train plan={input.plan:q} task={input.task:q} seeds={params.seeds:q} "
         "out={params.folder:q} > {log:q} 2>&1"

@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from lookback.errors import TRACEBACK, Diverged, UserError, nearest
+from lookback.planning.brackets import joined
 from lookback.runtime import cpu_time
 
 Arguments = dict[str, str]
+# The errors for which `disk_message` has a message.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 
 
 def _seeds(text: str) -> list[int]:
@@ -87,9 +90,9 @@ def run(words: Sequence[str], *, forked: bool) -> int:
             raise
         status = _print_error(str(mistake), 2)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        if error.errno not in DISK_ERRORS:
             raise
-        status = _print_error(disk_message(error, words[0]), 2)
+        status = _print_error(disk_message(error, f"lookback {words[0]}"), 2)
     except Diverged as reason:
         status = _print_error(
             f"training diverged: {reason}.\nTry a smaller recipe.optimizer.lr.", 1
@@ -106,15 +109,18 @@ def _print_error(text: str, status: int) -> int:
     return status
 
 
-def disk_message(error: OSError, stage: str) -> str:
-    """The error message for a full disk or a missing permission, with the file and the remedy."""
+def disk_message(error: OSError, command: str) -> str:
+    """The error message for a full disk or a missing permission, with the file and the remedy.
+
+    `command` is the command that met the error, such as «lookback train» or «snakemake».
+    """
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        file = error.filename or f"the output of `lookback {stage}`"
+        file = error.filename or f"the output of `{command}`"
         return (
             f"the disk is full: {file} could not be written. Make room and start again: "
             "finished seeds are kept."
         )
-    file = error.filename or f"a file of `lookback {stage}`"
+    file = error.filename or f"a file of `{command}`"
     action = "opened" if error.errno == errno.EACCES else "written"
     return (
         f"{file} may not be {action}: {error.strerror}. Check the owner and the mode of the file "
@@ -124,6 +130,8 @@ def disk_message(error: OSError, stage: str) -> str:
 
 def _call(command: str, words: Sequence[str]) -> None:
     """Check the arguments of a command, then import and call the command's function."""
+    if command == "train" and not any(word.startswith("plan=") for word in words):
+        words = joined(words)
     arguments = _parse(command, words)
     if command == "train" and "plan" not in arguments:
         from lookback.commands.train_one import train

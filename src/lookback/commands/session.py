@@ -15,44 +15,42 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from lookback.commands import worker
+from lookback.commands.dispatch import DISK_ERRORS, disk_message
+from lookback.commands.snakemake_options import require_slurm, study_and_overrides
 from lookback.errors import TRACEBACK, UserError
 from lookback.planning.plan import make, start
-from lookback.planning.study import DEFAULT_STUDY, compose_study
-from lookback.planning.validate_settings import did_you_mean
+from lookback.planning.study import compose_study
 from lookback.runtime import cpu_time
 from lookback.storage.lock import hold, use_plans
 
-CONFIG_KEYS = ("study", "overrides")  # the keys that `snakemake --config` accepts
+
+_LOCKS: list[TextIO] = []  # held until this process ends
 
 
-def lock_results(*, dry_run: bool) -> list[TextIO]:
-    """Lock results/ before the planning, until the caller closes the returned files.
-
-    Without the lock, a plan could be out of date before its study starts. A dry run only keeps
-    `lookback clean` from deleting plan files. If the lock cannot be taken, the function prints a
-    message and exits with status 2.
-    """
-    try:
-        return [use_plans()] if dry_run else [hold(), use_plans()]
-    except UserError as mistake:
-        print(f"lookback: {mistake}", file=sys.stderr)
-        sys.exit(2)
-
-
-def plan(root: Path, config: Mapping[str, Any], *, quiet: bool) -> Path:
+def plan(
+    root: Path,
+    config: Mapping[str, Any],
+    words: Sequence[str],
+    *,
+    nodes: int | None,
+    dry_run: bool,
+    quiet: bool,
+) -> Path:
     """Plan the study that `snakemake --config` names, and return the path of its index file.
 
-    If the study cannot be planned, the function prints a message and exits with status 2.
+    `config` is Snakemake's reading of `words`, the entries of `--config`. `nodes` is Snakemake's
+    number of jobs on a cluster, or None. The function first locks results/ until this process ends,
+    because a plan could be out of date if another study ran between planning and locking. A dry run
+    only keeps `lookback clean` from deleting plan files. If the study cannot be planned, the
+    function prints a message and exits with status 2.
     """
     try:
-        for key in config:
-            if key not in CONFIG_KEYS:
-                raise UserError(
-                    f"--config does not know '{key}'.\n" + did_you_mean(key, CONFIG_KEYS)
-                )
-        overrides = config.get("overrides", [])
-        overrides = [overrides] if isinstance(overrides, str) else list(overrides)
-        study = compose_study(root / "conf", str(config.get("study", DEFAULT_STUDY)), overrides)
+        require_slurm(nodes)
+        if not dry_run:
+            _LOCKS.append(hold())
+        _LOCKS.append(use_plans())
+        name, overrides = study_and_overrides(config, words)
+        study = compose_study(root / "conf", name, overrides)
         if overrides and not quiet:
             print(
                 f"lookback: overrides of study '{study.name}': {' '.join(overrides)}",
@@ -63,9 +61,13 @@ def plan(root: Path, config: Mapping[str, Any], *, quiet: bool) -> Path:
         # All errors, even those of YAML, Hydra and the disk, are printed without a traceback.
         if os.environ.get(TRACEBACK):
             raise
-        text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        hint = "" if isinstance(error, UserError) else f"\nSet {TRACEBACK}=1 to see the traceback."
-        print("lookback: " + (text + hint).replace("\n", "\n          "), file=sys.stderr)
+        if isinstance(error, UserError):
+            text = str(error)
+        elif isinstance(error, OSError) and error.errno in DISK_ERRORS:
+            text = disk_message(error, "snakemake")
+        else:
+            text = f"{type(error).__name__}: {error}\nSet {TRACEBACK}=1 to see the traceback."
+        print("lookback: " + text.replace("\n", "\n          "), file=sys.stderr)
         sys.exit(2)
 
 
