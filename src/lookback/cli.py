@@ -5,6 +5,7 @@ name of a stage and the path of the stage's plan. A user can also train a single
 `lookback train task=adding model=lstm seed=3 trainer.max_steps=200`.
 """
 
+import io
 import sys
 from collections.abc import Sequence
 
@@ -17,6 +18,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     The exit status is 0 after success, 1 after a failure, and 2 after a mistake that the user can
     correct.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal without UTF-8 shows «?» for a character that the terminal does not have.
+        sys.stdout.reconfigure(errors="replace")
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):
         print(dispatch.HELP, end="")

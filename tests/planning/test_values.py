@@ -95,6 +95,18 @@ def test_a_seed_that_no_generator_takes_is_refused(seed):
         compose_by_hand(CONF, "adding", "gru", seed, [])
 
 
+def test_a_module_whose_name_no_module_can_import_is_named(tmp_path, monkeypatch):
+    """A hyphen, and a word of Python."""
+    monkeypatch.syspath_prepend(tmp_path)
+    package = tmp_path / "package_of_a_test"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    for name in ("my-model", "class"):
+        (package / f"{name}.py").write_text("class Model: ...\n")
+        with pytest.raises(UserError, match=f"package_of_a_test/{name}.py: no module can import"):
+            signature_of(f"package_of_a_test.{name}.Model")
+
+
 FIELDS = """
 from dataclasses import dataclass, field
 from typing import ClassVar

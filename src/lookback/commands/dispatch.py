@@ -85,14 +85,19 @@ def run(words: Sequence[str], *, forked: bool) -> int:
     try:
         _call(words[0], words[1:])
         status = 0
-    except UserError as mistake:
+    except UserError as error:
         if os.environ.get(TRACEBACK):
             raise
-        status = _print_error(str(mistake), 2)
+        status = _print_error(str(error), 2)
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise
         status = _print_error(disk_message(error, f"lookback {words[0]}"), 2)
+    except SyntaxError:
+        mistake = _syntax_mistake()
+        if not mistake or os.environ.get(TRACEBACK):
+            raise
+        status = _print_error(mistake, 2)
     except Diverged as reason:
         status = _print_error(
             f"training diverged: {reason}.\nTry a smaller recipe.optimizer.lr.", 1
@@ -101,6 +106,22 @@ def run(words: Sequence[str], *, forked: bool) -> int:
         status = _print_error("stopped; all finished seeds and files are kept.", 130)
     cpu_time.record(words[0], forked=forked)
     return status
+
+
+def _syntax_mistake() -> str:
+    """The error message for the first module of lookback that Python cannot parse.
+
+    The result is empty if Python can parse all modules.
+    """
+    from lookback.planning.parse_source import parse_source
+
+    package = Path(__file__).parents[1]
+    try:
+        for path in sorted(package.rglob("*.py")):
+            parse_source(path, Path("src", package.name, path.relative_to(package)))
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 def _print_error(text: str, status: int) -> int:

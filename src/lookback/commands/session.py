@@ -65,6 +65,8 @@ def plan(
             text = str(error)
         elif isinstance(error, OSError) and error.errno in DISK_ERRORS:
             text = disk_message(error, "snakemake")
+        elif isinstance(error, FileExistsError | NotADirectoryError):
+            text = f"{error.filename} is not a folder. Move it away, so that a folder can be made."
         else:
             text = f"{type(error).__name__}: {error}\nSet {TRACEBACK}=1 to see the traceback."
         print("lookback: " + text.replace("\n", "\n          "), file=sys.stderr)

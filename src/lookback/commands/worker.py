@@ -168,7 +168,7 @@ def _accept(connection: socket.socket) -> list[str]:
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)
-    sys.stdin, sys.stdout = open(0), open(1, "w")  # noqa: SIM115
+    sys.stdin, sys.stdout = open(0), open(1, "w", errors="replace")  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, errors="backslashreplace")  # noqa: SIM115
     words: list[str] = request["words"]
     connection.sendall(b"\x01")

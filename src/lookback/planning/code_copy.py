@@ -54,8 +54,9 @@ def _copy(files: Mapping[str, bytes], home: Path) -> None:
             _sync_folder(Path(folder))
         temporary.rename(home)
         _sync_folder(home.parent)
-    except OSError:
+    except OSError as error:
         if not home.is_dir():  # otherwise another process has created the same folder meanwhile
+            error.filename = str(home)  # the error message must not name a file that is removed
             raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

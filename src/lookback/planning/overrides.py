@@ -81,7 +81,8 @@ def parse(text: str, where: str) -> Override:
     from hydra.errors import HydraException
 
     try:
-        parsed = OverridesParser.create().parse_override(str(text))
+        text.encode()  # a locale without UTF-8 reads other characters as halves of a character
+        parsed = OverridesParser.create().parse_override(text)
     except (HydraException, ValueError, RecursionError) as error:
         raise UserError(
             f"{where}: '{text}' is not an override: {first_line(error)}.\n"
@@ -107,7 +108,7 @@ def parse(text: str, where: str) -> Override:
         )
     choice = None if keys else str(value)
     adds = parsed.is_add() or parsed.is_force_add()
-    return Override(str(text), where, group, tuple(keys), value, choice, adds, parsed.is_delete())
+    return Override(text, where, group, tuple(keys), value, choice, adds, parsed.is_delete())
 
 
 def _cure(group: str) -> str:
