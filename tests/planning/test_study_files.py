@@ -86,6 +86,14 @@ def test_a_file_that_hydra_cannot_compose_is_a_sentence(conf, text, message):
     assert not str(caught.value).endswith(": ")
 
 
+def test_a_key_of_each_may_be_a_number(conf):
+    model = (
+        'models:\n  "gru_{1}": {base: gru, each: {1: [8]}, overrides: ["model.hidden_size={1}"]}\n'
+    )
+    ((key, cell),) = study(conf, model + REST).cells.items()
+    assert (key, cell.model["hidden_size"]) == (("adding", "gru_8"), 8)
+
+
 def test_mqar_has_the_models_that_it_wrote_out_before():
     cells = compose_study(ROOT / "conf", "mqar").cells
     models = {

@@ -225,7 +225,7 @@ def _expanded(
             )
         each = (variant or {}).get("each", {})
         for values in itertools.product(*each.values()):
-            texts = {key: _text(value) for key, value in zip(each, values, strict=True)}
+            texts = {str(key): _text(value) for key, value in zip(each, values, strict=True)}
             name = _filled(template, texts)
             if (each and "{" in name) or name in expanded:
                 raise UserError(

@@ -23,6 +23,7 @@ SHORT = {"lr": "recipe.optimizer.lr"}  # short names that `tune` accepts instead
 # Groups whose settings can be tuned. A task is not tuned, because all models share it.
 GROUPS = ("model", "recipe", "trainer")
 LENGTHS = ("trainer.max_steps", "trainer.max_epochs", "trainer.budget")  # cannot be tuned
+MOST_VALUES = 10_000  # largest number of integers in a range of `tune`
 # By default, a model may have 5 % more or fewer parameters than `match` requests.
 TOLERANCE = 0.05
 
@@ -69,6 +70,8 @@ def tune_of(
             _check_key(key, known, cell, where)
     check_settings(tune, "tune", f"{where}, tune")
     trials, budget = tune.pop("trials", None), tune.pop("budget", None)
+    for key, choices in tune.items():
+        _check_size(key, choices, where)
     values = {SHORT.get(key, key): _normalised(choices) for key, choices in tune.items()}
     if not values:
         raise UserError(f"{where}: 'tune' names nothing to try. Write it like 'lr: [0.001, 0.01]'.")
@@ -124,6 +127,16 @@ def _likely_keys(key: str, known: Sequence[str]) -> Sequence[str]:
     same_word = [name for name in known if name.rpartition(".")[2] == last_word]
     same_group = [name for name in known if dot and name.startswith(f"{group}.")]
     return same_word or same_group or [*SHORT, "trials", "budget"]
+
+
+def _check_size(key: str, choices: Any, where: str) -> None:
+    """Raise UserError if `choices` is a range of too many integers to check all of them."""
+    low, high = (choices["low"], choices["high"]) if isinstance(choices, Mapping) else (0, 0)
+    if isinstance(low, int) and isinstance(high, int) and high - low >= MOST_VALUES:
+        raise UserError(
+            f"{where}: the range 'tune.{key}' has more than {MOST_VALUES} integers. Move 'low' and "
+            "'high' closer together."
+        )
 
 
 def _normalised(choices: Any) -> Any:
@@ -184,18 +197,17 @@ def published_of(conf: Path, said: Sequence[Any], where: str) -> list[dict[str, 
     """The published results that a study names, from files in conf/published/ or from the study."""
     entries: list[dict[str, Any]] = []
     folder = conf / "published"
+    there = sorted(path.stem for path in folder.glob("*.yaml"))
     for item in said:
         if not isinstance(item, str):
             entries.append(item)
             continue
-        path = folder / f"{item}.yaml"
-        if not path.exists():
-            there = sorted(it.stem for it in folder.glob("*.yaml"))
+        if item not in there:
             raise UserError(
                 f"{where}: published '{item}' is not in conf/published/.\n"
                 + did_you_mean(item, there)
             )
-        entries += _entries(path)
+        entries += _entries(folder / f"{item}.yaml")
     return entries
 
 
