@@ -40,8 +40,8 @@ explainers: [integrated_gradients, occlusion]
 # Faults planted in the planner; an edit; and a job that is then missed, or needless.
 FAULTS = {
     "blind to a module": (
-        "ast.parse(path.read_bytes())",
-        'ast.parse(b"" if path.stem == "recurrent" else path.read_bytes())',
+        "return parse_source(path, source)",
+        'return ast.parse("") if path.stem == "recurrent" else parse_source(path, source)',
         ("the base of recurrent models", "missed", "train adding/gru"),
     ),
     "blind to imports": (
