@@ -63,7 +63,7 @@ def test_without_slurm_its_profile_is_refused_before_anything_is_planned(project
     slurm = ("--profile", "profiles/slurm", "--config", "study=small")
     printed = snakemake(project, *slurm, status=2)
     assert "the command sbatch is not on the PATH" in printed
-    assert not (project.root / "results").exists()
+    assert not project.made("results/.plan", "results/.code")
     assert "train adding/gru" in snakemake(project, *slurm, "-n", status=0)
 
 
