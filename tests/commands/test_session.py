@@ -23,7 +23,7 @@ def root(in_tmp: Path) -> Path:
 
 def refusal(root: Path, capsys: pytest.CaptureFixture[str], *words: str) -> str:
     with pytest.raises(SystemExit) as ended:
-        session.plan(root, {}, words, nodes=None, quiet=False)
+        session.plan(root, {}, words, nodes=None, dry_run=True, quiet=False)
     assert ended.value.code == 2
     return capsys.readouterr().err
 

@@ -27,7 +27,7 @@ def index(in_tmp: Path) -> dict:
 def finish(index: dict, seed: int) -> None:
     folder = folder_of(index, seed)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "done.json").write_text("{}")
+    run_store.mark_finished(folder, {"seed": seed})
 
 
 def folder_of(index: dict, seed: int) -> Path:

@@ -23,7 +23,6 @@ from lookback.planning.study import compose_study
 from lookback.runtime import cpu_time
 from lookback.storage.lock import hold, use_plans
 
-
 _LOCKS: list[TextIO] = []  # held until this process ends
 
 

@@ -27,7 +27,6 @@ from lookback.planning.validate_settings import check_options, check_settings, d
 from lookback.storage.atomic import digest
 
 DEFAULT_STUDY = "quick"
-BY_HAND = "by-hand"  # the first part of the names of runs by hand
 COMMAND_LINE = "the command line"  # source of an override, as named in error messages
 CELL_GROUPS = ("task", "model", "recipe", "trainer")  # the settings of a cell
 CellKey = tuple[str, str]  # task name, model name
