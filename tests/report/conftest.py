@@ -82,6 +82,9 @@ def make(plan: Path) -> Made:
     return Made(plan, page, page.read_text(encoding="utf-8"))
 
 
+TOKEN = "t0ken-93ae"
+
+
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """A complete study with a published figure and a receipt of tracking."""
@@ -89,12 +92,15 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Made:
         tmp_path_factory.mktemp("whole"), published=[PUBLISHED | {"source": "Keras"}]
     )
     track = change_plan(plan, "track")
-    tracked = {"plans": {"track": track.stem}, "uri": "http://127.0.0.1:5000", "experiment_id": "3"}
+    # As an older version of lookback wrote it, with a token in the URI.
+    tracked = {"plans": {"track": track.stem}, "experiment_id": "3"}
+    tracked["uri"] = f"http://{TOKEN}@127.0.0.1:5000"
     runs = {cell: {"parent": RUN, "seeds": {}} for cell in read_json(plan)["cells"]}
     folder = plan.parents[2] / "quick" / "tracked"
     write_json(folder / "server.json", {**tracked, "runs": runs})
     older = {**tracked, "plans": {"track": "0" * 16}, "uri": "sqlite:///older.db"}
     write_json(folder / "older.json", {**older, "runs": runs})
+    (folder / "damaged.json").write_text('{"plans":')
     return make(plan)
 
 

@@ -15,7 +15,7 @@ from lookback.storage.atomic import read_json
 from lookback.storage.tables import read_parquet, write_parquet
 from tests.fake_study import MODELS, TASKS, lose_seed, write_study
 
-from .conftest import RUN, Made, Reader, make
+from .conftest import RUN, TOKEN, Made, Reader, make
 
 
 def test_the_page_loads_nothing(whole: Made):
@@ -146,6 +146,12 @@ def test_runs_of_todays_plans_are_linked_and_older_ones_are_not(whole: Made):
     address = f"http://127.0.0.1:5000/#/experiments/3/runs/{RUN}"
     assert whole.text.count(f'href="{address}"') == len(TASKS) * len(MODELS)
     assert "older.db" not in whole.text
+
+
+def test_the_token_of_a_server_is_on_no_page_and_in_no_link(whole: Made):
+    assert "http://…@127.0.0.1:5000" in whole.text
+    files = [path for path in whole.page.parent.rglob("*") if path.is_file()]
+    assert [path for path in files if TOKEN.encode() in path.read_bytes()] == []
 
 
 def test_the_same_files_give_the_same_bytes(whole: Made):
