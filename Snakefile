@@ -42,8 +42,9 @@ if workflow.exec_mode == ExecMode.DEFAULT:
             quiet=bool(workflow.output_settings.quiet),
         )
     )
-    # Tell jobs on a cluster which plan to read.
-    workflow.config_settings.config_args.append(f"plan_file={PLAN}")
+    # Jobs on a cluster get the name of the plan as their only `--config`, so that no override is an
+    # argument of a process.
+    workflow.config_settings.config_args = [f"plan_file={PLAN}"]
 else:
     PLAN = config["plan_file"]
 

@@ -1,14 +1,18 @@
 """`lookback track --follow` ends by itself, however the study did."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from lookback.commands import track_study
+from lookback.commands import dispatch, track_study
+from lookback.errors import UserError
 from lookback.storage import lock, run_store
+from lookback.storage.atomic import read_json, write_json, write_text
 from lookback.storage.paths import LOCK
 from tests.conftest import ROOT
+from tests.tracking.tree import Study
 
 
 @pytest.fixture
@@ -76,3 +80,53 @@ def test_the_pages_open_on_what_the_config_says_and_the_environment_has_the_last
     assert f"MLFLOW_TRACKING_URI,{track_study.local_uri()}}}" in shipped
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow.example")
     assert track_study.local_uri() == "http://mlflow.example"
+
+
+@pytest.fixture
+def started(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The index of the study `tiny`, which was planned with a store and started."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    plan = Study().write_plan()
+    index = Path("results/.plan/study/0.yaml")
+    planned = {"study": {"name": "tiny"}, "track": {"plan": str(plan)}, "uri": STORES["plan"]}
+    write_json(index, planned)
+    write_text("results/tiny/.index", f"{index}\n")
+    return index
+
+
+# No server listens at these ports. The error message names the store that was chosen.
+STORES = {name: f"http://127.0.0.1:{port}" for port, name in enumerate(("word", "env", "plan"), 2)}
+
+
+def test_an_argument_goes_before_the_environment_and_the_environment_before_the_plan(
+    started, monkeypatch
+):
+    with pytest.raises(UserError, match=STORES["plan"]):
+        track_study.track("tiny")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", STORES["env"])
+    with pytest.raises(UserError, match=STORES["env"]):
+        track_study.track("tiny")
+    with pytest.raises(UserError, match=STORES["word"]):
+        track_study.track("tiny", STORES["word"])
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", " ")
+    assert dispatch.run(["track", "study=tiny"], forked=False) == 2
+    assert "MLFLOW_TRACKING_URI" not in os.environ
+
+
+def test_a_planned_store_without_its_password_asks_for_the_uri(started, monkeypatch):
+    write_json(started, {**read_json(started), "uri": "http://ada:…@127.0.0.1:9"})
+    with pytest.raises(UserError, match=r"http://ada:…@127\.0\.0\.1:9 .*\n.*MLFLOW_TRACKING_URI"):
+        track_study.track("tiny")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", STORES["env"])
+    with pytest.raises(UserError, match=STORES["env"]):
+        track_study.track("tiny")
+
+
+@pytest.mark.parametrize("command", [["track", "plan=p", "out=o"], ["track", "plan=p"]])
+def test_stage_track_without_its_environment_or_arguments_is_a_mistake(
+    command, in_tmp, monkeypatch, capsys
+):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    assert dispatch.run(command, forked=False) == 2
+    said = capsys.readouterr().err
+    assert ("MLFLOW_TRACKING_URI" if len(command) == 3 else "out=") in said

@@ -130,4 +130,10 @@ def test_data_in_a_folder_without_modules_belongs_to_the_package_above_it(in_tmp
 
 def test_a_receipt_has_no_password_in_its_name():
     assert "s3cret" not in receipt_of("postgresql://me:s3cret@db/mlflow?sslmode=require")
-    assert receipt_of("sqlite:///results/mlflow.db") == "sqlite_results_mlflow.db"
+    assert receipt_of("sqlite:///results/mlflow.db").startswith("sqlite_results_mlflow.db-")
+
+
+def test_stores_with_different_addresses_have_different_receipts_and_a_new_password_keeps_its():
+    assert receipt_of("sqlite:///a/b.db") != receipt_of("sqlite:///a_b.db")
+    assert receipt_of("http://me:one@host") == receipt_of("http://me:two@host")
+    assert receipt_of("http://me:one@host") != receipt_of("http://you:one@host")

@@ -368,6 +368,49 @@ def test_what_cannot_be_is_said_in_a_sentence(conf, text, said):
     assert len(answer.splitlines()) <= 5
 
 
+URI_WITH_SECRET = "tracking.uri='postgresql://ada:s3cret@host/db'"
+PLACES = {
+    "the command line": (GRU, [URI_WITH_SECRET]),
+    "the command line's study": (GRU, [f'study.overrides=["{URI_WITH_SECRET}"]']),
+    "a new key": (GRU, [f"+{URI_WITH_SECRET}"]),
+    "a whole group": (GRU, ["tracking={uri: 'postgresql://ada:s3cret@host/db'}"]),
+    "a misspelt key": (GRU, ["tracking.url=http://s3cret@host"]),
+    "no override of Hydra": (GRU, ["tracking.uri=http://host/?token=s3cret&a=(b"]),
+    "the study": (f'{GRU}overrides: ["{URI_WITH_SECRET}"]', []),
+    "a task": (
+        f'tasks: {{adding: {{overrides: ["{URI_WITH_SECRET}"]}}}}\nmodels: [gru]\nseeds: 1',
+        [],
+    ),
+    "a model": (
+        f'tasks: [adding]\nmodels: {{gru: {{overrides: ["{URI_WITH_SECRET}"]}}}}\nseeds: 1',
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "overrides"), PLACES.values(), ids=PLACES)
+def test_a_secret_in_an_override_is_refused_without_being_told(conf, text, overrides):
+    with_study(conf, text)
+    with pytest.raises(UserError, match="MLFLOW_TRACKING_URI") as caught:
+        compose_study(conf, "mine", overrides)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_secret_may_come_from_the_environment_and_a_uri_without_one_may_be_an_override(
+    conf, monkeypatch
+):
+    monkeypatch.setenv("PASSWORD_OF_MLFLOW", "s3cret")
+    uri = "http://ada:${oc.env:PASSWORD_OF_MLFLOW}@host"
+    (conf / "tracking/team.yaml").write_text(f"uri: {uri}\n")
+    with_study(conf, GRU + "tracking: team")
+    assert compose_study(conf, "mine").tracking["uri"] == "http://ada:s3cret@host"
+    with_study(conf, GRU)
+    for override, expected in ((uri, "http://ada:s3cret@host"), ("http://host", "http://host")):
+        study = compose_study(conf, "mine", [f"tracking.uri='{override}'"])
+        assert study.tracking["uri"] == expected
+        assert "s3cret" not in study.overrides[0]
+
+
 def test_a_study_that_is_not_there_is_answered_with_the_nearest():
     with pytest.raises(UserError, match="Did you mean 'mnist'"):
         compose_study(CONF, "mnits")

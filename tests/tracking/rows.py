@@ -3,6 +3,7 @@
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import unquote
 
 COLUMNS = {
     "runs": "run_uuid, name, status, start_time, end_time, lifecycle_stage",
@@ -28,7 +29,7 @@ def rows(database: str = "results/mlflow.db") -> dict[str, list[tuple[object, ..
     tables["artifacts"] = [
         (names[run], str(path.relative_to(root)))
         for run, place in places
-        for root in [Path(place.removeprefix("file://"))]
+        for root in [Path(unquote(place.removeprefix("file://")))]
         for path in root.rglob("*")
         if path.is_file()
     ]

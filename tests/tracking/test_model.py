@@ -1,14 +1,6 @@
 """A model that MLflow loads, from a file and from a server, against the network it was made of."""
 
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,52 +12,22 @@ import torch
 import yaml
 from mlflow import MlflowClient
 
-import lookback
 from lookback.data.images import ImageTask
 from lookback.models.network import build_network
 from lookback.predictor import Predictor, _load_pyfunc
 from lookback.storage.atomic import read_json, write_json
 from lookback.tracking.model import save_model
 from lookback.tracking.read_results import Record
-from lookback.tracking.track import main
+from lookback.tracking.track import track
 from tests.shipped import model_config
 
 from .rows import count
 from .tree import FACTS, RECIPE, Study, complete
 
 OUT = Path("results/tiny/tracked/receipt.json")
-PACKAGE = str(Path(*lookback.__path__).resolve().parent)  # before the working directory changes
 VALUE = replace(FACTS, kind="value", metric="mse", outputs=2)
 SCALED = replace(FACTS, mean=(1.0, -2.0, 0.5), scale=(2.0, 255.0, 0.1))
 TOKENS = replace(FACTS, tokens=True, features=6)
-
-
-@pytest.fixture
-def server(project: Path) -> Iterator[str]:
-    """The server that `lookback ui` starts."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    start = (
-        f"from lookback.tracking.connection import ui; ui('sqlite:///results/mlflow.db', {port})"
-    )
-    environment = {**os.environ, "PYTHONPATH": PACKAGE}
-    with Path("server.log").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-c", start], stdout=log, stderr=log, env=environment
-        )
-    try:
-        uri = f"http://127.0.0.1:{port}"
-        while True:
-            assert process.poll() is None, Path("server.log").read_text()
-            try:
-                urllib.request.urlopen(f"{uri}/health", timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        yield uri
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait()
 
 
 def absolute() -> str:
@@ -99,12 +61,12 @@ def assert_answers_like_its_network(study: Study, uri: str) -> None:
 )
 def test_a_loaded_model_answers_as_its_network_does(facts):
     study = Study(models=("gru",), facts=facts)
-    main(complete(study), "sqlite:///results/mlflow.db", OUT)
+    track(complete(study), "sqlite:///results/mlflow.db", OUT)
     assert_answers_like_its_network(study, absolute())
 
 
 def test_a_model_names_what_it_needs_with_versions():
-    main(complete(Study(models=("gru",))), "sqlite:///results/mlflow.db", OUT)
+    track(complete(Study(models=("gru",))), "sqlite:///results/mlflow.db", OUT)
     run = read_json(OUT)["runs"]["marks/gru"]["seeds"]["0"]
     client = MlflowClient(absolute())
     needed = Path(client.download_artifacts(run, "model/requirements.txt")).read_text().split()
@@ -115,9 +77,9 @@ def test_a_model_names_what_it_needs_with_versions():
 def test_a_server_takes_a_study_once_and_gives_its_models_back(server: str):
     study = Study(models=("gru",), points=900)
     plan = complete(study)
-    main(plan, server, OUT)
+    track(plan, server, OUT)
     before = count()
-    main(plan, server, OUT)
+    track(plan, server, OUT)
     assert count() == before
     assert_answers_like_its_network(study, server)
     assert not Path("mlartifacts").exists()

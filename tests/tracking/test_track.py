@@ -6,6 +6,7 @@ import random
 import signal
 import socket
 import sqlite3
+import subprocess
 import time
 from contextlib import closing
 from pathlib import Path
@@ -14,13 +15,17 @@ import mlflow
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
+from sqlalchemy import text
 
 from lookback.errors import UserError
 from lookback.storage.atomic import read_json, write_json
 from lookback.storage.journal import read
 from lookback.storage.provenance import plans_of
-from lookback.tracking.connection import ui
-from lookback.tracking.track import follow, main
+from lookback.tracking import artifacts, connection
+from lookback.tracking import track as tracking
+from lookback.tracking.connection import experiment_of, ui
+from lookback.tracking.track import follow
+from lookback.tracking.uri import TrackingURI
 from tests.fake_study import lose_seed
 
 from .rows import count, rows
@@ -33,7 +38,7 @@ FORK = multiprocessing.get_context("fork")  # MLflow is imported by then
 
 
 def track(plan: Path, uri: str = URI) -> dict:
-    main(plan, uri, OUT)
+    tracking.track(plan, uri, OUT)
     return read_json(OUT)
 
 
@@ -342,6 +347,11 @@ def test_a_tracker_killed_at_any_moment_is_completed_by_the_next(capsys: pytest.
         ("./mlruns", "sqlite:///results/mlflow.db"),
         ("file:///tmp/mlruns", "sqlite:///results/mlflow.db"),
         ("sqlite://", "sqlite:///results/mlflow.db"),
+        ("sqlite:///results", "is a folder"),
+        ("http:///path", "A host"),
+        ("http://127.0.0.1:port", "A host"),
+        ("postgresql://127.0.0.1/db", "driver"),
+        ("mysql+nothing://127.0.0.1/db", "driver"),
         ("sqlite:///results/taken/mlflow.db", "Can it be written?"),
         ("http://127.0.0.1:9", "Is the server up?"),
         ("http://ada:secret@127.0.0.1:9", "http://ada:…@127.0.0.1:9"),
@@ -365,12 +375,63 @@ def test_a_server_that_never_answers_is_a_mistake(monkeypatch: pytest.MonkeyPatc
             track(Study().write_plan(), uri)
 
 
-def test_a_deleted_experiment_is_a_mistake_that_says_how_to_restore_it():
-    plan = complete(Study())
+def test_the_advice_for_a_deleted_experiment_works_in_a_shell(tmp_path, monkeypatch):
+    (folder := tmp_path / "it's a folder").mkdir()
+    (tmp_path / "results").rename(folder / "results")
+    monkeypatch.chdir(folder)
+    plan = complete(Study(models=("gru",), seeds=(0,)))
     experiment = track(plan)["experiment_id"]
     mlflow_client().delete_experiment(experiment)
-    with pytest.raises(UserError, match=f"restore -x {experiment}"):
+    with pytest.raises(UserError, match=f"restore -x {experiment}") as error:
         track(plan)
+    command = str(error.value).splitlines()[-1]
+    clean = {name: it for name, it in os.environ.items() if not name.startswith("MLFLOW_")}
+    subprocess.run(command, shell=True, check=True, env={**clean, "PATH": "/bin"}, cwd="/")
+    assert track(plan)["experiment_id"] == experiment
+
+
+def test_a_sqlite_store_is_opened_with_a_long_wait_for_other_programs():
+    store = TrackingURI(URI)
+    with experiment_of(store, {"name": "tiny", "question": "?"}) as (client, _):
+        database = client._tracking_client.store
+        with database.ManagedSessionMaker() as session:
+            waits = [session.execute(text("PRAGMA busy_timeout")).scalar()]
+        with database.engine.connect() as connection:  # as MLflow checks the schema
+            waits.append(connection.execute(text("PRAGMA busy_timeout")).scalar())
+    assert min(waits) >= 60_000
+
+
+@pytest.mark.parametrize("moment", ["before", "while"])
+def test_a_store_that_another_program_holds_too_long_is_a_mistake_that_names_the_cause(
+    moment, monkeypatch
+):
+    for module in (artifacts, connection):
+        monkeypatch.setattr(module, "WAIT", 1)
+    plan = complete(Study(models=("gru",), seeds=(0,)))
+    with closing(sqlite3.connect("results/mlflow.db", check_same_thread=False)) as holder:
+        if moment == "before":
+            holder.execute("BEGIN EXCLUSIVE")
+        else:
+            save, blocked = tracking.save_model, []
+
+            def hold_then_save(*arguments):
+                if not blocked:
+                    blocked.append(True)
+                    holder.execute("BEGIN EXCLUSIVE")
+                return save(*arguments)
+
+            monkeypatch.setattr(tracking, "save_model", hold_then_save)
+        with pytest.raises(UserError, match="another program has locked") as error:
+            track(plan)
+        assert URI in str(error.value)
+        assert "Close that program" in str(error.value)
+        monkeypatch.setattr(connection.os, "execv", lambda *_: None)
+        with pytest.raises(UserError, match="another program has locked"):
+            ui(URI, 5998)
+        holder.rollback()
+        track(plan)
+    track(plan, OTHER)
+    assert rows() == rows("results/other/mlflow.db")
 
 
 def test_a_port_in_use_is_a_mistake_that_names_it():

@@ -84,12 +84,8 @@ def test_nothing_is_left_to_do_and_no_step_is_tracked_twice(finished):
     assert finished.planned() == set()
     finished.run()
     index = read_json(next((finished.root / "results/.plan/study").glob("*.yaml")))
-    finished.lookback(
-        "track",
-        f"plan={index['track']['plan']}",
-        "uri=sqlite:///results/mlflow.db",
-        "out=again.json",
-    )
+    finished.environment["MLFLOW_TRACKING_URI"] = "sqlite:///results/mlflow.db"
+    finished.lookback("track", f"plan={index['track']['plan']}", "out=again.json")
     assert sqlite3.connect(database).execute(count).fetchone() == before
 
 
@@ -285,6 +281,34 @@ def test_a_server_that_cannot_be_reached_fails_the_tracking_alone(fresh):
     assert said.count("FAILED") == 1
     assert (fresh.study / "report/index.html").exists()
     assert fresh.planned() == {"track", "report"}
+
+
+def test_what_was_deleted_in_mlflow_s_store_is_tracked_again_and_nothing_else_runs(finished):
+    (finished.root / "results/mlflow.db").unlink()
+    assert finished.planned() == {"track", "report"}
+    finished.run()
+    assert finished.planned() == set()
+    (receipt,) = (finished.study / "tracked").iterdir()
+    receipt.write_text("{")
+    assert finished.planned() == {"track", "report"}
+    finished.run()
+    assert finished.planned() == set()
+
+
+@pytest.mark.parametrize("uri", ["file:./mlruns", "htp://host", "sqlite://", "postgresql://h/db"])
+def test_a_store_that_mlflow_cannot_write_to_is_refused_before_anything_runs(fresh, uri):
+    fresh.environment["MLFLOW_TRACKING_URI"] = uri
+    said = fresh.run(status=2)
+    assert f"MLflow cannot write to '{uri}'" in said
+    assert "Traceback" not in said
+    assert not fresh.study.exists()
+
+
+def test_an_empty_tracking_uri_is_none(fresh):
+    fresh.environment["MLFLOW_TRACKING_URI"] = ""
+    fresh.run("-n")
+    (index,) = (fresh.root / "results/.plan/study").iterdir()
+    assert read_json(index)["uri"] == "sqlite:///results/mlflow.db"
 
 
 @pytest.mark.parametrize(

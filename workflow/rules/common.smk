@@ -20,7 +20,7 @@ NAME = INDEX["study"]["name"]
 STUDY = f"results/{NAME}"
 CELLS = INDEX["cells"]
 STAGES_OF_STUDY = ("summarise", "report", "track")  # each has one plan
-URI = INDEX["uri"]
+URI = INDEX["uri"]  # without the password, if there is one
 REPORT = f"{STUDY}/report/index.html"
 DRAFT = f"{STUDY}/report/.drawn.html"
 RECEIPT = f"{STUDY}/tracked/{INDEX['receipt']}.json"
@@ -116,7 +116,7 @@ def write_what_there_is():
         ("draw", f"{drawn} out={draft}"),
         (
             "track",
-            f"track {plan['track']} {quote(f'uri={URI}')} out={quote(RECEIPT)}",
+            f"track {plan['track']} out={quote(RECEIPT)}",
         ),
         ("report", f"{drawn} out={quote(REPORT)}"),
     ):
@@ -129,7 +129,7 @@ def end_of_study():
     SESSION.end(print_line)
     if Path(REPORT).exists():
         print_line(f"report     {REPORT}")
-        shown = URI if URI.startswith("http") and "@" not in URI else "make ui"
+        shown = URI if URI.startswith("http") else "make ui"
         print_line(f"MLflow UI  {shown}")
 
 

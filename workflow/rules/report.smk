@@ -35,7 +35,8 @@ rule draw:
 
 
 # Send each cell and each seed to MLflow as a run: parameters, learning curves, scores and files.
-# The receipt lists the runs.
+# The receipt lists the runs. The job reads the address of MLflow in the environment variable
+# MLFLOW_TRACKING_URI, because an argument or a plan would show a password.
 rule track:
     input:
         plan=plan_of("track"),
@@ -45,7 +46,7 @@ rule track:
     log:
         f"{STUDY}/log/track.log",
     shell:
-        "{LOOKBACK} track plan={input.plan:q} uri={URI:q} out={output:q} > {log:q} 2>&1"
+        "{LOOKBACK} track plan={input.plan:q} out={output:q} > {log:q} 2>&1"
 
 
 # The final report: one HTML page with tables, figures, provenance and links to the MLflow runs.

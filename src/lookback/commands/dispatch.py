@@ -15,6 +15,7 @@ from typing import Any
 from lookback.errors import TRACEBACK, Diverged, UserError, nearest
 from lookback.planning.brackets import joined
 from lookback.runtime import cpu_time
+from lookback.storage.secrets import forget_empty_uri
 
 Arguments = dict[str, str]
 # The errors for which `disk_message` has a message.
@@ -57,7 +58,7 @@ STAGES: dict[str, tuple[str, dict[str, Callable[[str], Any]]]] = {
     "explain": ("lookback.explain.explain", {"plan": Path, "cell": Path, "out": Path}),
     "summarise": ("lookback.summarise.summarise", {"plan": Path, "out": Path}),
     "report": ("lookback.report.report", {"plan": Path, "summary": Path, "out": Path}),
-    "track": ("lookback.tracking.track", {"plan": Path, "uri": str, "out": Path}),
+    "track": ("lookback.tracking.track", {"plan": Path, "out": Path}),
 }
 COMMANDS = {
     "ui": "open MLflow's pages on the tracked runs; [port=5000] [uri=…]",
@@ -154,6 +155,7 @@ def _call(command: str, words: Sequence[str]) -> None:
     if command == "train" and not any(word.startswith("plan=") for word in words):
         words = joined(words)
     arguments = _parse(command, words)
+    forget_empty_uri()
     if command == "train" and "plan" not in arguments:
         from lookback.commands.train_one import train
 
@@ -171,10 +173,9 @@ def _call(command: str, words: Sequence[str]) -> None:
     elif command == "ui":
         _allow(command, arguments, ("port", "uri"))
         port = _port(arguments.get("port", "5000"))
-        from lookback.commands.track_study import local_uri
-        from lookback.tracking.connection import ui
+        from lookback.commands.track_study import open_pages
 
-        ui(arguments.get("uri") or local_uri(), port)
+        open_pages(arguments.get("uri"), port)
     elif command == "models":
         from lookback.commands.list_models import list_models
 

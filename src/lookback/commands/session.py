@@ -22,6 +22,9 @@ from lookback.planning.plan import make, start
 from lookback.planning.study import compose_study
 from lookback.runtime import cpu_time
 from lookback.storage.lock import hold, use_plans
+from lookback.storage.secrets import VARIABLE, forget_empty_uri
+from lookback.tracking.receipt import repeat_lost_tracking
+from lookback.tracking.uri import TrackingURI
 
 _LOCKS: list[TextIO] = []  # held until this process ends
 
@@ -48,14 +51,20 @@ def plan(
         if not dry_run:
             _LOCKS.append(hold())
         _LOCKS.append(use_plans())
+        forget_empty_uri()
         name, overrides = study_and_overrides(config, words)
         study = compose_study(root / "conf", name, overrides)
+        uri = str(study.tracking["uri"])
+        TrackingURI(uri)  # refuse a URI that MLflow cannot write to before anything is trained
+        os.environ[VARIABLE] = uri  # stage track reads it: plans and arguments hold no secret
         if overrides and not quiet:
             print(
                 f"lookback: overrides of study '{study.name}': {' '.join(overrides)}",
                 file=sys.stderr,
             )
-        return make(root, study)
+        index = make(root, study)
+        repeat_lost_tracking(index, uri)
+        return index
     except Exception as error:
         # All errors, even those of YAML, Hydra and the disk, are printed without a traceback.
         if os.environ.get(TRACEBACK):

@@ -1,5 +1,7 @@
-"""`lookback track [--follow] [study=NAME] [uri=URI]`: send a study to MLflow."""
+"""`lookback track [--follow] [study=NAME] [uri=URI]` and `lookback ui`: a study in MLflow."""
 
+import os
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,14 +14,16 @@ from lookback.storage.atomic import read_json
 from lookback.storage.cell_paths import CellPaths
 from lookback.storage.lock import is_held, use_plans
 from lookback.storage.paths import PROJECT, lock_file
+from lookback.storage.secrets import VARIABLE, has_secret, hide_in_output
 from lookback.storage.study_paths import StudyPaths
 
 INTERVAL = 2.0  # seconds between two readings of the training logs
 
 
 def track(study: str = DEFAULT_STUDY, uri: str | None = None, *, follow: bool = False) -> None:
-    """Send the results of a study to the MLflow store `uri`, or to the study's configured store.
+    """Send the results of a study to an MLflow store.
 
+    The store is `uri`, else MLFLOW_TRACKING_URI, else the store to which the study was planned.
     If `follow` is true, the learning curves are also sent while the study trains, until the study
     is over. Raises UserError if the study was never started, or if the MLflow store cannot be
     reached.
@@ -39,7 +43,8 @@ def _track(study: str, uri: str | None, *, follow: bool) -> None:
             f"{hint}Run it first: snakemake --cores N --config study={study}"
         )
     index = read_json(indices[study])
-    plan, store = Path(index["track"]["plan"]), uri or index["uri"]
+    plan, store = Path(index["track"]["plan"]), uri or os.environ.get(VARIABLE) or _planned(index)
+    hide_in_output(store)
     from lookback.tracking import track as tracking
 
     if follow:
@@ -47,7 +52,33 @@ def _track(study: str, uri: str | None, *, follow: bool) -> None:
         if unfinished := _unfinished_seeds(index):
             print(f"study '{study}' no longer runs; unfinished: {', '.join(unfinished)}")
     else:
-        tracking.main(plan, store, StudyPaths.of(study).receipt(receipt_of(store)))
+        tracking.track(plan, store, StudyPaths.of(study).receipt(receipt_of(store)))
+
+
+def _planned(index: Mapping[str, Any]) -> str:
+    """The URI with which a study was planned.
+
+    Raises UserError if the URI had a password or a token, which the index does not hold.
+    """
+    uri = str(index["uri"])
+    if has_secret(uri):
+        raise UserError(
+            f"the store {uri} of study '{index['study']['name']}' needs a password or a token, "
+            f"which no file of results/ holds.\nSet {VARIABLE} to the whole URI."
+        )
+    return uri
+
+
+def open_pages(uri: str | None, port: int) -> None:
+    """Start MLflow's web server for the store `uri`, or for the configured store.
+
+    Raises UserError if the server cannot be started.
+    """
+    store = uri or local_uri()
+    hide_in_output(store)
+    from lookback.tracking.connection import ui
+
+    ui(store, port)
 
 
 def local_uri() -> str:

@@ -25,12 +25,14 @@ from lookback.planning.study import CellKey, Study
 from lookback.planning.targets import own_modules
 from lookback.runtime.gpu_lease import local_gpus
 from lookback.storage import run_store
-from lookback.storage.atomic import read_json, write_json, write_text
+from lookback.storage.atomic import digest, read_json, write_json, write_text
 from lookback.storage.paths import LAYOUT
+from lookback.storage.secrets import redacted
 from lookback.storage.study_paths import StudyPaths, index_notes
 
 # Version of the file formats in results/. Increase it if new code would misread old files.
 LAYOUT_VERSION = 1
+READABLE = 60  # maximum length of the readable part of a receipt's name
 STAGE_MODULES = {
     "download": "lookback.data.download",
     "prepare": "lookback.data.prepare",
@@ -78,7 +80,7 @@ def make(root: Path, study: Study) -> Path:
         "tasks": tasks,
         "cells": cells,
         **of_study,
-        "uri": study.tracking["uri"],
+        "uri": redacted(study.tracking["uri"]),
         "receipt": receipt_of(study.tracking["uri"]),
         # Number of GPUs for each local job. The Snakemake profile of a cluster sets its own number.
         "gpus": int(_wants_gpu(study) and bool(local_gpus())),
@@ -221,10 +223,12 @@ def _wants_gpu(study: Study) -> bool:
 def receipt_of(uri: str) -> str:
     """The name, without suffix, of the file that lists a study's MLflow runs at the URI `uri`.
 
-    The file name is made from the URI without the password in the URI.
+    The name is a readable part and a digest of the URI without its secrets. URIs that differ have
+    different names, except that a new password keeps the name.
     """
-    without_password = re.sub(r"(?<=://)([^/@:]*):[^@/]*@", r"\1@", uri)
-    return re.sub(r"[^\w.-]+", "_", without_password).strip("_")
+    shown = redacted(uri)
+    readable = re.sub(r"[^a-zA-Z0-9.-]+", "_", shown).strip("_.")
+    return f"{readable[:READABLE]}-{digest(shown)}"
 
 
 def start(index: Path) -> None:

@@ -25,6 +25,7 @@ from lookback.planning.study_options import (
 )
 from lookback.planning.validate_settings import check_options, check_settings, did_you_mean
 from lookback.storage.atomic import digest
+from lookback.storage.secrets import HIDDEN, VARIABLE, redacted
 
 DEFAULT_STUDY = "quick"
 COMMAND_LINE = "the command line"  # source of an override, as named in error messages
@@ -85,6 +86,7 @@ def compose_study(conf: Path, name: str, overrides: Sequence[str] = ()) -> Study
     Raises UserError for an unknown name, key or value. The error message suggests the nearest
     valid choice.
     """
+    _refuse_secrets(overrides, COMMAND_LINE)
     options = Options(conf)
     check_options("the study", [name], options.names("study"), "conf/study/")
     check_name("study", name, f"conf/study/{name}.yaml")
@@ -107,6 +109,7 @@ def compose_by_hand(
     Raises UserError for an unknown name, key or value. The error message suggests the nearest
     valid choice.
     """
+    _refuse_secrets(overrides, COMMAND_LINE)
     settings = {"tasks": [task], "models": [model], "seeds": [seed]}
     study = _compose(Options(conf), BY_HAND, settings, "One run by hand.", tuple(overrides))
     trained = {name: getattr(study.cells[task, model], name) for name in CELL_GROUPS}
@@ -125,6 +128,7 @@ def _compose(
     check_settings(settings, "study", where)  # the values that `each` gives
     for group in ("task", "model", "probe", "explainer"):
         check_names(group, settings.get(f"{group}s", ()), where)
+    _refuse_secrets(_override_texts(settings), where)
     requests = _cell_requests(settings, overrides, where)
     options.compose(_wanted_options(settings, requests), where)
     cells = {key: _cell(options, request) for key, request in requests.items()}
@@ -149,6 +153,31 @@ def _compose(
         match=match_of(settings, {model: it.model for (_, model), it in cells.items()}, where),
         tune=tune,
     )
+
+
+def _override_texts(settings: Mapping[str, Any]) -> list[str]:
+    """The texts of all overrides of a study, of its tasks and of its models."""
+    variants = (*_variants(settings["tasks"]), *_variants(settings["models"]))
+    of_variants = [text for variant in variants for text in variant.overrides]
+    return [*settings.get("overrides", []), *of_variants]
+
+
+def _refuse_secrets(overrides: Sequence[str], where: str) -> None:
+    """Raise UserError if an override sets a tracking URI with a password, token or other secret.
+
+    Overrides are stored in the plans and shown in the report. The check reads the text, so that no
+    later error message quotes the secret.
+    """
+    for text in map(str, overrides):
+        key, _, value = text.partition("=")
+        without_variables = re.sub(r"\$\{[^}]*\}", HIDDEN, value.strip("'\""))
+        if "tracking" in key and redacted(without_variables) != without_variables:
+            raise UserError(
+                f"{where}: '{key}' sets a URI with a password or a token, which would be readable "
+                f"in the plans and in the report.\nSet the environment variable {VARIABLE} "
+                "instead, or write the URI in a file of conf/tracking/ with ${oc.env:NAME} in "
+                "place of the secret."
+            )
 
 
 def _option(settings: Mapping[str, Any], group: str) -> str:

@@ -4,7 +4,10 @@ The package lookback.tracking disables MLflow's telemetry before this module imp
 """
 
 import os
+import re
+import shlex
 import socket
+import sqlite3
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,10 +15,27 @@ from typing import Any
 
 from mlflow import MlflowClient, MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from lookback.errors import UserError
 from lookback.storage.atomic import atomic_write
-from lookback.tracking.uri import TrackingURI
+from lookback.storage.secrets import VARIABLE, has_secret, without_secrets
+from lookback.tracking.artifacts import relocate
+from lookback.tracking.uri import WAIT, TrackingURI
+
+
+@event.listens_for(Engine, "before_cursor_execute", retval=True)
+def _wait_for_other_programs(
+    connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool
+) -> tuple[str, Any]:
+    """Make MLflow wait `WAIT` seconds for a locked SQLite file.
+
+    MLflow itself waits 20 s and has no setting for that time.
+    """
+    pragma = r"(PRAGMA busy_timeout\s*=\s*)\d+"
+    return re.sub(pragma, rf"\g<1>{WAIT * 1000}", statement), parameters
 
 
 @contextmanager
@@ -26,35 +46,58 @@ def experiment_of(
 
     Raises UserError if MLflow fails inside the `with` block. The error message names the URI.
     """
+    with _failures_explained(store), store.locked():
+        _open(store)
+        client = MlflowClient(_opened_by_mlflow(store))
+        yield client, _experiment(client, store, study)
+
+
+@contextmanager
+def _failures_explained(store: TrackingURI) -> Iterator[None]:
+    """Raise UserError with the cause and the cure if the store fails inside the `with` block."""
     try:
-        with store.locked():
-            _create_store(store)
-            client = MlflowClient(store.absolute)
-            yield client, _experiment(client, store, study)
-    except (MlflowException, OSError) as error:
+        yield
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
         if isinstance(error, MlflowException) and error.error_code == "INVALID_PARAMETER_VALUE":
             # If MLflow refuses data as invalid, lookback has a bug: show the original traceback.
             raise
-        cause = store.without_password(str(error).splitlines()[0])
+        if store.file is not None and "database is locked" in str(error):
+            raise UserError(
+                f"another program has locked {store} for more than {WAIT} s, for example a browser "
+                f"of databases or a backup.\nClose that program and track again: nothing is lost."
+            ) from error
+        cause = without_secrets(str(error), store.text).splitlines()[0]
         cure = "Is the server up?" if store.is_server else "Can it be written?"
         raise UserError(
             f"MLflow at {store} failed: {cause}\n{cure} You can name another store in "
-            "MLFLOW_TRACKING_URI. Tracking the study again writes no duplicates."
+            f"{VARIABLE}. Tracking the study again writes no duplicates."
         ) from error
 
 
-def _create_store(store: TrackingURI) -> None:
-    """Create the database file of a SQLite store if the file does not exist.
+def _opened_by_mlflow(store: TrackingURI) -> str:
+    """The URI with which MLflow opens the store.
+
+    A SQLite store gets the time to wait for a locked file, which counts before MLflow sets its own.
+    """
+    return store.text if store.file is None else f"{store.absolute}?timeout={WAIT}"
+
+
+def _open(store: TrackingURI) -> None:
+    """Create a missing SQLite store, or find the artifacts of a store that was moved or copied.
 
     The database file appears only after MLflow's schema migration has finished, because MLflow
-    cannot resume an interrupted migration.
+    cannot resume an interrupted migration. The caller must hold the lock of the store.
     """
-    if store.file is not None and not store.file.exists():
-        with atomic_write(store.file) as temporary:
-            database = SqlAlchemyStore(  # type: ignore[no-untyped-call]
-                f"sqlite:///{temporary}", store.artifacts
-            )
-            database.engine.dispose()
+    if store.file is None or store.artifacts is None:
+        return
+    if store.file.exists():
+        relocate(store)
+        return
+    with atomic_write(store.file) as temporary:
+        database = SqlAlchemyStore(  # type: ignore[no-untyped-call]
+            f"sqlite:///{temporary}", store.artifacts.as_uri()
+        )
+        database.engine.dispose()
 
 
 def _experiment(client: MlflowClient, store: TrackingURI, study: Mapping[str, Any]) -> str:
@@ -66,7 +109,7 @@ def _experiment(client: MlflowClient, store: TrackingURI, study: Mapping[str, An
     with _one_attempt():
         experiment = client.get_experiment_by_name(name)
     if experiment is None:
-        artifacts = None if store.artifacts is None else f"{store.artifacts}/{name}"
+        artifacts = None if store.artifacts is None else f"{store.artifacts.as_uri()}/{name}"
         # Without an experiment kind, MLflow's web page shows traces of language models first.
         tags = {
             "mlflow.note.content": study["question"],
@@ -75,10 +118,18 @@ def _experiment(client: MlflowClient, store: TrackingURI, study: Mapping[str, An
         return str(client.create_experiment(name, artifacts, tags))
     if experiment.lifecycle_stage == "deleted":
         raise UserError(
-            f"the experiment '{name}' was deleted from {store}. Restore it with "
-            f"`mlflow experiments restore -x {experiment.experiment_id}`."
+            f"the experiment '{name}' was deleted from {store}. Restore it with this command"
+            f"{_restore_command(store, experiment.experiment_id)}"
         )
     return str(experiment.experiment_id)
+
+
+def _restore_command(store: TrackingURI, experiment: str) -> str:
+    """The end of a sentence, and a shell command that restores a deleted experiment."""
+    mlflow = f"{shlex.quote(sys.executable)} -m mlflow experiments restore -x {experiment}"
+    if has_secret(store.text):
+        return f", with {VARIABLE} set:\n{mlflow}"
+    return f":\n{VARIABLE}={shlex.quote(store.absolute)} {mlflow}"
 
 
 @contextmanager
@@ -114,12 +165,14 @@ def ui(uri: str, port: int) -> None:
             raise UserError(
                 f"port {port} of this machine: {error.strerror}. Choose another: port={port + 1}."
             ) from error
-    with store.locked():
-        _create_store(store)
+    with _failures_explained(store), store.locked():
+        _open(store)
     # Disable MLflow's job execution, which would start seven processes that lookback never uses.
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store.absolute]
+    # The environment hides the password of a URI; an argument would show it.
+    os.environ["MLFLOW_BACKEND_STORE_URI"] = _opened_by_mlflow(store)
+    command = [sys.executable, "-m", "mlflow", "server"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     if store.artifacts is not None:
-        command += ["--artifacts-destination", store.artifacts]
+        command += ["--artifacts-destination", store.artifacts.as_uri()]
     os.execv(command[0], command)

@@ -11,6 +11,7 @@ project tracks the task, model, seed and plan of such an MLflow run, the project
 """
 
 import json
+import os
 import shutil
 import tempfile
 import time
@@ -22,10 +23,14 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 
+from lookback.errors import UserError
 from lookback.storage.atomic import digest, read_json, write_json
+from lookback.storage.paths import RESULTS
+from lookback.storage.secrets import VARIABLE, hide_in_output, redacted
+from lookback.tracking.artifacts import count_files, local_folder
 from lookback.tracking.connection import experiment_of
 from lookback.tracking.model import save_model
-from lookback.tracking.project import identity
+from lookback.tracking.project import current_project
 from lookback.tracking.read_results import (
     Point,
     Record,
@@ -34,6 +39,7 @@ from lookback.tracking.read_results import (
     journals,
     result_records,
 )
+from lookback.tracking.receipt import FILES, read_receipt
 from lookback.tracking.uri import TrackingURI
 
 IDENTIFYING_TAGS = ("cell", "seed", "plan", "project")
@@ -44,21 +50,39 @@ LONGEST_VALUE = 6000  # maximum length of a param or tag, in characters
 Key = tuple[str | None, ...]  # the values of IDENTIFYING_TAGS
 
 
-def main(plan: Path, uri: str, out: Path) -> None:
+def main(plan: Path, out: Path) -> None:
+    """Write all existing results of a study to MLflow at the address in MLFLOW_TRACKING_URI.
+
+    `plan` is the path of the study's plan file. The receipt is written to the file `out`. Raises
+    UserError if the variable is not set, if its URI is not valid, or if MLflow fails.
+    """
+    uri = os.environ.get(VARIABLE)
+    if not uri:
+        raise UserError(f"`lookback track` with a plan needs the store of MLflow in {VARIABLE}.")
+    hide_in_output(uri)
+    track(plan, uri, out)
+
+
+def track(plan: Path, uri: str, out: Path) -> None:
     """Write all existing results of a study to MLflow at the address `uri`.
 
-    `plan` is the path of the study's plan file. The URI and the ids of the MLflow experiment and of
-    all MLflow runs are written to the file `out`.
-    Raises UserError if the URI is not valid or if MLflow fails.
+    `plan` is the path of the study's plan file. The URI without its secrets and the ids of the
+    MLflow experiment and of all MLflow runs are written to the file `out`, the receipt. Another
+    receipt of the same URI in the folder of `out` is deleted. Raises UserError if the URI is not
+    valid or if MLflow fails.
     """
     document, store = read_json(plan), TrackingURI(uri)
     families = list(result_records(document))
     with experiment_of(store, document["study"]) as client_and_experiment:
-        study = _Study(*client_and_experiment)
+        study = _Study(store, *client_and_experiment)
         runs = {parent.tags["cell"]: study.write_cell(parent, seeds) for parent, seeds in families}
         study.supersede_others()
     receipt = {"uri": str(store), "experiment_id": study.experiment, "runs": runs}
     write_json(out, {"plans": {"track": plan.stem}, **receipt})
+    for other in set(out.parent.glob("*.json")) - {out}:
+        content = read_receipt(other)
+        if content is not None and redacted(content["uri"]) == str(store):
+            other.unlink()  # an older version of lookback named the receipts differently
 
 
 def follow(plan: Path, uri: str, stop: Callable[[], bool], interval: float) -> None:
@@ -77,7 +101,7 @@ def follow(plan: Path, uri: str, stop: Callable[[], bool], interval: float) -> N
         if sizes != written_sizes:
             families = list(curve_records(document))
             with experiment_of(store, document["study"]) as client_and_experiment:
-                study = _Study(*client_and_experiment)
+                study = _Study(store, *client_and_experiment)
                 for parent, seeds in families:
                     study.write_curves(parent, seeds)
             written_sizes = sizes
@@ -89,9 +113,11 @@ def follow(plan: Path, uri: str, stop: Callable[[], bool], interval: float) -> N
 class _Study:
     """The MLflow experiment of a study, with all its MLflow runs."""
 
-    def __init__(self, client: MlflowClient, experiment: str):
+    def __init__(self, store: TrackingURI, client: MlflowClient, experiment: str):
+        self.store = store
         self.client = client
         self.experiment = experiment
+        self.project = current_project()
         # The keys of the MLflow runs that belong to the current plan of the study.
         self.current: set[Key] = set()
         self.runs: dict[Key, Run] = {}
@@ -102,6 +128,16 @@ class _Study:
             token = page.token
             if not token:
                 break
+        if store.file is not None and store.file.is_relative_to(RESULTS.resolve()):
+            self.adopt_copies()
+
+    def adopt_copies(self) -> None:
+        """Make the MLflow runs that were copied together with results/ runs of this project."""
+        for key in [key for key in self.runs if key[-1] in self.project.ancestors]:
+            own = (*key[:-1], self.project.project)
+            if own not in self.runs:
+                self.runs[own] = self.runs.pop(key)
+                self.client.set_tag(self.runs[own].info.run_id, "project", own[-1])
 
     def write_cell(self, parent: Record, seeds: list[Record]) -> dict[str, Any]:
         """Write the record `parent` and the records `seeds` to MLflow, and return the run ids."""
@@ -141,7 +177,11 @@ class _Study:
             if parent is not None:
                 tags["mlflow.parentRunId"] = parent.info.run_id
             self.runs[key] = self.client.create_run(self.experiment, record.start, tags)
-        return self.runs[key]
+        run = self.runs[key]
+        if parent is not None and run.data.tags.get("mlflow.parentRunId") != parent.info.run_id:
+            # The former parent was deleted.
+            self.client.set_tag(run.info.run_id, "mlflow.parentRunId", parent.info.run_id)
+        return run
 
     def write(self, run: Run, record: Record) -> None:
         """Write the parts of a record that its MLflow run does not contain yet.
@@ -151,7 +191,8 @@ class _Study:
         """
         content, status = _content(record), "FAILED" if record.missing else "FINISHED"
         self.untag(run, "superseded")
-        if run.data.tags.get("written") == content and run.info.status == status:
+        is_written = run.data.tags.get("written") == content and run.info.status == status
+        if is_written and self.has_artifacts(run):
             return
         tags = {**record.notes, **self.upload(run, record), "written": content}
         if record.missing:
@@ -211,11 +252,24 @@ class _Study:
                 run_tags if call == calls - 1 else [],
             )
 
+    def has_artifacts(self, run: Run) -> bool:
+        """Whether the artifacts of a written run still exist.
+
+        Files on this machine are counted. Of other artifacts, one is enough.
+        """
+        files = run.data.tags.get(FILES)
+        if files in (None, "0"):
+            return files == "0"
+        if self.store.file is not None:
+            folder = local_folder(run.info.artifact_uri, self.store)
+            return folder is None or count_files(folder) >= int(files)
+        return bool(self.client.list_artifacts(run.info.run_id))
+
     def upload(self, run: Run, record: Record) -> dict[str, str]:
         """Upload the files and the model of a record to MLflow as artifacts.
 
-        Returns the tag that makes MLflow's web page list the model. The result is empty if the
-        record has no model.
+        Returns the tag with the number of files. If the record has a model, the tag that makes
+        MLflow's web page list the model is returned, too.
         """
         tags = {}
         with tempfile.TemporaryDirectory() as temporary:
@@ -226,6 +280,7 @@ class _Study:
             if record.model:
                 model = save_model(folder / "model", record, run.info.run_id)
                 tags["mlflow.log-model.history"] = json.dumps([model.get_tags_dict()])
+            tags[FILES] = str(count_files(folder))
             self.client.log_artifacts(run.info.run_id, temporary)
         return tags
 
@@ -240,7 +295,7 @@ class _Study:
         An MLflow run is outdated if it belongs to an older plan, or to a task, model or seed that
         was removed from the study.
         """
-        project_keys = {key for key in self.runs if key[-1] == identity()}
+        project_keys = {key for key in self.runs if key[-1] == self.project.project}
         for key in project_keys - self.current:
             run = self.runs[key]
             if run.data.tags.get("superseded") != "true":

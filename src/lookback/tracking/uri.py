@@ -5,7 +5,7 @@ This module does not import MLflow.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,8 +14,12 @@ from filelock import FileLock
 from lookback.errors import UserError, nearest
 from lookback.storage.atomic import digest
 from lookback.storage.paths import TRACKING
+from lookback.storage.secrets import VARIABLE, redacted
 
-SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql", "databricks")
+DATABASES = ("postgresql", "mysql", "mssql")
+SCHEMES = ("sqlite", "http", "https", *DATABASES, "databricks")
+ARTIFACTS = "mlartifacts"  # the folder of artifacts beside the database file of a SQLite store
+WAIT = 120  # seconds to wait for another program that holds the database file of a SQLite store
 _SQLITE = "sqlite:///"
 
 
@@ -23,32 +27,39 @@ _SQLITE = "sqlite:///"
 class TrackingURI:
     """A URI that MLflow can write to.
 
-    Raises UserError if MLflow cannot write to the URI `text`. The error message suggests the
-    nearest valid URI scheme.
+    As a string, the URI is shown without its password or token. Raises UserError if MLflow cannot
+    write to the URI `text`. The error message suggests the nearest valid URI scheme.
     """
 
-    text: str
+    text: str = field(repr=False)
 
     def __post_init__(self) -> None:
-        if self.scheme not in SCHEMES or (self.scheme == "sqlite" and self.file is None):
-            near = nearest(self.scheme, SCHEMES)
-            hint = f"Did you mean '{near}'? " if near not in (None, self.scheme) else ""
+        fault = self._fault()
+        if fault is not None:
             raise UserError(
-                f"MLflow cannot write to '{self}'. {hint}Set MLFLOW_TRACKING_URI to a file, "
+                f"MLflow cannot write to '{self}'. {fault}Set {VARIABLE} to a file, "
                 f"e.g. {_SQLITE}results/mlflow.db, or to a server, e.g. http://127.0.0.1:5000."
             )
 
     def __str__(self) -> str:
-        return self.without_password(self.text)
+        return redacted(self.text)
 
-    def without_password(self, text: str) -> str:
-        """`text` with the URI's password, if there is one, replaced by «…»."""
-        password = urlsplit(self.text).password
-        return text.replace(f":{password}@", ":…@") if password else text
+    def _fault(self) -> str | None:
+        """Why MLflow cannot write to the URI, as a sentence or nothing. None if MLflow can."""
+        if self.scheme not in SCHEMES:
+            near = nearest(self.scheme, SCHEMES)
+            return f"Did you mean '{near}'? " if near else ""
+        if self.scheme == "sqlite" and self.file is None:
+            return f"The path of the file must follow '{_SQLITE}'. "
+        if self.file is not None and self.file.is_dir():
+            return "The path is a folder. "
+        if self.is_server and not _has_host(self.text):
+            return "A host, with or without a port number, must follow '://'. "
+        return _driver_fault(self.text) if self.scheme in DATABASES else None
 
     @property
     def absolute(self) -> str:
-        """The URI, with an absolute path if it names a SQLite file.
+        """The URI, with an absolute path and without a query if it names a SQLite file.
 
         MLflow caches open stores by URI. After a change of the working directory, a relative
         path would therefore still give the store in the old working directory.
@@ -72,13 +83,13 @@ class TrackingURI:
         return Path(name).resolve() if name and self.text.startswith(_SQLITE) else None
 
     @property
-    def artifacts(self) -> str | None:
-        """The URI of the folder `mlartifacts` beside the database file of a SQLite store.
+    def artifacts(self) -> Path | None:
+        """The folder of artifacts beside the database file of a SQLite store.
 
         Returns None for every other store, because a server or another database has its own setting
         for the location of artifacts.
         """
-        return None if self.file is None else (self.file.parent / "mlartifacts").as_uri()
+        return None if self.file is None else self.file.parent / ARTIFACTS
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -88,5 +99,29 @@ class TrackingURI:
         releases the lock of a killed process.
         """
         TRACKING.mkdir(parents=True, exist_ok=True)
-        with FileLock(TRACKING / f"{digest(str(self.file or self.text))}.lock"):
+        with FileLock(TRACKING / f"{digest(str(self.file or self))}.lock"):
             yield
+
+
+def _has_host(uri: str) -> bool:
+    """Whether the address of a server has a host, and a port that is a number if there is one."""
+    try:
+        parts = urlsplit(uri)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _driver_fault(uri: str) -> str | None:
+    """Why SQLAlchemy cannot open a database, as a sentence. None if the driver is installed."""
+    # Only a project with such a database pays for the import, which takes 0.2 s.
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        make_url(uri).get_dialect().import_dbapi()
+    except ImportError as error:
+        return f"The driver of the database is not installed ({error}). "
+    except (ArgumentError, ValueError):
+        return "SQLAlchemy knows no such database or driver. "
+    return None
