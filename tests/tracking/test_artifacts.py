@@ -108,6 +108,30 @@ def test_a_store_that_was_copied_without_its_artifacts_gets_copies_of_them(track
     assert contents(tracked) == before
 
 
+def test_a_copy_of_artifacts_that_was_interrupted_is_completed(tracked, project, monkeypatch):
+    """Of the two runs, one is copied, and the copy of the other breaks off."""
+    files = rows()["artifacts"]
+    copied = project / "copied"
+    (copied / "results").mkdir(parents=True)
+    shutil.copy("results/mlflow.db", copied / "results")
+    os.chdir(copied)
+    before, replace, calls = locations(), os.replace, []
+
+    def break_off(source, target):
+        calls.append(source)
+        if len(calls) == 2:
+            next(Path(source).rglob("config.yaml")).unlink()
+            raise OSError("the disk is full")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", break_off)
+    with pytest.raises(OSError, match="full"):
+        relocate(TrackingURI(URI))
+    assert locations() == before
+    relocate(TrackingURI(URI))
+    assert rows()["artifacts"] == files
+
+
 def test_locations_of_other_programs_stay_as_they_are(tracked, project):
     client = MlflowClient(f"sqlite:///{Path('results/mlflow.db').resolve()}")
     others = {"a": "file:///big/disk/a", "b": "s3://bucket/mlartifacts/b"}

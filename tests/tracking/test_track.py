@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import random
+import re
 import signal
 import socket
 import sqlite3
@@ -26,6 +27,7 @@ from lookback.tracking import track as tracking
 from lookback.tracking.connection import experiment_of, ui
 from lookback.tracking.track import follow
 from lookback.tracking.uri import TrackingURI
+from tests.conftest import ROOT
 from tests.fake_study import lose_seed
 
 from .rows import count, rows
@@ -144,6 +146,15 @@ def test_runs_are_nested_and_say_what_they_are():
     assert params["recipe.optimizer.lr"] == "0.003"
     assert params["trainer.devices"] == "null"
     assert params["model._target_"] == "lookback.models.rnn.RNN"
+
+
+def test_the_filter_that_the_readme_names_shows_one_run_a_cell():
+    receipt = track(complete(Study()))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    named = re.search(r"filter `(.+?)` shows one run a cell", readme)[1]
+    shown = mlflow_client().search_runs([receipt["experiment_id"]], named)
+    parents = {cell["parent"] for cell in receipt["runs"].values()}
+    assert {run.info.run_id for run in shown} == parents
 
 
 def test_a_run_holds_its_config_its_measurements_and_the_figures_that_concern_it():
