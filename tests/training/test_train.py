@@ -349,10 +349,10 @@ def test_a_resume_state_that_cannot_be_read_starts_that_seed_anew(fresh, monkeyp
     wanted = contents(cell)
     plan, task, cell = fresh("cut", "gru")
     stop_in_the_third_epoch(monkeypatch, plan, task, 0, cell)
-    state = run_store.seed_folder(run_store.runs_folder(plan, task), 0) / "resume.ckpt"
-    for size in (state.stat().st_size // 2, 0):
-        state.write_bytes(state.read_bytes()[:size])
-        assert train._resume_state(state) is None
+    seed = SeedPaths(run_store.seed_folder(run_store.runs_folder(plan, task), 0))
+    for size in (seed.resume.stat().st_size // 2, 0):
+        seed.resume.write_bytes(seed.resume.read_bytes()[:size])
+        assert train._resume_state(seed) is None
     train.main(plan, task, [0], cell)
     assert "resume.ckpt cannot be read" in capsys.readouterr().out
     assert contents(cell) == wanted

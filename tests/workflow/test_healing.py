@@ -30,6 +30,11 @@ def test_going_back_to_an_earlier_study_without_snakemakes_record_gives_its_resu
     finished.run()
     assert outcomes(finished) == before
     assert finished.planned() == set()
+    # Only looking at the other study costs nothing.
+    finished.edit("conf/study/small.yaml", "task.length=10", "task.length=12")
+    assert "prepare adding" in finished.planned()
+    finished.edit("conf/study/small.yaml", "task.length=12", "task.length=10")
+    assert finished.planned() == set()
 
 
 def test_two_projects_that_share_results_each_get_their_own_study(finished, tmp_path):

@@ -4,8 +4,8 @@ Each result stores the digests of the plan files that it was made from. A result
 these digests differ from those of the study's current plan files. Snakemake keeps its own record in
 .snakemake/, but this record is lost if results/ is copied or shared, and it does not know results
 of jobs that outlived Snakemake's main process. Without a record, Snakemake compares only time
-stamps. This module therefore sets the time stamp of each outdated result to a time before its plan
-file was written.
+stamps. This module therefore changes time stamps, so that the plan file of each outdated result is
+newer than the result.
 """
 
 import os
@@ -40,8 +40,12 @@ class Result:
     # output is missing that no other job needs.
     others: tuple[Path, ...] = ()
 
+    def names_current_plans(self) -> bool:
+        """Whether the result was made from the current plan files."""
+        return plans_of(self.mark) == self.expected
 
-def age_outdated_results(index: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+
+def rerun_outdated_results(index: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
     """Make Snakemake rerun each stage of a study whose result is not up to date.
 
     `index` is the content of the study's index file. `expected` maps each cell of the study to the
@@ -49,6 +53,8 @@ def age_outdated_results(index: Mapping[str, Any], expected: Mapping[str, Any]) 
     a time stamp in the future, because Snakemake would then not rerun its stage.
     """
     latest = time.time() + CLOCK_TOLERANCE
+    current_plans: set[Path] = set()
+    others: list[Result] = []
     for result in (*_shared_results(index, expected), *_cell_results(index, expected)):
         try:
             written = result.output.stat().st_mtime
@@ -60,8 +66,18 @@ def age_outdated_results(index: Mapping[str, Any], expected: Mapping[str, Any]) 
         ):
             if changed > latest:
                 raise UserError(_advice_on_clock(path, changed))
-        if not _is_up_to_date(result):
-            _age(result)
+        if result.names_current_plans() and _is_whole(result):
+            current_plans.add(result.plan)
+        else:
+            others.append(result)
+    for result in others:
+        if result.output.stat().st_mtime < result.plan.stat().st_mtime:
+            continue
+        # An outdated result of another plan keeps its time stamp: it may become current again.
+        if result.plan in current_plans or result.names_current_plans():
+            _set_back(result)
+        else:
+            os.utime(result.plan)
 
 
 def _shared_results(index: Mapping[str, Any], expected: Mapping[str, Any]) -> Iterator[Result]:
@@ -114,22 +130,18 @@ def _digest(stage: Mapping[str, str]) -> str:
     return Path(stage["plan"]).stem
 
 
-def _is_up_to_date(result: Result) -> bool:
-    """Whether a result was made from the current plan files, and all files that it lists exist."""
+def _is_whole(result: Result) -> bool:
+    """Whether all files that belong to a result exist, with the sizes that the result lists."""
     if any(plans_of(path) != result.expected for path in result.others):
         return False
     if result.mark.suffix != ".json":
-        return plans_of(result.mark) == result.expected
-    try:
-        mark = read_json(result.mark)
-        plans, files = mark["plans"], mark.get("files", {})
-    except (OSError, ValueError, KeyError, AttributeError):
-        return False
-    needed = {name: size for name, size in files.items() if name.startswith(result.listed)}
-    return bool(plans == result.expected) and have_sizes(result.mark.parent, needed)
+        return True
+    files = read_json(result.mark).get("files", {})
+    listed = {name: size for name, size in files.items() if name.startswith(result.listed)}
+    return have_sizes(result.mark.parent, listed)
 
 
-def _age(result: Result) -> None:
+def _set_back(result: Result) -> None:
     """Set the time stamp of a result to one second before its plan file was written."""
     time_stamp = result.plan.stat().st_mtime - 1
     carrier = result.output / SNAKEMAKE_TIME

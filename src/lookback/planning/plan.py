@@ -19,7 +19,7 @@ from lookback.errors import UserError
 from lookback.planning import code_copy
 from lookback.planning.code_fingerprints import Fingerprints, fingerprints
 from lookback.planning.input_files import input_files
-from lookback.planning.outdated_results import age_outdated_results
+from lookback.planning.outdated_results import rerun_outdated_results
 from lookback.planning.plan_writer import ByIdentity, PlanWriter
 from lookback.planning.study import CellKey, Study
 from lookback.planning.targets import own_modules
@@ -86,7 +86,7 @@ def make(root: Path, study: Study) -> Path:
         "gpus": int(_wants_gpu(study) and bool(local_gpus())),
     }
     path = writer.index(index)
-    age_outdated_results(index, expected)
+    rerun_outdated_results(index, expected)
     return path
 
 
