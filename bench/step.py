@@ -29,7 +29,7 @@ from lookback.training.loss import answer_loss
 from lookback.training.module import TrainingModule
 from lookback.training.recipe import optimizer_of
 from lookback.training.schedule import share_of
-from lookback.training.train import quieten_lightning, trainer_of
+from lookback.training.trainer import quieten_lightning, trainer_of
 
 ROOT = Path(__file__).parents[1]
 SHAPES = ((64, 64), (64, 8))  # batch, steps

@@ -1,6 +1,7 @@
 """`task.json` as later stages read it."""
 
 import errno
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,8 @@ def adding(config):
 
 def test_the_file_holds_the_facts_the_name_and_the_plans(project, adding):
     written = prepared(adding)
-    assert Facts.from_dict(written) == instantiate(adding).facts()
+    of_train = {"padded_length": 6, "queries": 1}
+    assert Facts.from_dict(written) == replace(instantiate(adding).facts(), **of_train)
     assert written["name"] == "my_task"
     assert written["plans"] == {"prepare": "4567"}
 
@@ -66,7 +68,13 @@ def test_the_shortest_length_and_the_offsets_of_the_queries_are_those_of_all_seq
     settings = config(f"task={name}") | {"train": 30, "validation": 0, "test": 10}
     written = prepared(settings)
     assert written["asked"] == expected
-    assert (written["shortest"], written["asked"]) == by_hand(instantiate(settings))
+    task = instantiate(settings)
+    assert (written["shortest"], written["asked"]) == by_hand(task)
+    train = task.dataset("train")
+    assert (written["padded_length"], written["queries"]) == (
+        train.inputs.shape[1],
+        train.query.shape[1],
+    )
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from lookback.models.cost import forward_flops
+from lookback.models.cost import training_flops
 from lookback.models.network import undrawn_network
 from lookback.storage.cell_paths import measured_steps_file
 from lookback.training.budget import steps_of, with_measured_steps, with_steps
+from lookback.training.module import TrainingModule
 from tests.training.small import adding, shipped
 
 FACTS = adding().facts()
@@ -28,19 +29,42 @@ def test_without_a_budget_epochs_count_unless_steps_are_said(tmp_path):
     assert steps(config_of("trainer.budget={steps: 9}"), tmp_path) == 9
 
 
-def test_a_budget_of_operations_buys_steps_by_what_one_costs(tmp_path):
-    config = config_of("trainer.budget={flops: 1e9}", "trainer.batch_size=16")
-    forward = forward_flops(undrawn_network(config["model"], FACTS), FACTS)
-    bought = steps(config, tmp_path)
-    assert bought * 3 * forward * 16 <= 1e9 < (bought + 1) * 3 * forward * 16
+@pytest.mark.parametrize("batch_size", [1, 16, 32, 53, 64])
+@pytest.mark.parametrize("budget", [1e6, 3.3e7, 1e9])
+def test_a_budget_of_operations_buys_the_sequences_that_it_pays(tmp_path, batch_size, budget):
+    """The slow twin walks from batch to batch; the last one of an epoch is smaller."""
+    config = config_of(f"trainer.budget={{flops: {budget}}}", f"trainer.batch_size={batch_size}")
+    flops = training_flops(undrawn_network(config["model"], FACTS), FACTS)
+    sizes = [len(part) for part in torch.arange(FACTS.sizes["train"]).split(batch_size)]
+    paid, wanted = 0.0, 0
+    while (paid := paid + flops * sizes[wanted % len(sizes)]) <= budget:
+        wanted += 1
+    assert steps(config, tmp_path) == wanted
 
 
-def test_twice_the_batch_is_half_the_steps(tmp_path):
-    few, many = (
-        steps(config_of("trainer.budget={flops: 1e9}", f"trainer.batch_size={size}"), tmp_path)
-        for size in (32, 16)
+def test_the_measured_step_is_the_step_of_training(tmp_path, monkeypatch):
+    """With its precision, truncation, clipping and schedule, which a hook sees."""
+    seen = []
+    update = TrainingModule.update
+
+    def spy(module, optimizer, batch):
+        encoder = module.network.encoder
+        seen.append((torch.is_autocast_enabled("cpu"), encoder.truncate, len(batch.inputs)))
+        done = update(module, optimizer, batch)
+        norms = [weight.grad.norm() for weight in module.weights]
+        seen.append(torch.stack(norms).norm().item())
+        return done
+
+    monkeypatch.setattr(TrainingModule, "update", spy)
+    config = config_of(
+        "trainer.budget={seconds: 0.01}",
+        "trainer.precision=bf16-mixed",
+        "trainer.tbptt=3",
+        "recipe.clip=1e-3",
     )
-    assert many in (2 * few, 2 * few + 1)
+    with_measured_steps(config, FACTS, adding().dataset("train"), tmp_path)
+    assert set(seen[::2]) == {(True, 3, 16)}
+    assert all(norm < 1.01e-3 for norm in seen[1::2])
 
 
 def test_a_budget_smaller_than_a_step_buys_one(tmp_path):

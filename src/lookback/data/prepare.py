@@ -6,6 +6,7 @@ of a sequence.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ def main(plan: Path, out: Path) -> None:
     check_facts(facts, datasets)
     digests = {split: digest_of(data) for split, data in datasets.items()}
     filled = [data for data in datasets.values() if len(data)]
+    train = datasets["train"]
+    facts = replace(facts, padded_length=train.inputs.shape[1], queries=train.query.shape[1])
     identity = {
         "name": out.parent.name,
         "digest": digests,

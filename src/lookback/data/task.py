@@ -35,6 +35,10 @@ class Facts:
     mean: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
     optimum: float | None = None  # score of the best possible answers, or None if unknown
+    # Steps and queries of each sequence in the tensors of the train split, with all padding. Stage
+    # `prepare` reads them from the data. The number of steps is None before this stage.
+    padded_length: int | None = None
+    queries: int = 1
 
     @property
     def higher_is_better(self) -> bool:

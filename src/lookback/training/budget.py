@@ -1,36 +1,40 @@
 """Computes how many optimiser steps a training run takes, from the settings of the trainer.
 
-The trainer's setting `budget` overrides `max_steps`, and `max_steps` overrides `max_epochs`. If the
-budget is in FLOPs or in seconds, one of these formulas gives the number of optimiser steps:
+The trainer's setting `budget` overrides `max_steps`, and `max_steps` overrides `max_epochs`.
 
-steps = FLOPs / (3 · FLOPs of a forward pass of one sequence · sequences per batch)
-steps = seconds / (seconds of a step)
+A budget in FLOPs counts the products of the forward and the backward pass of every sequence that is
+trained, at all its steps and queries (lookback/models/cost.py). The last batch of an epoch may hold
+fewer sequences, so the steps are counted by epochs.
 
-The factor 3 counts the forward pass once and the backward pass twice, because the backward pass
-takes two matrix products for each product of the forward pass ([kaplan2020], section 2.1). For a
-budget in seconds, the duration of a training step is measured once, before the first training run
-of the model. The resulting number of steps is stored beside the trained networks, because a second
-measurement would give a different number of steps, even on the same machine. Once the number of
-steps is stored, training is as reproducible as with a fixed number of steps.
+For a budget in seconds, the duration of a training step is measured once, before the first training
+run of the model. The measured step is the step of the training run, with its clipping, truncation,
+compilation and precision. The step is measured alone: if several seeds share a GPU, their steps may
+take longer. The number of steps is the budget divided by the duration. It is stored beside the
+trained networks, because a second measurement would give a different number of steps, even on the
+same machine. Once the number of steps is stored, training is as reproducible as with a fixed number
+of steps.
 """
 
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import cycle, pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from lookback.data.batch import SequenceDataset
+from lookback.data.batch import Batch, SequenceDataset
 from lookback.data.task import Facts
-from lookback.models.cost import forward_flops
+from lookback.models.cost import training_flops
 from lookback.models.network import build_network, undrawn_network
 from lookback.storage import run_store
 from lookback.storage.atomic import read_json, write_json
 from lookback.storage.cell_paths import measured_steps_file
-from lookback.training.loss import answer_loss
-from lookback.training.recipe import optimizer_of
+from lookback.training.batches import order
+from lookback.training.modes import set_modes
+from lookback.training.module import TrainingModule
+from lookback.training.trainer import fit
 
 # The measurement performs `WARM` training steps without timing, then `TIMED` steps with timing.
 WARM, TIMED = 3, 11
@@ -59,9 +63,9 @@ def with_steps(config: Mapping[str, Any], facts: Facts, runs: Path) -> dict[str,
     if "steps" in budget:
         trainer["max_steps"] = budget["steps"]
     elif "flops" in budget:
-        forward = forward_flops(undrawn_network(config["model"], facts), facts)
-        step_flops = 3 * forward * trainer["batch_size"]
-        trainer["max_steps"] = _whole_steps(float(budget["flops"]), step_flops)
+        flops = training_flops(undrawn_network(config["model"], facts), facts)
+        sequences = float(budget["flops"]) / flops
+        trainer["max_steps"] = _steps_for(sequences, facts.sizes["train"], trainer["batch_size"])
     elif "seconds" in budget and measured_steps_file(runs).exists():
         trainer["max_steps"] = read_json(measured_steps_file(runs))["steps"]
     return {**config, "trainer": trainer}
@@ -70,42 +74,52 @@ def with_steps(config: Mapping[str, Any], facts: Facts, runs: Path) -> dict[str,
 def with_measured_steps(
     config: Mapping[str, Any], facts: Facts, train: SequenceDataset, runs: Path
 ) -> dict[str, Any]:
-    """The settings `config`, with `max_steps` computed from the training budget.
+    """The settings `config`, with `max_steps` computed from a training budget in seconds.
 
-    If the budget is in seconds, the first call measures the duration of a training step, and stores
-    the resulting number of steps in the folder `runs`. Later calls read the number of steps from
-    the folder `runs`.
+    The first call measures the duration of a training step, and stores the resulting number of
+    steps in the folder `runs`. Later calls read the number of steps from the folder `runs`.
     """
     budget = config["trainer"]["budget"] or {}
-    if "seconds" in budget:
-        with run_store.locked(runs):
-            if not measured_steps_file(runs).exists():
-                step_seconds = statistics.median(_time_steps(config, facts, train))
-                steps = _whole_steps(float(budget["seconds"]), step_seconds)
-                measurement = {"steps": steps, "seconds_of_a_step": step_seconds}
-                write_json(measured_steps_file(runs), measurement)
+    if "seconds" not in budget:
+        return dict(config)
+    with run_store.locked(runs):
+        if not measured_steps_file(runs).exists():
+            step_seconds = statistics.median(_time_steps(config, facts, train))
+            steps = max(1, int(float(budget["seconds"]) / step_seconds))
+            measurement = {"steps": steps, "seconds_of_a_step": step_seconds}
+            write_json(measured_steps_file(runs), measurement)
     return with_steps(config, facts, runs)
 
 
-def _whole_steps(budget: float, cost_of_step: float) -> int:
-    return max(1, int(budget / cost_of_step))
+def _steps_for(sequences: float, of_epoch: int, batch_size: int) -> int:
+    """The largest number of steps that train at most `sequences` sequences, and at least one step.
+
+    An epoch trains `of_epoch` sequences, and its last batch holds those that are left over.
+    """
+    epochs, rest = divmod(int(sequences), of_epoch)
+    return max(1, epochs * -(-of_epoch // batch_size) + rest // batch_size)
 
 
 def _time_steps(config: Mapping[str, Any], facts: Facts, train: SequenceDataset) -> list[float]:
     """The durations, in seconds, of `TIMED` training steps of a temporary network."""
+    trainer, device = config["trainer"], str(train.inputs.device)
     network = build_network(config["model"], config["recipe"]["initialisation"], facts, seed=0)
-    network.to(train.inputs.device)
-    optimizer = optimizer_of(config["recipe"], network)
-    batch = train.batch(slice(0, config["trainer"]["batch_size"]))
-    times = []
-    for _ in range(WARM + TIMED):
-        start = time.perf_counter()
-        answers = network(batch.inputs, batch.lengths, batch.query)
-        optimizer.zero_grad()
-        loss = answer_loss(answers, batch.query, batch.target, facts.kind)
-        torch.autograd.backward([loss])
-        optimizer.step()
+    set_modes(network, trainer, device)
+    # Each step lasts from one start to the next, so the start of one more step is recorded.
+    module = TrainingModule(network, config["recipe"], facts, steps=WARM + TIMED + 1)
+    starts: list[float] = []
+    # Lightning would take a list for several data loaders, so it gets an iterator over one window.
+    window = _recorded(train, trainer["batch_size"], starts)
+    fit(module, iter([window]), trainer, device, [])
+    return [end - start for start, end in pairwise(starts[WARM:])]
+
+
+def _recorded(train: SequenceDataset, batch_size: int, starts: list[float]) -> Iterator[Batch]:
+    """Yield full batches without end, and append the time of each to `starts`, in seconds."""
+    whole = len(train) // batch_size * batch_size or len(train)
+    shuffled = order(len(train), seed=0, epoch=0)[:whole].to(train.inputs.device)
+    for index in cycle(torch.split(shuffled, batch_size)):
         if train.inputs.is_cuda:
             torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-    return times[WARM:]
+        starts.append(time.perf_counter())
+        yield train.batch(index)

@@ -1,13 +1,11 @@
 """Stage `train`: trains one network per seed of a cell, then writes the cell's result files."""
 
 import io
-import logging
 import math
 import platform
 import resource
 import sys
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,9 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
-from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
 from lookback.data.batch import SequenceDataset
 from lookback.data.content import as_prepared
@@ -43,6 +39,7 @@ from lookback.training.match import match_hidden_size
 from lookback.training.modes import set_modes
 from lookback.training.module import TrainingModule
 from lookback.training.recipe import check_recipe
+from lookback.training.trainer import fit, quieten_lightning
 
 EVALUATED: tuple[Split, ...] = ("validation", "test")
 
@@ -231,11 +228,8 @@ def _train(
         seed=seed,
         epoch=lambda: module.epoch,
     )
-    try:
-        with cpu_time.work():
-            trainer_of(cell.device, config, [log, validate, resume]).fit(module, batches)
-    except SystemExit:  # Lightning converts Ctrl-C (KeyboardInterrupt) to SystemExit
-        raise KeyboardInterrupt from None
+    with cpu_time.work():
+        fit(module, batches, config, cell.device, [log, validate, resume])
     network.load_state_dict(validate.kept["network"])
     network.to(cell.device)
     _write_results(cell, seed, folder, network, validate.kept["step"], module.step, resume)
@@ -263,34 +257,6 @@ def _resume_state(seed: SeedPaths) -> dict[str, Any] | None:
         print(f"{seed.journal} is not whole, so this seed starts from its first step.")
         return None
     return state
-
-
-def quieten_lightning() -> None:
-    """Silence Lightning's messages about devices, data loaders and Lightning's other products."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
-
-
-def trainer_of(device: str, trainer: Mapping[str, Any], callbacks: list[pl.Callback]) -> pl.Trainer:
-    """A Lightning trainer without Lightning's logging, checkpoints and progress bar.
-
-    The trainer has no limit of epochs, because `TrainingModule` and `Validate` stop the training.
-    """
-    return pl.Trainer(
-        accelerator="cpu" if device == "cpu" else "gpu",
-        devices=1,
-        # Without LightningEnvironment, Lightning could read SLURM's number of processes.
-        plugins=[LightningEnvironment()],
-        precision=trainer["precision"],
-        max_epochs=-1,
-        callbacks=callbacks,
-        logger=False,
-        deterministic=None if device == "cpu" else "warn",
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-    )
 
 
 def _write_results(
