@@ -24,7 +24,7 @@ from lookback.data.batch import SequenceDataset
 from lookback.data.task import Facts
 from lookback.models.network import Network, build_network
 from lookback.planning.study import compose_by_hand
-from lookback.training.evaluate import BATCH, answers_of, predictions_of, scores_of
+from lookback.training.evaluate import evaluate_with_predictions, sequences_at_once
 
 ROOT = Path(__file__).parents[1]
 MODELS = ("rnn", "gru", "lstm")
@@ -70,16 +70,16 @@ def split_of(shape: tuple) -> tuple[SequenceDataset, Facts]:
 def bare(network: Network, data: SequenceDataset) -> None:
     """Run the forward passes over the batches of an evaluation."""
     network.eval()
-    for start in range(0, len(data), BATCH):
-        batch = slice(start, start + BATCH)
+    size = sequences_at_once(network, data)
+    for start in range(0, len(data), size):
+        batch = slice(start, start + size)
         network(data.inputs[batch], data.lengths[batch], data.query[batch])
 
 
 def ours(network: Network, data: SequenceDataset, facts: Facts) -> pd.DataFrame:
     """Evaluate a split as a stage does; return the table of predictions."""
-    answers = answers_of(network, data)
-    scores_of(answers, data, facts)
-    return predictions_of(0, answers, data, facts)
+    _, predictions = evaluate_with_predictions(0, network, data, facts)
+    return predictions
 
 
 def milliseconds(work: Callable[[], object]) -> float:

@@ -16,7 +16,7 @@ from lookback.data.task import SPLITS
 from lookback.data.temporal_order import TemporalOrder
 from lookback.models.network import build_network
 from lookback.predictor import Predictor
-from lookback.training.evaluate import answers_of, predictions_of
+from lookback.training.evaluate import evaluate_with_predictions
 from tests.data.definitions import CASES as TASKS
 from tests.models.cases import CASES, shipped
 from tests.tracking.tree import RECIPE
@@ -55,7 +55,7 @@ def test_a_padded_batch_with_lengths_answers_as_each_sequence_alone(name, task):
 @pytest.mark.parametrize("task", [COPY, RECALL, ORDER, ADDING])
 def test_all_answers_are_the_predictions_of_the_stage(task):
     model, data = predictor(task), task.dataset("test")
-    table = predictions_of(0, answers_of(model.network, data), data, model.facts)
+    _, table = evaluate_with_predictions(0, model.network, data, model.facts)
     params = {"lengths": data.lengths.tolist()}
     if model.asked is None:
         params["queries"] = data.query.flatten().tolist()

@@ -1,6 +1,10 @@
 """Scores and predictions against scikit-learn and scipy, with queries that ask nothing."""
 
+import subprocess
+import sys
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.special import softmax
@@ -8,7 +12,19 @@ from sklearn.metrics import accuracy_score, log_loss
 
 from lookback.data.batch import SequenceDataset
 from lookback.data.task import Facts
-from lookback.training.evaluate import predictions_of, scores_of
+from lookback.models.base import SequenceModel
+from lookback.models.network import Network
+from lookback.training import evaluate as evaluation
+from lookback.training.evaluate import (
+    answered,
+    evaluate,
+    evaluate_with_predictions,
+    predictions_of,
+    scores_of,
+    sequences_at_once,
+)
+from tests.conftest import ROOT
+from tests.training.small import adding, network_of
 
 FACTS = Facts("class", False, 2, 6, 5, "accuracy", 0.2, "most frequent class", {"test": 40})
 
@@ -46,3 +62,127 @@ def test_a_prediction_has_the_probability_of_its_class(split, answers):
     np.testing.assert_array_equal(frame["prediction"], shares.argmax(axis=1))
     np.testing.assert_allclose(frame["probability"], shares.max(axis=1), rtol=1e-6)
     np.testing.assert_array_equal(frame["target"], split.target[asked])
+
+
+@pytest.mark.parametrize("most", [7, 40, 512])
+def test_a_split_in_batches_has_the_scores_and_the_table_of_one_pass(split, monkeypatch, most):
+    torch.manual_seed(0)
+    network = network_of("gru", FACTS, seed=0)
+    whole = network(split.inputs, split.lengths, split.query).detach()
+    monkeypatch.setattr(evaluation, "MOST", most)
+    scores, table = evaluate_with_predictions(3, network, split, FACTS)
+    wanted = scores_of(whole, split, FACTS)
+    assert scores.loss == pytest.approx(wanted.loss, rel=1e-6)
+    assert scores.metric == pytest.approx(wanted.metric)
+    assert evaluate(network, split, FACTS) == scores
+    pd.testing.assert_frame_equal(table, predictions_of(3, whole, split, FACTS), rtol=1e-5)
+    assert network.training
+
+
+def test_the_squared_error_of_a_split_in_batches_is_its_mean():
+    task = adding(test=1100)
+    data, facts = task.dataset("test"), task.facts()
+    network = network_of("gru", facts, seed=0)
+    assert sequences_at_once(network, data) < len(data)
+    whole = network(data.inputs, data.lengths, data.query)
+    wanted = ((whole - data.target) ** 2).mean().item()
+    assert evaluate(network, data, facts).metric == pytest.approx(wanted, rel=1e-5)
+
+
+class Crowded(SequenceModel):
+    """An encoder that has memory for a few sequences at a time."""
+
+    output_size = 2
+
+    def __init__(self, error: Exception, room: int = 5):
+        super().__init__()
+        self.error = error
+        self.room = room
+        self.sizes: list[int] = []
+
+    def forward(self, inputs, lengths, query):
+        self.sizes.append(len(inputs))
+        if len(inputs) > self.room:
+            raise self.error
+        return inputs[:, query[0].clamp(min=0)]
+
+    def trace(self, inputs, lengths, query, *, differentiable=False):
+        raise NotImplementedError
+
+    def initialise(self, initialisation):
+        """Has no weights."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        MemoryError(),
+    ],
+)
+def test_a_batch_that_does_not_fit_in_memory_is_halved_and_no_sequence_is_lost(split, error):
+    encoder = Crowded(error)
+    network = Network(encoder, FACTS.outputs)
+    parts = [batch.inputs for batch, _ in answered(network, split)]
+    assert encoder.sizes == [40, 20, 10, *[5] * 8]
+    assert torch.equal(torch.cat(parts), split.inputs)
+
+
+def test_other_errors_and_a_single_sequence_without_memory_are_raised(split):
+    network = Network(Crowded(RuntimeError("shapes")), FACTS.outputs)
+    with pytest.raises(RuntimeError, match="shapes"):
+        evaluate(network, split, FACTS)
+    assert network.training
+    with pytest.raises(MemoryError):
+        evaluate(Network(Crowded(MemoryError(), room=0), FACTS.outputs), split, FACTS)
+
+
+PEAKS = """
+import resource, sys
+import torch, yaml
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from lookback.data.batch import SequenceDataset
+from lookback.data.task import Facts
+from lookback.models.network import build_network
+from lookback.training.evaluate import evaluate_with_predictions
+from lookback.training.loss import answer_loss
+from tests.cells import INITIALISATION
+
+model, sequences, steps, queries, classes = sys.argv[1], *map(int, sys.argv[2:])
+torch.set_num_threads(1)
+facts = Facts("class", False, 2, steps, classes, "accuracy", 0.1, "none", {"train": 1})
+query = torch.arange(steps - queries, steps).expand(sequences, -1)
+target = torch.randint(classes, (sequences, queries))
+inputs = torch.randn(sequences, steps, 2)
+data = SequenceDataset(inputs, torch.full((sequences,), steps), query, target)
+config = yaml.safe_load(open(f"conf/model/{model}.yaml"))
+network = build_network(config, INITIALISATION, facts, seed=0)
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+with sdpa_kernel(SDPBackend.MATH):  # the deterministic attention of a GPU
+    for _ in range(2):
+        batch = data.batch(slice(0, 64))
+        answers = network(batch.inputs, batch.lengths, batch.query)
+        answer_loss(answers, batch.query, batch.target, "class").backward()
+    del answers
+    training = peak()
+    evaluate_with_predictions(0, network, data, facts)
+    print(peak() / training)
+"""
+
+
+@pytest.mark.parametrize(
+    ("model", "sizes"),
+    [
+        ("attention", (512, 100, 100, 10)),  # as many queries as steps
+        ("lstm", (512, 64, 64, 2000)),  # as many classes as associative recall has tokens
+        ("transformer", (512, 300, 1, 10)),
+    ],
+)
+def test_evaluation_needs_at_most_half_more_memory_than_training(model, sizes):
+    command = [sys.executable, "-c", PEAKS, model, *map(str, sizes)]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout
+    assert float(printed) < 1.5

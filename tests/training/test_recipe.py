@@ -7,11 +7,10 @@ import torch
 from torch import nn
 
 from lookback.training.batches import Batches, order
-from lookback.training.evaluate import answers_of, scores_of
 from lookback.training.loss import answer_loss
 from lookback.training.recipe import optimizer_of
 from lookback.training.schedule import share_of
-from tests.training.small import adding, network_of
+from tests.training.small import adding
 
 
 def rates(shape: str, warmup: float, steps: int) -> list[float]:
@@ -112,17 +111,3 @@ def test_every_sequence_comes_once_an_epoch_in_an_order_of_its_own():
     assert key[0] != key[1]
     assert torch.equal(order(50, seed=3, epoch=1), order(50, seed=3, epoch=1))
     assert not torch.equal(order(50, seed=3, epoch=1), order(50, seed=4, epoch=1))
-
-
-def test_scores_are_those_of_one_pass_whatever_the_batches():
-    task = adding(test=1100)  # more than two batches of evaluation
-    data, facts = task.dataset("test"), task.facts()
-    network = network_of("gru", facts, seed=0)
-    answers = answers_of(network, data)
-    whole = network.eval()(data.inputs, data.lengths, data.query)
-    assert torch.allclose(answers, whole, atol=1e-6)
-    wanted = ((whole - data.target) ** 2).mean().item()
-    assert scores_of(answers, data, facts).metric == pytest.approx(wanted, rel=1e-5)
-    network.train()
-    answers_of(network, data)
-    assert network.training

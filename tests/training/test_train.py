@@ -15,12 +15,15 @@ import pytest
 import torch
 
 from lookback.data import prepare
+from lookback.data.task import Facts
 from lookback.errors import Diverged, UserError
 from lookback.storage import run_store
 from lookback.storage.atomic import read_json, write_json
 from lookback.storage.cell_paths import SeedPaths
 from lookback.storage.tables import read_parquet
 from lookback.training import callbacks, train
+from lookback.training.divergence import require_sound
+from lookback.training.evaluate import Scores
 from tests.training.small import shipped
 
 SAME = ("history.parquet", "metrics.json", "predictions.parquet", "config.yaml")
@@ -246,6 +249,39 @@ def test_a_cell_of_which_every_seed_diverges_is_a_hole_and_no_seed_is_trained_ag
     with pytest.raises(Diverged, match=reason):
         train.main(plan, task, [0, 1], cell)
     assert journal.read_bytes() == before
+
+
+def test_a_seed_that_explodes_to_a_finite_error_is_named_like_one_that_diverged(fresh):
+    """At a learning rate of 30 the answers are in the tens or more, the targets between 0 and 2."""
+    settings = ("recipe.optimizer.lr=30", "recipe.schedule.shape=constant", "recipe.select=last")
+    plan, task, cell = fresh("exploded", "rnn", *settings)
+    with pytest.raises(
+        Diverged, match=r"seed 0: the \w+ error of the selected weights is .* times"
+    ):
+        train.main(plan, task, [0], cell)
+
+
+@pytest.mark.parametrize(
+    ("metric", "score", "is_sound"),
+    [
+        ("mse", 2 * 0.5, True),  # targets repeated at random
+        ("mse", 99 * 0.5, True),
+        ("mse", 101 * 0.5, False),
+        ("mse", torch.inf, False),
+        ("mse", torch.nan, False),
+        ("accuracy", 101 * 0.5, True),  # a cross-entropy of 50 nats: very sure, and wrong
+        ("accuracy", torch.nan, False),
+    ],
+)
+def test_a_squared_error_far_above_the_baseline_is_a_failure(metric, score, is_sound):
+    kind = "value" if metric == "mse" else "class"
+    facts = Facts(kind, False, 1, 4, 3, metric, 0.5, "constant", {"test": 1})
+    scores = Scores(score, score if metric == "mse" else 0.2)
+    if is_sound:
+        require_sound(scores, "test", facts)
+    else:
+        with pytest.raises(Diverged, match=r"the test (loss|error) of the selected weights"):
+            require_sound(scores, "test", facts)
 
 
 @pytest.fixture

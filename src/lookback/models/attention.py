@@ -26,6 +26,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lookback.models.base import Initialisation, RecurrentEncoder, SequenceModel, Trace, at_queries
+from lookback.models.query_parts import queries_at_once
 from lookback.models.sizes import require_heads
 from lookback.runtime.settings import require_positive
 
@@ -39,7 +40,8 @@ class AttentionModel(SequenceModel):
     `features` and `hidden_size`. A bidirectional encoder has states of width 2 H, which also
     contain information from the steps after the query. Only multi_head attention uses the argument
     `heads`, which must divide H. For Q queries per sequence, additive scores need a tensor of shape
-    (B, Q, T, H), and the other scores need a tensor of shape (B, heads, Q, T).
+    (B, Q, T, H), and the other scores need a tensor of shape (B, heads, Q, T). Without gradients,
+    `forward` computes a part of the queries at a time, so that the tensor stays small.
     """
 
     def __init__(
@@ -74,7 +76,13 @@ class AttentionModel(SequenceModel):
         query: Int[Tensor, "batch query"],
     ) -> Float[Tensor, "batch query hidden"]:
         """The features at the queries, from encoder states computed by the fastest kernel."""
-        return self._look_back(self.encoder.outputs(inputs, lengths), lengths, query)[0]
+        states = self.encoder.outputs(inputs, lengths)
+        scores = self.from_key.out_features if self.attention == "additive" else self.heads
+        size = queries_at_once(query.shape[1], len(states) * states.shape[1] * scores)
+        parts = [
+            self._look_back(states, lengths, part)[0] for part in torch.split(query, size, dim=1)
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
     def trace(
         self,

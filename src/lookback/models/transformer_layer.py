@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lookback.models.base import at_queries
+from lookback.models.query_parts import attend
 
 
 class TransformerStack(nn.Module):
@@ -166,8 +167,7 @@ class TransformerLayer(nn.Module):
         true.
         """
         q, k, v = self._projected(rows, steps, at)
-        attended = functional.scaled_dot_product_attention(q, k, v, attn_mask=visible)
-        return self._added(rows, attended)
+        return self._added(rows, attend(q, k, v, visible))
 
     def weights(
         self,

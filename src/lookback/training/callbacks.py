@@ -13,7 +13,7 @@ from lookback.data.batch import SequenceDataset
 from lookback.storage.atomic import atomic_write
 from lookback.storage.journal import Journal
 from lookback.training.divergence import diverged, first_not_finite
-from lookback.training.evaluate import answers_of, scores_of
+from lookback.training.evaluate import evaluate
 from lookback.training.module import TrainingModule, Update
 
 # The minimum time in seconds between two saves of the state of a training run.
@@ -95,7 +95,7 @@ class Validate(pl.Callback):
 
         Raises Diverged if the validation loss is infinite or NaN.
         """
-        scores = scores_of(answers_of(module.network, self.data), self.data, module.facts)
+        scores = evaluate(module.network, self.data, module.facts)
         if not math.isfinite(scores.loss):
             raise diverged("validation loss", scores.loss, module.step, self.losses.last)
         values = {"loss": scores.loss, module.facts.metric: scores.metric}

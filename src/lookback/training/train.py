@@ -1,7 +1,6 @@
 """Stage `train`: trains one network per seed of a cell, then writes the cell's result files."""
 
 import io
-import math
 import platform
 import resource
 import sys
@@ -34,14 +33,13 @@ from lookback.training.assemble import assemble
 from lookback.training.batches import Batches
 from lookback.training.budget import steps_of, with_measured_steps, with_steps
 from lookback.training.callbacks import Log, Resume, Validate
-from lookback.training.evaluate import Scores, answers_of, predictions_of, scores_of
+from lookback.training.divergence import require_sound
+from lookback.training.evaluate import Scores, evaluate, evaluate_with_predictions
 from lookback.training.match import match_hidden_size
 from lookback.training.modes import set_modes
 from lookback.training.module import TrainingModule
 from lookback.training.recipe import check_recipe
 from lookback.training.trainer import fit, quieten_lightning
-
-EVALUATED: tuple[Split, ...] = ("validation", "test")
 
 
 @dataclass(frozen=True)
@@ -271,27 +269,27 @@ def _write_results(
     """Write all result files of one seed except done.json, which marks the seed as finished.
 
     `selected_step` is the step whose weights were selected, out of `steps` steps. Raises Diverged
-    if the selected weights have an infinite or NaN loss on the validation split or the test split.
+    if `require_sound` refuses the loss of the selected weights on validation or test.
     """
     train_seconds, start = resume.elapsed(), time.monotonic()
     facts = cell.facts
+    scores: dict[Split, Scores] = {}
+    predictions = None
     with cpu_time.work():
-        answers = {
-            split: answers_of(network, cell.data[split])
-            for split in EVALUATED
-            if split in cell.data and len(cell.data[split])
-        }
+        if len(cell.data["validation"]):
+            scores["validation"] = evaluate(network, cell.data["validation"], facts)
+        if "test" in cell.data:
+            test = evaluate_with_predictions(seed, network, cell.data["test"], facts)
+            scores["test"], predictions = test
     result: dict[str, Any] = {"step": selected_step, "steps": steps}
-    for split, split_answers in answers.items():
-        scores = scores_of(split_answers, cell.data[split], facts)
-        _require_finite(scores, split)
-        result |= {f"{split}/loss": scores.loss, f"{split}/{facts.metric}": scores.metric}
+    for split, of_split in scores.items():
+        require_sound(of_split, split, facts)
+        result |= {f"{split}/loss": of_split.loss, f"{split}/{facts.metric}": of_split.metric}
+    if predictions is not None:
+        write_parquet(SeedPaths(folder).predictions, predictions, {})
     weights = {name: value.cpu() for name, value in network.state_dict().items()}
     with atomic_write(SeedPaths(folder).weights) as temporary, temporary.open("wb") as file:
         torch.save(weights, file)
-    if "test" in answers:
-        predictions = predictions_of(seed, answers["test"], cell.data["test"], facts)
-        write_parquet(SeedPaths(folder).predictions, predictions, {})
     parameters = sum(parameter.numel() for parameter in network.parameters())
     write_json(SeedPaths(folder).result, {"parameters": parameters, "scores": result})
     cost = {
@@ -305,11 +303,6 @@ def _write_results(
         **commit_of_this_code(),
     }
     write_json(SeedPaths(folder).cost, cost)
-
-
-def _require_finite(scores: Scores, split: str) -> None:
-    if not math.isfinite(scores.loss):
-        raise Diverged(f"the {split} loss of the selected weights is {scores.loss}")
 
 
 def _origin(device: str, threads: int) -> str:
