@@ -53,6 +53,7 @@ def write_study(
         "name": "quick",
         "question": "Does a gated network remember longer than a plain one?",
         "overrides": [],
+        "notices": [],
         "seeds": list(seeds),
         "matched": None,
         "tasks": {task: {"_target_": f"lookback.data.{task}.Task"} for task in tasks},

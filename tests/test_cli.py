@@ -29,9 +29,17 @@ ADDING |= {"train": 8, "validation": 4, "test": 4}
         (["track", "--folow"], "Did you mean '--follow'?"),
         (
             ["train", "plan=p", "task=t", "out=o", "seeds=0,x"],
-            "seeds=0,x cannot be used: seeds are whole numbers from 0 on, as in seeds=0,1,2",
+            "seeds=0,x cannot be used: seeds are whole numbers from 0 to 4294967295, as in seeds=",
         ),
         (["train", "plan=p", "task=t", "out=o", "seeds="], "seeds= cannot be used"),
+        (
+            ["train", "plan=p", "task=t", "out=o", "seeds=0,4294967296"],
+            "seeds=0,4294967296 cannot be used",
+        ),
+        (
+            ["train", "task=adding", "model=gru", "seed=99999999999999999"],
+            "seed=99999999999999999 cannot be used: a seed is a whole number from 0 to 4294967295",
+        ),
     ],
 )
 def test_an_argument_that_cannot_be_used_is_one_sentence(in_tmp, capsys, words, said):

@@ -60,6 +60,15 @@ def test_a_server_that_unpacks_on_the_way_is_as_good(project, serve):
     assert TARGET.read_bytes() == CONTENT
 
 
+def test_a_checksum_in_capital_letters_is_the_same_checksum(project, serve, monkeypatch):
+    monkeypatch.setitem(EXPECTED, "sha256", EXPECTED["sha256"].upper())
+    mirror = serve(PACKED)
+    fetch(mirror.address)
+    assert TARGET.read_bytes() == CONTENT
+    fetch(mirror.address)
+    assert len(mirror.asked) == 1
+
+
 def test_a_verified_file_is_kept_and_no_mirror_asked(project, serve):
     fetch(serve(PACKED).address)
     mirror = serve(PACKED)

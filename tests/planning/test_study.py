@@ -428,3 +428,36 @@ def test_a_study_that_is_not_there_is_answered_with_the_nearest():
 def test_a_way_that_a_model_does_not_have_is_answered_with_the_nearest(model, override, said):
     with pytest.raises(UserError, match=rf"Did you mean '{said}'"):
         compose_by_hand(CONF, "adding", model, 0, [override])
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("recipe.early_stopping.patience=3", "Write 'recipe.early_stopping={patience: 3}'"),
+        ("recipe.clip.norm=1", "recipe.clip is 1.0, which has no keys"),
+    ],
+)
+def test_a_key_of_a_setting_without_keys_is_answered_with_the_whole_setting(override, said):
+    with pytest.raises(UserError) as mistake:
+        compose_by_hand(CONF, "adding", "lstm", 0, [override])
+    assert said in str(mistake.value)
+
+
+def test_the_setting_that_the_answer_writes_is_taken():
+    override = "recipe.early_stopping={patience: 3}"
+    cell = compose_by_hand(CONF, "adding", "lstm", 0, [override]).cells["adding", "lstm"]
+    assert cell.recipe["early_stopping"] == {"patience": 3}
+
+
+def test_a_key_that_the_constructor_accepts_and_the_yaml_leaves_out_needs_a_plus(conf):
+    path = conf / "model" / "attention.yaml"
+    path.write_text(path.read_text().replace("  bidirectional: false\n", ""))
+    override = "model.encoder.bidirectional=true"
+    with pytest.raises(UserError) as mistake:
+        compose_by_hand(conf, "adding", "attention", 0, [override])
+    assert f"write '+{override}'" in str(mistake.value)
+    cell = compose_by_hand(conf, "adding", "attention", 0, [f"+{override}"])
+    assert cell.cells["adding", "attention"].model["encoder"]["bidirectional"] is True
+    with pytest.raises(UserError) as mistake:
+        compose_by_hand(conf, "adding", "attention", 0, ["model.encoder.bidirektional=true"])
+    assert "_partial_" not in str(mistake.value)

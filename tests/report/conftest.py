@@ -112,6 +112,7 @@ def torn(tmp_path_factory: pytest.TempPathFactory) -> Made:
         tasks=("adding",),
         probes={"elsewhere": {"_target_": "another.package.Probe"}},
         overrides=["trainer.max_steps=7"],
+        notices=["recipe.initialisation.unit=layer has no effect on rnn."],
     )
     folder = plan.parents[2] / "quick" / "adding"
     (folder / "lstm" / "metrics.json").unlink()

@@ -199,6 +199,7 @@ def test_a_mean_over_the_seeds_that_did_not_diverge_says_so_wherever_it_stands(t
 
 def test_an_overridden_study_says_so(torn: Made, whole: Made):
     assert "The study is overridden" in torn.text
+    assert "Note: recipe.initialisation.unit=layer has no effect on rnn." in torn.text
     assert "trainer.max_steps=7" in torn.text
     assert "The study is overridden" not in whole.text
 

@@ -15,6 +15,7 @@ from typing import Any
 from lookback.errors import TRACEBACK, Diverged, UserError, nearest
 from lookback.planning.brackets import joined
 from lookback.runtime import cpu_time
+from lookback.runtime.settings import LARGEST_SEED
 from lookback.storage.secrets import forget_empty_uri
 
 Arguments = dict[str, str]
@@ -25,12 +26,13 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 def _seeds(text: str) -> list[int]:
     """Convert a text such as «0,1,2» to a list of seeds.
 
-    Raises UserError if a seed is not a whole number from 0 on.
+    Raises UserError if a seed is not a whole number from 0 to LARGEST_SEED.
     """
     seeds = text.split(",")
-    if not all(seed.isdecimal() for seed in seeds):
+    if not all(seed.isdecimal() and int(seed) <= LARGEST_SEED for seed in seeds):
         raise UserError(
-            f"seeds={text} cannot be used: seeds are whole numbers from 0 on, as in seeds=0,1,2."
+            f"seeds={text} cannot be used: seeds are whole numbers from 0 to {LARGEST_SEED}, "
+            "as in seeds=0,1,2."
         )
     return [int(seed) for seed in seeds]
 

@@ -62,6 +62,9 @@ def plan(
                 f"lookback: overrides of study '{study.name}': {' '.join(overrides)}",
                 file=sys.stderr,
             )
+        if not quiet:
+            for notice in study.notices:
+                print(f"lookback: {notice}", file=sys.stderr)
         index = make(root, study)
         repeat_lost_tracking(index, uri)
         return index

@@ -13,6 +13,7 @@ from typing import Any
 from lookback.errors import UserError
 from lookback.planning.plan import make, start
 from lookback.planning.study import compose_by_hand
+from lookback.runtime.settings import LARGEST_SEED
 from lookback.storage.atomic import read_json
 from lookback.storage.cell_paths import CellPaths, TaskPaths
 from lookback.storage.lock import use_plans
@@ -33,9 +34,13 @@ def train(words: Sequence[str]) -> None:
         if needed not in choices:
             raise UserError(f"`lookback train` needs {needed}=NAME: a name from conf/{needed}/.")
     task, model, seed = choices["task"], choices["model"], choices.get("seed", "0")
-    if not seed.isdecimal():
-        raise UserError(f"seed={seed} cannot be used: a seed is a whole number from 0 on.")
+    if not seed.isdecimal() or int(seed) > LARGEST_SEED:
+        raise UserError(
+            f"seed={seed} cannot be used: a seed is a whole number from 0 to {LARGEST_SEED}."
+        )
     study = compose_by_hand(PROJECT / "conf", task, model, int(seed), overrides)
+    for notice in study.notices:
+        print(f"lookback: {notice}", file=sys.stderr)
     with use_plans():
         path = make(PROJECT, study)
         start(path)

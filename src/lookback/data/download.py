@@ -55,7 +55,7 @@ def main(plan: Path, out: Path) -> None:
             target = out.parent / name.removesuffix(".gz")
             if not _has_content(target, expected):
                 _fetch(dataset, name, target)
-            files[target.name] = {"size": expected["size"], "digest": expected["sha256"]}
+            files[target.name] = {"size": expected["size"], "digest": _sha256(expected)}
     manifest = {"plans": {"download": plan.stem}, "dataset": dataset["name"], "files": files}
     write_json(out, manifest)
 
@@ -70,13 +70,18 @@ def _check(dataset: Mapping[str, Any]) -> None:
             )
 
 
+def _sha256(expected: Mapping[str, Any]) -> str:
+    """The expected SHA-256, which some tools print in capital letters."""
+    return str(expected["sha256"]).lower()
+
+
 def _has_content(path: Path, expected: Mapping[str, Any]) -> bool:
     """Whether a file exists at `path` and has the expected size and SHA-256."""
     if not path.is_file() or path.stat().st_size != expected["size"]:
         return False
     with path.open("rb") as file:
         checksum = hashlib.file_digest(file, "sha256").hexdigest()
-    return bool(checksum == expected["sha256"])
+    return bool(checksum == _sha256(expected))
 
 
 def _fetch(dataset: Mapping[str, Any], name: str, target: Path) -> None:
@@ -215,7 +220,7 @@ def _unpack(packed: Path, target: Path, expected: Mapping[str, Any]) -> None:
                 raise _Unserved(f"the content is larger than {expected['size']:,} bytes")
         if size != expected["size"]:
             raise _Unserved(f"the content has {size:,} bytes, not {expected['size']:,}")
-        if checksum.hexdigest() != expected["sha256"]:
+        if checksum.hexdigest() != _sha256(expected):
             raise _Unserved(f"the content has SHA-256 {checksum.hexdigest()}, not the expected one")
 
 

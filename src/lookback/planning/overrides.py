@@ -4,12 +4,14 @@ Hydra's own error message for an unknown key suggests no valid key. The error me
 `Override.apply_to` suggests the nearest valid key.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 from lookback.errors import UserError
+from lookback.planning.constructor_signatures import NotFound, signature_of
 from lookback.planning.validate_settings import did_you_mean
 
 GROUPS = ("task", "model", "recipe", "trainer", "probe", "explainer", "tracking", "study")
@@ -47,7 +49,7 @@ class Override:
                 raise self._unknown_key(node, depth)
             if not isinstance(node.get(key), dict):
                 if not self.adds:
-                    raise self._unknown_key({}, depth + 1)
+                    raise self._unknown_key(node.get(key), depth + 1)
                 node[key] = {}
             node = node[key]
         last = self.keys[-1]
@@ -59,14 +61,30 @@ class Override:
         else:
             node[last] = self.value
 
-    def _unknown_key(self, node: Mapping[str, Any], depth: int) -> UserError:
-        """The error for the key at `depth` of the path, which the mapping `node` does not have."""
-        parent = ".".join((self.group, *self.keys[:depth]))
-        key = self.keys[depth]
+    def _unknown_key(self, node: Any, depth: int) -> UserError:
+        """The error for the key at `depth` of the path, which the value `node` does not have."""
+        parent, key = ".".join((self.group, *self.keys[:depth])), self.keys[depth]
         return UserError(
             f"{self.where}: '{self.text}' changes '{key}', which {parent} does not have.\n"
-            + did_you_mean(f"{parent}.{key}", [f"{parent}.{name}" for name in node])
+            + self._cure(node, depth)
         )
+
+    def _cure(self, node: Any, depth: int) -> str:
+        """The advice if `node`, at this depth of the path, does not have the next key.
+
+        A constructor may accept a key that its YAML does not contain. Such a key needs a `+`.
+        """
+        parent, key = ".".join((self.group, *self.keys[:depth])), self.keys[depth]
+        is_last = depth == len(self.keys) - 1
+        if not isinstance(node, dict):
+            if not is_last:
+                return f"{parent} is {json.dumps(node)}, which has no keys."
+            mapping = f"{parent}={{{key}: {self.text.partition('=')[2]}}}"
+            return f"{parent} is {json.dumps(node)}, which has no keys. Write '{mapping}'."
+        if is_last and not self.deletes and key in _arguments(node):
+            return f"To add the key to {parent}, write '+{self.text}'."
+        known = [f"{parent}.{name}" for name in node if not name.startswith("_")]
+        return did_you_mean(f"{parent}.{key}", known)
 
 
 @cache
@@ -121,6 +139,14 @@ def _cure(group: str) -> str:
         f"List each {group} under '{group}s' in the study, or change one setting: "
         f"'{group}.<key>=…'."
     )
+
+
+def _arguments(node: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The parameters of the constructor that `node` names, or none if it cannot be read."""
+    try:
+        return signature_of(node["_target_"]) or {} if "_target_" in node else {}
+    except NotFound:
+        return {}
 
 
 def first_line(error: Exception) -> str:

@@ -23,6 +23,7 @@ from lookback.planning.study_options import (
     published_of,
     tune_of,
 )
+from lookback.planning.unused_settings import notices_of
 from lookback.planning.validate_settings import check_options, check_settings, did_you_mean
 from lookback.storage.atomic import digest
 from lookback.storage.secrets import HIDDEN, VARIABLE, redacted
@@ -58,6 +59,7 @@ class Study:
     published: tuple[Mapping[str, Any], ...] = ()
     match: Mapping[str, Any] | None = None  # params, tolerance
     tune: Mapping[str, Any] | None = None  # values to try, number of trials, budget of each trial
+    notices: tuple[str, ...] = ()  # sentences on settings that have no effect
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,7 @@ def _compose(
         published=tuple(published_of(options.folder, settings.get("published", []), where)),
         match=match_of(settings, {model: it.model for (_, model), it in cells.items()}, where),
         tune=tune,
+        notices=notices_of(options.folder, cells),
     )
 
 

@@ -2,6 +2,10 @@
 
 from lookback.errors import UserError
 
+# The largest seed of a run, as in workflow/schemas/study.schema.yaml. Training multiplies a seed by
+# a million, and the result must fit in the 64 bits of torch's random generators.
+LARGEST_SEED = 2**32 - 1
+
 
 def require_positive(owner: str, **settings: int) -> None:
     """Raise UserError if one of `settings` is below 1.
