@@ -7,6 +7,7 @@ import pytest
 
 from lookback.storage.atomic import read_json, write_json
 from lookback.storage.provenance import plans_of
+from lookback.storage.study_paths import contents_note
 from lookback.storage.tables import read_parquet, write_parquet
 from lookback.summarise import summarise
 from lookback.summarise.memory_card import CARD
@@ -194,7 +195,7 @@ def test_all_tables_but_the_cost_are_the_same_bytes_whatever_the_times(plan: Pat
     write_json(path, cost)
     summary(plan)
     changed = {path.name for path in folder.glob("*") if path.read_bytes() != before[path.name]}
-    assert changed == {"cost.parquet"}
+    assert changed == {"cost.parquet", contents_note(folder).name}  # the note has its digest
 
 
 def test_the_memory_card_is_made_of_what_the_study_s_probes_measured(plan: Path):
