@@ -69,6 +69,33 @@ def test_positions_see_only_how_far_apart_two_steps_are():
         assert_close(products, expected, atol=1e-9, rtol=0)
 
 
+def test_under_autocast_positions_are_those_of_single_precision():
+    """In bfloat16, 784 positions would have 453 different rows."""
+    model = build("transformer")
+    inputs = torch.zeros(1, 784, FEATURES)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        positioned = model._positioned(inputs)
+    assert len(positioned[0].unique(dim=0)) == 784
+    assert_close(
+        positioned - model.enter.bias.bfloat16().float(),
+        model._positioned(inputs) - model.enter.bias,
+    )
+    step = torch.arange(784, dtype=torch.float64).unsqueeze(1)
+    angle = step / 10000 ** (torch.arange(0, HIDDEN, 2, dtype=torch.float64) / HIDDEN)
+    exact = torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1).float()
+    assert_close(sinusoids(torch.zeros(1, 784, HIDDEN)), exact, atol=1e-7, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_scores_of_rotary_positions_err_no_more_than_their_vectors_are_rounded(dtype):
+    torch.manual_seed(0)
+    q, k = torch.randn(2, 1, 1, 784, 16).to(dtype)
+    step = torch.arange(784).unsqueeze(0)
+    scores = (rotate(q, step).double() @ rotate(k, step).double().mT)[0, 0]
+    exact = (rotate(q.double(), step) @ rotate(k.double(), step).mT)[0, 0]
+    assert (scores - exact).norm() < torch.finfo(dtype).eps * exact.norm()
+
+
 def test_attention_weights_of_a_query_sum_to_one_over_its_own_sequence():
     model = build("transformer")
     inputs, lengths, query = questions()

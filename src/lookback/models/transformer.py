@@ -130,6 +130,8 @@ class Transformer(SequenceModel):
     ) -> Float[Tensor, "batch time hidden"]:
         entered = self.enter(inputs)
         if self.positions == "sinusoidal":
+            # With mixed precision, `entered` is bfloat16, in which neighbouring positions collide.
+            entered = entered.to(self.enter.weight.dtype)
             entered = entered + sinusoids(entered)
         if self.positions == "learned":
             entered = entered + self._learned(entered.shape[1])
@@ -147,9 +149,9 @@ class Transformer(SequenceModel):
 def sinusoids(like: Float[Tensor, "batch time hidden"]) -> Float[Tensor, "time hidden"]:
     """The sinusoidal position encodings P.
 
-    P has as many steps and components as the tensor `like`. P is computed for each call, so
-    sequences of any length are possible.
+    P has as many steps and components as the tensor `like`, and its precision. P is computed for
+    each call, so sequences of any length are possible.
     """
     time, width = like.shape[1:]
-    angle = angles(torch.arange(time, device=like.device), width, like.dtype)
-    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)[:, :width]
+    angle = angles(torch.arange(time, device=like.device), width)
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)[:, :width].to(like.dtype)

@@ -200,25 +200,30 @@ class TransformerLayer(nn.Module):
         return added
 
 
-def angles(
-    steps: Int[Tensor, "*shape"], width: int, dtype: torch.dtype
-) -> Float[Tensor, "*shape half"]:
+def angles(steps: Int[Tensor, "*shape"], width: int) -> Float[Tensor, "*shape half"]:
     """The angles t / 10000^(2i/width) of each step t, one angle per pair i of components.
 
-    The angles are computed at every call, so sequences of any length are possible.
+    The angles are computed at every call, so sequences of any length are possible. They have
+    float64 precision whatever the precision of the model is, because bfloat16 cannot tell step 256
+    from step 257.
     """
-    even = torch.arange(0, width, 2, device=steps.device, dtype=dtype)
+    even = torch.arange(0, width, 2, device=steps.device, dtype=torch.float64)
     return steps.unsqueeze(-1) * 10000 ** (-even / width)
 
 
 def rotate(
     vectors: Float[Tensor, "batch head row part"], at: Int[Tensor, "_ row"]
 ) -> Float[Tensor, "batch head row part"]:
-    """Rotate each pair of vector components by its angle. `at` holds each vector's time step."""
-    angle = angles(at, vectors.shape[-1], vectors.dtype).unsqueeze(1)
+    """Rotate each pair of vector components by its angle. `at` holds each vector's time step.
+
+    The rotation is computed in float32 at least, and rounded once to the precision of `vectors`.
+    """
+    precision = torch.promote_types(vectors.dtype, torch.float32)
+    angle = angles(at, vectors.shape[-1]).unsqueeze(1)
+    sin, cos = angle.sin().to(precision), angle.cos().to(precision)
     even, odd = vectors[..., ::2], vectors[..., 1::2]
-    sin, cos = angle.sin(), angle.cos()
-    return torch.stack([even * cos - odd * sin, odd * cos + even * sin], dim=-1).flatten(-2)
+    rotated = torch.stack([even * cos - odd * sin, odd * cos + even * sin], dim=-1).flatten(-2)
+    return rotated.to(vectors.dtype)
 
 
 def _steps(z: Tensor) -> Int[Tensor, "1 time"]:
