@@ -41,6 +41,27 @@ def test_states_and_gradients_are_those_of_one_step_after_another(time, dtype, o
         assert_close(fast, slow, atol=1e-9, rtol=1e-9)
 
 
+@pytest.mark.parametrize("from_end", [False, True])
+@pytest.mark.parametrize("of_all", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+def test_gradients_of_first_and_second_order_are_those_of_finite_differences(
+    dtype, of_all, from_end
+):
+    a, b, _ = (tensor.requires_grad_() for tensor in drawn(10, dtype, of_all=of_all))
+
+    def states(a, b):
+        return scan(a, b, from_end=from_end)
+
+    assert torch.autograd.gradcheck(states, (a, b))
+    assert torch.autograd.gradgradcheck(states, (a, b))
+
+
+def test_overwritten_states_are_an_error_and_no_wrong_gradient():
+    a, b, _ = (tensor.requires_grad_() for tensor in drawn(10, torch.float64))
+    with pytest.raises(RuntimeError, match="inplace"):
+        scan(a, b).mul_(2).sum().backward()
+
+
 def test_coefficients_spread_over_time_without_a_copy_get_their_whole_gradient():
     """As of an LRU: one number a mode, at all steps and in all sequences."""
     mode = torch.tensor([0.9, -0.5], dtype=torch.float64, requires_grad=True)

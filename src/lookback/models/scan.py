@@ -35,7 +35,6 @@ from typing import Any
 import torch
 from jaxtyping import Inexact, Int
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 LONGEST = 16  # the maximum number of steps per block if coefficients are more precise than values
 
@@ -73,7 +72,7 @@ class _Scan(torch.autograd.Function):
     """A scan with a gradient.
 
     The argument `links` holds only T - 1 coefficients, because the first state of the recurrence
-    needs no coefficient.
+    needs no coefficient. The gradient is computed by a scan, so it has gradients of any order.
     """
 
     @staticmethod
@@ -84,10 +83,10 @@ class _Scan(torch.autograd.Function):
         return states
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, None]:
         links, states = ctx.saved_tensors
-        total = _run(links.conj().resolve_conj(), gradient, not ctx.from_end)
+        reverse = not ctx.from_end
+        total: Tensor = _Scan.apply(links.conj().resolve_conj(), gradient, reverse)  # type: ignore[no-untyped-call]
         if not ctx.needs_input_grad[0]:
             return None, total, None
         if ctx.from_end:
