@@ -6,11 +6,15 @@ import pytest
 import torch
 from torch import nn
 
+from lookback.errors import UserError
+from lookback.models.base import Initialisation
+from lookback.models.lru import LRU
 from lookback.training.batches import Batches, order
 from lookback.training.loss import answer_loss
 from lookback.training.recipe import optimizer_of
 from lookback.training.schedule import share_of
-from tests.training.small import adding
+from tests.shipped import make_layer
+from tests.training.small import adding, network_of
 
 
 def rates(shape: str, warmup: float, steps: int) -> list[float]:
@@ -43,13 +47,65 @@ def weights_after_a_step(recipe: dict, network: nn.Module) -> dict[str, torch.Te
     return network.state_dict()
 
 
-def test_weight_decay_shrinks_matrices_and_leaves_biases_and_gains_alone():
+@pytest.mark.parametrize("decay", [{"weight_decay": 0.1}, {}])
+def test_weight_decay_shrinks_matrices_and_leaves_biases_and_gains_alone(decay):
+    """AdamW of torch decays by 0.01 where a recipe says nothing."""
     network = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4))
     before = {name: weight.clone() for name, weight in network.state_dict().items()}
-    recipe = {"_target_": "torch.optim.AdamW", "lr": 0.5, "weight_decay": 0.1}
-    after = weights_after_a_step(recipe, network)
-    assert torch.allclose(after.pop("0.weight"), before["0.weight"] * (1 - 0.5 * 0.1))
+    after = weights_after_a_step({"_target_": "torch.optim.AdamW", "lr": 0.5, **decay}, network)
+    kept = 1 - 0.5 * decay.get("weight_decay", 0.01)
+    assert torch.allclose(after.pop("0.weight"), before["0.weight"] * kept)
     assert all(torch.equal(weight, before[name]) for name, weight in after.items())
+
+
+def test_weight_decay_leaves_the_decay_rates_of_an_lru_alone():
+    network = make_layer(LRU, 3, 4, layers=1, modes=5)
+    nn.init.ones_(network.enter.weight)
+    network.initialise(Initialisation("orthogonal", "uniform", 1.0))
+    before = {name: weight.clone() for name, weight in network.state_dict().items()}
+    after = weights_after_a_step({"_target_": "torch.optim.AdamW", "lr": 0.5}, network)
+    for name in ("nu_log", "theta_log", "gamma_log", "d"):
+        assert torch.equal(after[f"blocks.0.{name}"], before[f"blocks.0.{name}"])
+    assert not torch.equal(after["blocks.0.b_real"], before["blocks.0.b_real"])
+
+
+@pytest.mark.parametrize("kind", ["Adam", "AdamW", "SGD", "Adagrad"])
+@pytest.mark.parametrize(
+    ("settings", "is_fused", "is_foreach"),
+    [
+        ({}, True, None),
+        ({"fused": True}, True, None),
+        ({"fused": False}, False, None),
+        ({"fused": None}, None, None),
+        ({"foreach": True}, None, True),
+        ({"foreach": False}, None, False),
+        ({"fused": False, "foreach": True}, False, True),
+    ],
+)
+def test_the_users_way_of_updating_the_weights_is_the_one_that_is_used(
+    kind, settings, is_fused, is_foreach
+):
+    recipe = {"_target_": f"torch.optim.{kind}", "lr": 0.1, **settings}
+    network = nn.Linear(2, 2)
+    optimizer = optimizer_of({"optimizer": recipe}, network)
+    (group, *_) = optimizer.param_groups
+    assert (group["fused"], group["foreach"]) == (is_fused, is_foreach)
+    weights_after_a_step(recipe, network)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"fused": True, "foreach": True}, "`fused` and `foreach` cannot be `True` together"),
+        ({"fused": True, "differentiable": True}, "`fused` does not support `differentiable`"),
+        ({"betas": [0.9, 1.5]}, "Invalid beta parameter"),
+        ({"momentum": 0.9}, "unexpected keyword argument 'momentum'"),
+    ],
+)
+def test_settings_that_an_optimiser_refuses_are_a_mistake_of_the_user(settings, message):
+    recipe = {"_target_": "torch.optim.AdamW", "lr": 0.1, **settings}
+    with pytest.raises(UserError, match=f"AdamW refuses its settings: .*{message}"):
+        optimizer_of({"optimizer": recipe}, nn.Linear(2, 2))
 
 
 @pytest.mark.parametrize("kind", ["Adam", "AdamW", "SGD", "RMSprop"])

@@ -40,9 +40,9 @@ def instantiate(config: Mapping[str, Any], **arguments: Any) -> Any:
         is_ours = target.startswith(f"{PACKAGE}.")
         if isinstance(cause, ValueError) or (isinstance(cause, TypeError) and not is_ours):
             place = f" (at '{key}')" if key else ""
-            raise _refusal(f"{target}{place} refuses its settings", cause) from error
+            raise refusal(f"{target}{place} refuses its settings", cause) from error
         if isinstance(cause, ImportError):
-            raise _refusal(f"'_target_: {target}' cannot be imported", cause) from error
+            raise refusal(f"'_target_: {target}' cannot be imported", cause) from error
         raise
 
 
@@ -74,7 +74,8 @@ def _texts(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, s
             yield f"{prefix}{key}", value
 
 
-def _refusal(problem: str, cause: Exception) -> UserError:
+def refusal(problem: str, cause: Exception) -> UserError:
+    """The UserError for a class that refuses its settings, with the message of `cause`."""
     return UserError(f"{problem}: {' '.join(str(cause).split())}.\n{TRACEBACK}=1 shows where.")
 
 

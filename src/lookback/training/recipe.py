@@ -9,28 +9,39 @@ from torch.optim import Optimizer
 
 from lookback.data.task import Facts
 from lookback.errors import UserError
-from lookback.runtime.instantiate import instantiate
+from lookback.runtime.instantiate import instantiate, refusal
+
+# The settings that choose how an optimiser updates the weights. At most one of them may be true.
+UPDATES = {"fused", "foreach", "differentiable"}
 
 
 def optimizer_of(recipe: Mapping[str, Any], network: nn.Module) -> Optimizer:
     """The recipe's optimiser for the weights of `network`.
 
-    Weight decay applies only to parameters with two or more dimensions. Biases, gains and decay
-    rates have one dimension and get no weight decay, because weight decay would pull them towards
-    0, which is not a neutral value for them.
+    Weight decay applies only to parameters with two or more dimensions, also if the recipe leaves
+    `weight_decay` out and the optimiser's own default is not 0. Biases, gains and decay rates have
+    one dimension and get no weight decay, because weight decay would pull them towards 0, which is
+    not a neutral value for them. The optimiser is fused if it can be, unless the recipe itself sets
+    how the optimiser updates the weights. Raises UserError if the optimiser refuses its settings.
     """
     settings = recipe["optimizer"]
     make = instantiate({**settings, "_partial_": True})
+    parameters = inspect.signature(make.func).parameters
     weights = list(network.parameters())
     groups: list[dict[str, Any]] = [{"params": weights}]
-    if settings.get("weight_decay"):
+    if "weight_decay" in parameters and settings.get(
+        "weight_decay", parameters["weight_decay"].default
+    ):
         groups = [
             {"params": [weight for weight in weights if weight.dim() > 1]},
             {"params": [weight for weight in weights if weight.dim() <= 1], "weight_decay": 0.0},
         ]
     # A fused optimiser updates all weights in one kernel, which is five times as fast as a loop.
-    fused = {"fused": True} if "fused" in inspect.signature(make.func).parameters else {}
-    optimizer: Optimizer = make(groups, **fused)
+    is_fused = "fused" in parameters and not settings.keys() & UPDATES
+    try:
+        optimizer: Optimizer = make(groups, **({"fused": True} if is_fused else {}))
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise refusal(f"{settings['_target_']} refuses its settings", error) from error
     return optimizer
 
 
