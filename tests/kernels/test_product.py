@@ -38,7 +38,7 @@ def test_weights_gather_over_steps_latest_first():
     sums = generator.normal(size=(3 * 8, 20)).astype(np.float32)
     of_input, of_state = np.ones((20, 8), np.float32), np.ones((20, 16), np.float32)
     nothing = np.empty((0, 12, 8), np.float32)
-    saved = Saved(line, 6, 16, nothing, nothing)
+    saved = Saved(line, 6, 16, nothing, nothing, np.full(12, 4))
     flat = np.empty(0, np.float32)
     back = Backward(Strided(flat, 0, 0), flat, flat, 3, of_input, of_state, nothing)
     add_weights(saved, back, sums, 3, 8, 1, 4, 12)

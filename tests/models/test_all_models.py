@@ -21,6 +21,7 @@ from .cases import (
     LOOKING_AHEAD,
     build,
     facts,
+    over,
     questions,
     shipped,
     twins,
@@ -217,6 +218,70 @@ def test_mixed_precision_stays_near_single_and_its_gradients_finite(name):
     there = asked[2] >= 0
     assert_close(answers.float(), expected[there], atol=0.1, rtol=0.05)
     assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+LEARNED = shipped("transformer", positions="learned", longest=4096)
+
+
+@pytest.mark.parametrize("name", [*CASES, "transformer_learned"])
+def test_at_4096_steps_mixed_precision_stays_within_bfloat16s_own_error(name):
+    """Its numbers have 8 bits, so one rounding errs by 1/256 at most: four of these for all."""
+    settings = LEARNED if name == "transformer_learned" else CASES[name][0]
+    network = build_network(settings, RECIPE, facts(), seed=0).eval()
+    inputs, lengths, _ = questions(3, 4096)
+    query = lengths.unsqueeze(1) - 1 - torch.arange(64)
+    asked = inputs, lengths, query.clamp(min=-1)
+    there = query >= 0
+    with torch.no_grad():
+        expected = network(*asked)[there]
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            answers = network(*asked)[there].float()
+            traced = network.trace(*asked)[0][there].float()
+    for found in (answers, traced):
+        assert (found - expected).norm() < 4 / 256 * expected.norm()
+
+
+def overflowing(name, dtype, *, bidirectional=False):
+    """A model over an Elman network with ReLU and W_h = 3 I, which overflows within 700 steps."""
+    if name == "rnn_relu":
+        model = build(name, bidirectional=bidirectional).to(dtype)
+    else:
+        relu = over("rnn.RNN", nonlinearity="relu", bidirectional=bidirectional)
+        model = build(name, encoder=shipped(name, encoder=relu)["encoder"]).to(dtype)
+    with torch.no_grad():
+        for _, w_h, *_ in getattr(model, "encoder", model).kernel.all_weights:
+            w_h.copy_(3 * torch.eye(HIDDEN))
+    return model
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("batch", [4, 5])
+@pytest.mark.parametrize("name", ["rnn_relu", "attention", "lstm_transformer"])
+def test_a_state_that_overflows_past_a_length_poisons_no_gradient(
+    name, batch, dtype, bidirectional
+):
+    """By our kernel in float32, by torch's module in float64, and by the equations in a trace."""
+    model = overflowing(name, dtype, bidirectional=bidirectional)
+    inputs, _, _ = questions(batch, 1000, dtype=dtype)
+    lengths, query = torch.full((batch,), 5), torch.full((batch, 1), 4)
+    answers, gradients = parameter_gradients(model, inputs, lengths, query)
+    wanted, their_gradients = parameter_gradients(model, inputs[:, :5], lengths, query)
+    traced = model.trace(inputs, lengths, query, differentiable=True).features
+    traced_gradients = torch.autograd.grad(traced.square().sum(), list(model.parameters()))
+    near = {"atol": 1e-3, "rtol": 1e-3}
+    assert_close((answers, gradients), (wanted, their_gradients), **near)
+    assert_close((traced[:, 0], traced_gradients), (wanted, their_gradients), **near)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_state_that_overflows_after_the_last_query_poisons_no_gradient(dtype):
+    model = overflowing("rnn_relu", dtype)
+    inputs, _, _ = questions(5, 1000, dtype=dtype)
+    query = torch.full((5, 1), 4)
+    found = parameter_gradients(model, inputs, torch.full((5,), 1000), query)
+    wanted = parameter_gradients(model, inputs[:, :5], torch.full((5,), 5), query)
+    assert_close(found, wanted, atol=1e-3, rtol=1e-3)
 
 
 @every_model

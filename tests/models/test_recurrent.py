@@ -38,7 +38,8 @@ def blocks(model, matrix):
 @recurrent_models
 def test_steps_are_the_trace_with_layers_and_parts_in_the_order_said(name):
     model = build(name).double()
-    inputs, lengths, query = questions(dtype=torch.float64)
+    inputs, _, query = questions(dtype=torch.float64)
+    lengths = torch.full((3,), 7)
     outputs, states = roll(model, inputs, model.initial_state(3))
     trace = model.trace(inputs, lengths, query)
     parts = [f"{part}/{layer}" for layer in range(LAYERS) for part in model.parts]
@@ -195,6 +196,21 @@ def test_gradients_of_the_backward_states_reach_from_a_query_to_the_end():
     found = trace.gradients(trace.features.sum())["hidden_reverse/0"]
     assert (found[0, :step] == 0).all()
     assert (found[0, step:].abs().sum(dim=-1) > 0).all()
+
+
+@two_directions
+def test_gradients_of_the_backward_states_are_those_of_the_sequence_turned_round(name):
+    both = build(name, bidirectional=True, layers=1).double()
+    one = build(name, layers=1).double()
+    backward = {key: value for key, value in both.state_dict().items() if "_reverse" in key}
+    one.load_state_dict({key.replace("_reverse", ""): value for key, value in backward.items()})
+    inputs, lengths, _ = questions(1, 5, dtype=torch.float64)
+    padded = torch.cat([inputs, torch.ones(1, 3, FEATURES)], dim=1)
+    trace = both.trace(padded, lengths, torch.tensor([[1]]), differentiable=True)
+    alone = one.trace(inputs.flip(1), lengths, torch.tensor([[3]]), differentiable=True)
+    found = trace.gradients(trace.features[..., HIDDEN:].sum())
+    for key, gradient in alone.gradients(alone.features.sum()).items():
+        assert_close(found[key.replace("/", "_reverse/")][:, :5], gradient.flip(1))
 
 
 def test_two_directions_have_no_step():

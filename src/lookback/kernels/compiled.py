@@ -20,6 +20,7 @@ from numba import njit
 from numba.core import caching
 
 Array = np.ndarray[Any, np.dtype[np.float32]]  # in C order
+Lengths = np.ndarray[Any, np.dtype[np.int64]]
 HERE = Path(__file__).parent
 # The fast-math flag `nnan` is not set, because it would allow a clamp to turn NaN into a number.
 # The clamps must keep NaN, because NaN shows that a network has diverged.
@@ -63,7 +64,8 @@ class Saved(NamedTuple):
 
     The vector line[t, r] is [x_t, 1, h_{t-1}] for row r of the batch, and its part h_{t-1} starts
     at the index `h_start`. `size` is the number of hidden units H, without padding to a multiple of
-    8.
+    8. The sequence in row r has lengths[r] steps, at most T. Kernels compute nothing for a row
+    after its last step, where h, c and the gates are zero.
     """
 
     line: Array
@@ -71,6 +73,7 @@ class Saved(NamedTuple):
     size: int
     gates: Array
     cells: Array
+    lengths: Lengths
 
 
 class Backward(NamedTuple):

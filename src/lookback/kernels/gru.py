@@ -12,11 +12,13 @@ pre-activations.
 """
 
 import numpy as np
+import torch
 
 from lookback.kernels.compiled import Array, Backward, Saved, Strided, compiled
+from lookback.kernels.ends import enter, longest, skip_ended
 from lookback.kernels.functions import ONE, logistic, tanh
 from lookback.kernels.kernel import Kernel, Product
-from lookback.kernels.product import add_weights, enter, multiply, pass_back
+from lookback.kernels.product import add_weights, multiply, pass_back
 
 
 @compiled
@@ -27,18 +29,24 @@ def forward(
 
     The kernel writes the hidden states to line[1:] and the gates to `gates` (T, R, 4H).
     """
-    line, h_start, size, gates, _ = saved
+    line, h_start, size, gates, _, lengths = saved
     rows, hidden, whole = last - first, gates.shape[2] // 4, h_start + size
+    steps = longest(saved, first, last)
     for t in range(line.shape[0] - 1):
-        enter(inputs, saved, t, first, last)
         now, gate_t = line[t], gates[t % len(gates)]
-        multiply(rows, hidden, h_start, now, first, 0, packed[0], gate_t, first, 0)
-        multiply(rows, 2 * hidden, whole, now, first, 0, packed[1], gate_t, first, hidden)
-        multiply(
-            rows, hidden, 1 + size, now, first, h_start - 1, packed[2], gate_t, first, 3 * hidden
-        )
+        if t < steps:
+            enter(inputs, saved, t, first, last)
+            to_s = 3 * hidden
+            multiply(rows, hidden, h_start, now, first, 0, packed[0], gate_t, first, 0)
+            multiply(rows, 2 * hidden, whole, now, first, 0, packed[1], gate_t, first, hidden)
+            multiply(
+                rows, hidden, 1 + size, now, first, h_start - 1, packed[2], gate_t, first, to_s
+            )
         for r in range(first, last):
             gate, old, new = gate_t[r], line[t, r, h_start:], line[t + 1, r, h_start:]
+            if t >= lengths[r]:
+                gate[:], new[:] = 0, 0
+                continue
             for j in range(hidden):
                 reset, z = logistic(gate[hidden + j]), logistic(gate[2 * hidden + j])
                 n = tanh(gate[j] + reset * gate[3 * hidden + j])
@@ -53,15 +61,18 @@ def backward(saved: Saved, back: Backward, first: int, last: int) -> None:
     The weights' gradients are `back.of_input` and `back.of_state`, both of shape (4H, ·). If
     `back.inputs` (T, R, F) is not empty, the kernel also writes the inputs' gradient to this array.
     """
-    line, h_start, size, gates, _ = saved
+    line, h_start, size, gates, _, lengths = saved
     wide, rows, hidden, grad = gates.shape[2], last - first, gates.shape[2] // 4, back.grad
     grad_a = np.zeros((back.chunk * rows, wide), np.float32)
     dh, direct = np.zeros((rows, hidden), np.float32), np.zeros((rows, hidden), np.float32)
     gathered = 0
-    for t in range(len(gates) - 1, -1, -1):
+    for t in range(skip_ended(saved, back, first, last) - 1, -1, -1):
         for r in range(rows):
             gate, old = gates[t, first + r], line[t, first + r, h_start:]
             a, dh_r, direct_r = grad_a[gathered * rows + r], dh[r], direct[r]
+            if t >= lengths[first + r]:
+                a[:] = 0
+                continue
             grad_h = grad.flat[(first + r) * grad.row + t * grad.step :]
             for j in range(size):
                 n, reset = gate[j], gate[hidden + j]
@@ -87,5 +98,6 @@ KERNEL = Kernel(
     of_input=(1, 2, 0),
     of_state=(1, 2, 3),
     products=(Product(0, 1, state=False), Product(1, 3), Product(3, 4, input=False)),
+    by_torch=torch.gru,
     gates=("candidate", "reset", "update"),
 )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from lookback.kernels.product import padded
 
@@ -39,6 +40,7 @@ class Kernel:
     # For each gate in torch's order, the index of the group to which its state weights contribute.
     of_state: tuple[int, ...]
     products: tuple[Product, ...]  # the matrix products of one step
+    by_torch: Callable[..., Any]  # torch's function for the same layer, for example torch.lstm
     gates: tuple[str, ...] = ()  # names of the gates, in the order of their groups
     keeps_cell: bool = False  # whether the layer has a cell state c besides the hidden state h
     dense: bool = False

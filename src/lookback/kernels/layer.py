@@ -2,8 +2,8 @@
 
 The layer maps inputs of shape (B, T, F) to hidden states of shape (B, T, H). H is padded to a
 multiple of 8 with hidden units that stay zero. The batch size B is padded to a multiple of 4 with
-rows whose inputs and gradients are zero. The rows of the batch are divided among as many threads as
-torch uses. A thread runs a block of rows through all time steps, so that the data of the block stay
+rows of empty sequences (ends.py). The rows of the batch are divided among as many threads as torch
+uses. A thread runs a block of rows through all time steps, so that the data of the block stay
 in the processor's cache. The output tensor is a view of the array that the backward pass reads, so
 the hidden states are not copied.
 """
@@ -16,13 +16,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
-from torch.autograd.function import once_differentiable
-from torch.nn import functional
 
 from lookback.kernels.buffers import buffer
-from lookback.kernels.compiled import Backward, Saved, Strided
+from lookback.kernels.by_torch import differentiable_gradients
+from lookback.kernels.compiled import Backward, Lengths, Saved, Strided
 from lookback.kernels.kernel import Kernel
 from lookback.kernels.product import ROWS, pack, padded
 
@@ -45,6 +44,7 @@ class ForwardPass:
     line: Float[np.ndarray, "time rows width"]
     gates: Float[np.ndarray, "time rows wide"]
     cells: Float[np.ndarray, "time rows hidden"]
+    lengths: Lengths  # the number of steps of the sequence in each row
     batch: int
     size: int  # H without padding
 
@@ -55,7 +55,7 @@ class ForwardPass:
 
     def saved(self) -> Saved:
         """The arrays of this forward pass, as the first argument (`Saved`) of a kernel."""
-        return Saved(self.line, self.h_start, self.size, self.gates, self.cells)
+        return Saved(self.line, self.h_start, self.size, self.gates, self.cells, self.lengths)
 
     @property
     def h_start(self) -> int:
@@ -79,7 +79,10 @@ class ForwardPass:
         return torch.from_numpy(array[:, : self.batch, : self.size]).transpose(0, 1)
 
     def last(self) -> tuple[Tensor, ...]:
-        """Copies of h and, in an LSTM, of c after the last time step, each of shape (B, H)."""
+        """Copies of h and, in an LSTM, of c after the last time step, each of shape (B, H).
+
+        The state of a sequence that ends before the last time step is zero.
+        """
         parts = [self.outputs()[:, -1]]
         if self.kernel.keeps_cell:
             steps = len(self.line) - 1
@@ -101,18 +104,23 @@ def applies(inputs: Tensor, weights: Weights) -> bool:
 
 
 def open_layer(
-    kernel: Kernel, inputs: Float[Tensor, "batch time feature"], weights: Weights
+    kernel: Kernel,
+    inputs: Float[Tensor, "batch time feature"],
+    lengths: Int[Tensor, " batch"],
+    weights: Weights,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The states and the gates of a layer, as two dictionaries of tensors (B, T, H).
 
-    The returned tensors belong to no autograd graph.
+    They are zero after the last step of each sequence. The returned tensors belong to no autograd
+    graph.
     """
-    return _forward(kernel, (), inputs.float(), weights, keep=True).opened()
+    return _forward(kernel, (), inputs.float(), lengths, weights, keep=True).opened()
 
 
 def run_layer(
     kernel: Kernel,
     inputs: Float[Tensor, "batch time feature"],
+    lengths: Int[Tensor, " batch"],
     weights: Weights,
     state: tuple[Tensor, ...] = (),
     *,
@@ -120,39 +128,59 @@ def run_layer(
 ) -> tuple[Float[Tensor, "batch time hidden"], tuple[Tensor, ...]]:
     """The hidden states of a layer at all time steps, and the layer's state after the last step.
 
-    The layer starts with the state `state`, or with zeros if `state` is empty. Gradients flow
-    neither to `state` nor through the returned last state. If `carries` is false, the function
-    returns an empty tuple instead of the last state.
+    The layer starts with the state `state`, or with zeros if `state` is empty. The hidden states
+    and the last state are zero after the last step of each sequence. No gradient flows through the
+    returned last state. If `carries` is false, the function returns an empty tuple instead of the
+    last state. Gradients of any order are possible. The kernels compute the first gradient, unless
+    `create_graph=True` asks for its graph (by_torch.py). Raises ValueError if `state` requires a
+    gradient, because no gradient flows to `state`.
     """
     inputs = inputs.float()
+    if torch.is_grad_enabled() and any(part.requires_grad for part in state):
+        raise ValueError("No gradient flows to the state that a layer starts with. Detach it.")
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (inputs, *weights)):
-        outputs, *last = _Layer.apply(kernel, carries, state, inputs, *weights)  # type: ignore[no-untyped-call]
+        outputs, *last = _Layer.apply(kernel, carries, state, lengths, inputs, *weights)  # type: ignore[no-untyped-call]
         return outputs, tuple(last)
-    forward_pass = _forward(kernel, state, inputs, weights, keep=False)
+    forward_pass = _forward(kernel, state, inputs, lengths, weights, keep=False)
     return forward_pass.outputs(), forward_pass.last() if carries else ()
 
 
 class _Layer(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, kernel: Kernel, carries: bool, state: Any, inputs: Tensor, *weights: Tensor
+        ctx: Any,
+        kernel: Kernel,
+        carries: bool,
+        state: Any,
+        lengths: Tensor,
+        inputs: Tensor,
+        *weights: Tensor,
     ) -> Any:
-        ctx.forward_pass = _forward(kernel, state, inputs, weights, keep=True)
+        ctx.forward_pass = _forward(kernel, state, inputs, lengths, weights, keep=True)
+        outputs = ctx.forward_pass.outputs()
         last = ctx.forward_pass.last() if carries else ()
         ctx.mark_non_differentiable(*last)
-        return ctx.forward_pass.outputs(), *last
+        # The backward pass reads the memory of `outputs`. torch remembers the versions of saved
+        # tensors, and raises an error in `backward` if one of them was overwritten.
+        ctx.save_for_backward(outputs, lengths, inputs, *weights, *state)
+        return outputs, *last
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> Any:
-        of_inputs, of_weights = _backward(ctx.forward_pass, grad, of_inputs=ctx.needs_input_grad[3])
-        return None, None, None, of_inputs, *of_weights
+        _, lengths, *tensors = ctx.saved_tensors
+        none = (None,) * 4
+        if torch.is_grad_enabled():  # only with create_graph=True
+            kernel, needed = ctx.forward_pass.kernel, ctx.needs_input_grad[4:]
+            return *none, *differentiable_gradients(kernel, tensors, lengths, grad, needed)
+        of_inputs, of_weights = _backward(ctx.forward_pass, grad, of_inputs=ctx.needs_input_grad[4])
+        return *none, of_inputs, *of_weights
 
 
 def _forward(
     kernel: Kernel,
     state: tuple[Tensor, ...],
     inputs: Float[Tensor, "batch time feature"],
+    lengths: Int[Tensor, " batch"],
     weights: tuple[Tensor, ...],
     *,
     keep: bool,
@@ -164,9 +192,10 @@ def _forward(
     times = steps if keep else 1  # only a backward pass needs the gates of all steps
     gates = (times if kernel.gates else 0, rows, wide)
     cells = (times + 1 if kernel.keeps_cell else 0, rows, hidden)
-    line = buffer((steps + 1, rows, width))
+    line, ends = buffer((steps + 1, rows, width)), np.zeros(rows, np.int64)
+    np.clip(lengths.numpy(), 0, steps, out=ends[:batch])
     forward_pass = ForwardPass(
-        kernel, line_weights, line, buffer(gates), buffer(cells), batch, size
+        kernel, line_weights, line, buffer(gates), buffer(cells), ends, batch, size
     )
     h_start = forward_pass.h_start
     first_state = [line[0, :, h_start:], *forward_pass.cells[:1]]
@@ -186,7 +215,7 @@ def _forward(
         )
         for product in kernel.products
     )
-    saved, strided_inputs = forward_pass.saved(), _strided(inputs, rows)
+    saved, strided_inputs = forward_pass.saved(), _strided(inputs)
     _run_in_threads(
         rows, lambda first, last: kernel.forward(saved, strided_inputs, packed, first, last)
     )
@@ -205,7 +234,7 @@ def _backward(
     to_input[:, :features] = line_weights[: len(to_input), :features]
     to_state, to_input = _packed(to_state), _packed(to_input)
     inputs = buffer((steps if of_inputs else 0, rows, padded(features)))
-    strided_grad = _strided(grad, rows)
+    strided_grad = _strided(grad)
     parts = []
 
     def run_rows(first: int, last: int) -> None:
@@ -263,19 +292,14 @@ def _packed(matrix: Float[np.ndarray, "depth column"]) -> Float[np.ndarray, " si
     return packed
 
 
-def _strided(tensor: Float[Tensor, "batch time width"], rows: int) -> Strided:
-    """The memory of a tensor, padded with zeros to `rows` rows.
-
-    The memory is copied only if rows are added, or if the last axis is not contiguous.
-    """
+def _strided(tensor: Float[Tensor, "batch time width"]) -> Strided:
+    """The memory of a tensor, which is copied only if the last axis is not contiguous."""
     tensor = tensor.detach()
     batch, steps, width = tensor.shape
-    if rows != batch:
-        tensor = functional.pad(tensor, (0, 0, 0, 0, 0, rows - batch))
     if tensor.stride(2) != 1:
         tensor = tensor.contiguous()
     row, step, _ = tensor.stride()
-    size = (rows - 1) * row + (steps - 1) * step + width
+    size = (batch - 1) * row + (steps - 1) * step + width
     return Strided(tensor.as_strided((size,), (1,)).numpy(), row, step)
 
 

@@ -11,11 +11,13 @@ the equations of the backward pass, ∂y stands for ∂loss/∂y, and a stands f
 """
 
 import numpy as np
+import torch
 
 from lookback.kernels.compiled import Array, Backward, Saved, Strided, compiled
+from lookback.kernels.ends import enter, longest, skip_ended
 from lookback.kernels.functions import ONE, logistic, tanh
 from lookback.kernels.kernel import Kernel, Product
-from lookback.kernels.product import add_weights, enter, multiply, pass_back
+from lookback.kernels.product import add_weights, multiply, pass_back
 
 
 @compiled
@@ -27,15 +29,20 @@ def forward(
     The kernel writes the hidden states to line[1:], the gates to `gates` (T, R, 4H), and the cell
     states to cells[1:], where `cells` has the shape (T + 1, R, H).
     """
-    line, h_start, size, gates, cells = saved
+    line, h_start, size, gates, cells, lengths = saved
     rows, wide = last - first, gates.shape[2]
+    steps = longest(saved, first, last)
     for t in range(line.shape[0] - 1):
-        enter(inputs, saved, t, first, last)
         gate_t, old_t = gates[t % len(gates)], cells[t % len(cells)]
         new_t = cells[(t + 1) % len(cells)]
-        multiply(rows, wide, h_start + size, line[t], first, 0, packed[0], gate_t, first, 0)
+        if t < steps:
+            enter(inputs, saved, t, first, last)
+            multiply(rows, wide, h_start + size, line[t], first, 0, packed[0], gate_t, first, 0)
         for r in range(first, last):
             gate, old, new, h = gate_t[r], old_t[r], new_t[r], line[t + 1, r, h_start:]
+            if t >= lengths[r]:
+                gate[:], new[:], h[:] = 0, 0, 0
+                continue
             for j in range(size):
                 i, f = logistic(gate[j]), logistic(gate[size + j])
                 g, o = tanh(gate[2 * size + j]), logistic(gate[3 * size + j])
@@ -52,15 +59,18 @@ def backward(saved: Saved, back: Backward, first: int, last: int) -> None:
     The weights' gradients are `back.of_input` and `back.of_state`, both of shape (4H, ·). If
     `back.inputs` (T, R, F) is not empty, the kernel also writes the inputs' gradient to this array.
     """
-    _, _, size, gates, cells = saved
+    _, _, size, gates, cells, lengths = saved
     wide, rows, hidden, grad = gates.shape[2], last - first, cells.shape[2], back.grad
     grad_a = np.zeros((back.chunk * rows, wide), np.float32)
     dh, dc = np.zeros((rows, hidden), np.float32), np.zeros((rows, hidden), np.float32)
     gathered = 0
-    for t in range(len(gates) - 1, -1, -1):
+    for t in range(skip_ended(saved, back, first, last) - 1, -1, -1):
         for r in range(rows):
             gate, old, new = gates[t, first + r], cells[t, first + r], cells[t + 1, first + r]
             a, dh_r, dc_r = grad_a[gathered * rows + r], dh[r], dc[r]
+            if t >= lengths[first + r]:
+                a[:] = 0
+                continue
             grad_h = grad.flat[(first + r) * grad.row + t * grad.step :]
             for j in range(size):
                 i, f, g, o = gate[j], gate[size + j], gate[2 * size + j], gate[3 * size + j]
@@ -86,6 +96,7 @@ KERNEL = Kernel(
     of_input=(0, 1, 2, 3),
     of_state=(0, 1, 2, 3),
     products=(Product(0, 4),),
+    by_torch=torch.lstm,
     gates=("input", "forget", "candidate", "output"),
     keeps_cell=True,
     dense=True,

@@ -18,7 +18,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from lookback.kernels.compiled import Array, Backward, Saved, Strided, compiled, inlined
+from lookback.kernels.compiled import Array, Backward, Saved, compiled, inlined
 
 LANES = 8  # number of floats in an AVX register; LLVM adapts the vectors to other processors
 ROWS = 4  # number of rows of a tile; the row count of every product is a multiple of ROWS
@@ -171,16 +171,6 @@ def _product(
                 _narrow(depth, start, a_row, a_step, b, to, out_row)
         b += FLOAT * depth * vectors * LANES
         column += vectors * LANES
-
-
-@compiled
-def enter(inputs: Strided, saved: Saved, t: int, first: int, last: int) -> None:
-    """Write x_t and the constant 1 to line[t], in the rows `first` to `last` (exclusive)."""
-    for r in range(first, last):
-        start = r * inputs.row + t * inputs.step
-        for j in range(saved.h_start - 1):
-            saved.line[t, r, j] = inputs.flat[start + j]
-        saved.line[t, r, saved.h_start - 1] = 1
 
 
 @compiled

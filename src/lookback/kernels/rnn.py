@@ -10,11 +10,13 @@ h = f(a) overwrite the pre-activations a in the array `line`. In the equations o
 """
 
 import numpy as np
+import torch
 
 from lookback.kernels.compiled import Array, Backward, Saved, Strided, compiled
+from lookback.kernels.ends import enter, longest, skip_ended
 from lookback.kernels.functions import ONE, tanh
 from lookback.kernels.kernel import Kernel, Product
-from lookback.kernels.product import add_weights, enter, multiply, pass_back
+from lookback.kernels.product import add_weights, multiply, pass_back
 
 ZERO = np.float32(0.0)
 
@@ -23,14 +25,18 @@ ZERO = np.float32(0.0)
 def _forward(
     saved: Saved, inputs: Strided, weights: Array, relu: bool, first: int, last: int
 ) -> None:
-    line, h_start, size, _, _ = saved
+    line, h_start, size, _, _, lengths = saved
     rows, hidden, whole = last - first, line.shape[2] - h_start, h_start + size
+    steps = longest(saved, first, last)
     for t in range(line.shape[0] - 1):
-        enter(inputs, saved, t, first, last)
-        multiply(rows, hidden, whole, line[t], first, 0, weights, line[t + 1], first, h_start)
+        if t < steps:
+            enter(inputs, saved, t, first, last)
+            multiply(rows, hidden, whole, line[t], first, 0, weights, line[t + 1], first, h_start)
         for r in range(first, last):
             h = line[t + 1, r, h_start:]
-            if relu:
+            if t >= lengths[r]:
+                h[:] = 0
+            elif relu:
                 for j in range(hidden):
                     h[j] = ZERO if h[j] < ZERO else h[j]
             else:
@@ -40,14 +46,17 @@ def _forward(
 
 @compiled
 def _backward(saved: Saved, back: Backward, relu: bool, first: int, last: int) -> None:
-    line, h_start, size, _, _ = saved
+    line, h_start, size, _, _, lengths = saved
     rows, hidden, grad = last - first, line.shape[2] - h_start, back.grad
     grad_a = np.zeros((back.chunk * rows, hidden), np.float32)
     dh = np.zeros((rows, hidden), np.float32)
     gathered = 0
-    for t in range(line.shape[0] - 2, -1, -1):
+    for t in range(skip_ended(saved, back, first, last) - 1, -1, -1):
         for r in range(rows):
             a, dh_r, h = grad_a[gathered * rows + r], dh[r], line[t + 1, first + r, h_start:]
+            if t >= lengths[first + r]:
+                a[:] = 0
+                continue
             grad_h = grad.flat[(first + r) * grad.row + t * grad.step :]
             if relu:
                 for j in range(size):
@@ -100,5 +109,5 @@ def backward_relu(saved: Saved, back: Backward, first: int, last: int) -> None:
     _backward(saved, back, True, first, last)
 
 
-TANH = Kernel(forward_tanh, backward_tanh, (0,), (0,), (Product(0, 1),))
-RELU = Kernel(forward_relu, backward_relu, (0,), (0,), (Product(0, 1),))
+TANH = Kernel(forward_tanh, backward_tanh, (0,), (0,), (Product(0, 1),), torch.rnn_tanh)
+RELU = Kernel(forward_relu, backward_relu, (0,), (0,), (Product(0, 1),), torch.rnn_relu)

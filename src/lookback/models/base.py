@@ -208,8 +208,14 @@ class RecurrentEncoder(SequenceModel):
         lengths: Int[Tensor, " batch"],
         query: Int[Tensor, "batch query"],
     ) -> Float[Tensor, "batch query hidden"]:
-        """The features at the queries, which are the last layer's outputs."""
-        return at_queries(self.outputs(inputs, lengths), query)
+        """The features at the queries, which are the last layer's outputs.
+
+        An encoder that is not bidirectional stops at the last query of each sequence, because no
+        query depends on later steps.
+        """
+        last = query.amax(dim=1).clamp(min=0)
+        ends = lengths if self.bidirectional else torch.minimum(lengths, last + 1)
+        return at_queries(self.outputs(inputs, ends), query)
 
     def trace_outputs(
         self,

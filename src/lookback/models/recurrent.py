@@ -42,17 +42,20 @@ Gates = dict[str, Tensor]  # gate values (B, H) by name
 def truncated(
     kernel: Callable[..., tuple[Tensor, Any]],
     inputs: Float[Tensor, "batch time feature"],
+    lengths: Int[Tensor, " batch"],
     steps: int,
 ) -> Float[Tensor, "batch time hidden"]:
     """The outputs of a kernel, with the state detached from the autograd graph every `steps` steps.
 
     The method is truncated back-propagation through time [williams1990]. Detaching the state
-    changes no output, but stops the gradient from flowing to earlier steps.
+    changes no output, but stops the gradient from flowing to earlier steps. The kernel also
+    receives the number of steps that remain of each sequence, which is zero or negative after the
+    end of the sequence.
     """
-    state, outputs = None, []
+    state, outputs, start = None, [], 0
     for chunk in torch.split(inputs, steps, dim=1):
-        output, state = kernel(chunk, state)
-        state = tree_map(Tensor.detach, state)
+        output, state = kernel(chunk, lengths - start, state)
+        state, start = tree_map(Tensor.detach, state), start + steps
         outputs.append(output)
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
 
@@ -135,7 +138,7 @@ class RecurrentModel(RecurrentEncoder):
         width, following = len(self.parts), list[Tensor]()
         for layer, (w_x, w_h, b_x, b_h) in enumerate(self.kernel.all_weights):
             layer_state = parts[layer * width : (layer + 1) * width]
-            layer_state, _ = self.cell(functional.linear(input, w_x, b_x), layer_state, w_h, b_h)
+            layer_state, _ = self.cell(self._from_input(input, w_x, b_x), layer_state, w_h, b_h)
             following += layer_state
             input = self._between_layers(layer_state[0], layer)
         return input, torch.cat(following, dim=1)
@@ -145,21 +148,21 @@ class RecurrentModel(RecurrentEncoder):
     ) -> Float[Tensor, "batch time hidden"]:
         """The last layer's hidden state at every step, computed by the fastest available kernel.
 
-        The forward direction needs no packed sequences, because padding comes after a sequence's
-        last step, and no step depends on later steps.
+        Values after a sequence's last step have no meaning.
         """
         if self.fused is None:
             gradients = torch.is_grad_enabled()
             trace = self.trace(inputs, lengths, lengths[:, None] - 1, differentiable=gradients)
             return self._layer_output(trace.states, self.layers - 1)
         if not applies(inputs, self._weights(0)[0]):
-            return self._by_torch(inputs, lengths)
+            return self._truncated(self._by_torch, inputs, lengths)
         for layer in range(self.layers):
             weights = self._weights(layer)
-            outputs = [self._truncated(partial(self._by_fused, weights[0]), inputs)]
+            outputs = [self._truncated(partial(self._by_fused, weights[0]), inputs, lengths)]
             if self.bidirectional:
                 reversed_inputs = reversed_within(inputs, lengths)
-                backward = self._truncated(partial(self._by_fused, weights[1]), reversed_inputs)
+                by_fused = partial(self._by_fused, weights[1])
+                backward = self._truncated(by_fused, reversed_inputs, lengths)
                 outputs.append(reversed_within(backward, lengths))
             inputs = self._between_layers(_concatenated(outputs), layer)
         return inputs
@@ -168,25 +171,41 @@ class RecurrentModel(RecurrentEncoder):
     def _truncates_now(self) -> bool:
         return self.truncate is not None and self.training
 
-    def _by_fused(self, weights: Any, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+    def _by_fused(
+        self, weights: Any, inputs: Tensor, lengths: Tensor, state: Any
+    ) -> tuple[Tensor, Any]:
         assert self.fused is not None
-        return run_layer(self.fused, inputs, weights, state or (), carries=self._truncates_now)
+        carries = self._truncates_now
+        return run_layer(self.fused, inputs, lengths, weights, state or (), carries=carries)
 
-    def _truncated(self, kernel: Callable[..., tuple[Tensor, Any]], inputs: Tensor) -> Tensor:
+    def _truncated(
+        self, kernel: Callable[..., tuple[Tensor, Any]], inputs: Tensor, lengths: Tensor
+    ) -> Tensor:
         """Run `kernel` over all steps, and truncate gradients in training if `truncate` is set."""
         steps = self.truncate if self._truncates_now else None
-        return truncated(kernel, inputs, steps or inputs.shape[1])
+        return truncated(kernel, inputs, lengths, steps or inputs.shape[1])
 
-    def _by_torch(self, inputs: Tensor, lengths: Tensor) -> Tensor:
-        if not self.bidirectional:
-            return self._truncated(self.kernel, inputs)
-        # In packed sequences, the backward direction starts at each sequence's last step.
-        # `pack_padded_sequence` needs `lengths` on the CPU.
-        packed = pack_padded_sequence(inputs, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        padded, _ = pad_packed_sequence(
-            self.kernel(packed)[0], batch_first=True, total_length=inputs.shape[1]
+    def _by_torch(self, inputs: Tensor, lengths: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """The outputs of the torch module, and its last state.
+
+        With packed sequences, the torch module stops at each sequence's last step. The backward
+        direction needs packed sequences, because it starts there. A network with ReLU needs packed
+        sequences, because its state could overflow after the last step, and the gradient of the
+        weights would be NaN. All other states are bounded, and need no packed sequences.
+        """
+        if not self.bidirectional and self.kernel.mode != "RNN_RELU":
+            outputs, state = self.kernel(inputs, state)
+            return outputs, state
+        # A packed sequence has at least one step. `pack_padded_sequence` needs lengths on the CPU.
+        steps = inputs.shape[1]
+        packed = pack_padded_sequence(
+            inputs, lengths.clamp(1, steps).cpu(), batch_first=True, enforce_sorted=False
         )
-        return padded
+        packed_outputs, state = self.kernel(packed, state)
+        outputs, _ = pad_packed_sequence(packed_outputs, batch_first=True, total_length=steps)
+        if not self.bidirectional:
+            state = state.masked_fill((lengths < steps).unsqueeze(1), 0.0)
+        return outputs, state
 
     def trace(
         self,
@@ -231,8 +250,8 @@ class RecurrentModel(RecurrentEncoder):
         assert self.fused is not None
         weights = self._weights(layer)[direction]
         if not direction:
-            return open_layer(self.fused, inputs, weights)
-        states, gates = open_layer(self.fused, reversed_within(inputs, lengths), weights)
+            return open_layer(self.fused, inputs, lengths, weights)
+        states, gates = open_layer(self.fused, reversed_within(inputs, lengths), lengths, weights)
         return (
             {name: reversed_within(values, lengths) for name, values in states.items()},
             {name: reversed_within(values, lengths) for name, values in gates.items()},
@@ -243,19 +262,20 @@ class RecurrentModel(RecurrentEncoder):
     ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, list[Tensor]]]:
         """Compute the states and the gates of one direction of a layer by the equations.
 
-        The third result holds the tensors (B, H) of each state, one tensor per step. The backward
-        direction starts in the padding, where the state stays zero until the sequence's last step.
+        The third result holds the tensors (B, H) of each state, one tensor per step. Each step in
+        the padding starts with the state zero, so that no state can overflow there, and so that the
+        backward direction enters a sequence's last step with the state zero.
         """
         w_x, w_h, b_x, b_h = self._weights(layer)[direction]
         steps_of: dict[str, list[Tensor]] = {}
-        zero = inputs.new_zeros(len(inputs), self.hidden_size)
+        zero = w_h.new_zeros(len(inputs), self.hidden_size)
         state: Parts = (zero,) * len(self.parts)
-        all_steps = list(enumerate(functional.linear(inputs, w_x, b_x).unbind(dim=1)))
+        all_steps = list(enumerate(self._from_input(inputs, w_x, b_x).unbind(dim=1)))
         for t, from_input in reversed(all_steps) if direction else all_steps:
+            # The step before step t in the backward direction is t + 1.
+            is_inside = (t + direction < lengths).unsqueeze(1)
+            state = tuple(torch.where(is_inside, part, zero) for part in state)
             state, gates = self.cell(from_input, state, w_h, b_h)
-            if direction:
-                has_started = (t < lengths).unsqueeze(1)
-                state = tuple(torch.where(has_started, part, zero) for part in state)
             values = dict(zip(self.parts, state, strict=True)) | gates
             for name, value in values.items():
                 steps_of.setdefault(name, []).append(value)
@@ -264,6 +284,11 @@ class RecurrentModel(RecurrentEncoder):
         stacked = {name: torch.stack(steps, dim=1) for name, steps in steps_of.items()}
         states = {name: stacked.pop(name) for name in self.parts}
         return states, stacked, {name: steps_of[name] for name in self.parts}
+
+    def _from_input(self, inputs: Tensor, w_x: Tensor, b_x: Tensor) -> Tensor:
+        # Mixed precision gives a bfloat16 product. The sum in `cell` would then be bfloat16, and a
+        # state that changes by less than 1/256 of its value at each step would not change at all.
+        return functional.linear(inputs, w_x, b_x).to(w_x.dtype)
 
     def _layer_output(self, states: Mapping[str, Tensor], layer: int) -> Tensor:
         """The hidden states of a layer, concatenated over its one or two directions."""
