@@ -193,7 +193,7 @@ def _forward(
     gates = (times if kernel.gates else 0, rows, wide)
     cells = (times + 1 if kernel.keeps_cell else 0, rows, hidden)
     line, ends = buffer((steps + 1, rows, width)), np.zeros(rows, np.int64)
-    np.clip(lengths.numpy(), 0, steps, out=ends[:batch])
+    ends[:batch] = lengths.clamp(0, steps).numpy()
     forward_pass = ForwardPass(
         kernel, line_weights, line, buffer(gates), buffer(cells), ends, batch, size
     )
