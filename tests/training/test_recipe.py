@@ -14,7 +14,7 @@ from lookback.training.loss import answer_loss
 from lookback.training.recipe import optimizer_of
 from lookback.training.schedule import share_of
 from tests.shipped import make_layer
-from tests.training.small import adding, network_of
+from tests.training.small import adding
 
 
 def rates(shape: str, warmup: float, steps: int) -> list[float]:
