@@ -219,8 +219,10 @@ def meaning(path: Path) -> str:
         weights = torch.load(path, weights_only=True)
         return repr([(name, it.shape, it.numpy().tobytes()) for name, it in weights.items()])
     if path.suffix == ".json":
+        # The digests of other results, which hold the plans; these results are looked at themselves.
+        left_out = {"plans", "files"} if path.name == "metrics.json" else {"plans"}
         said = json.loads(path.read_text())
-        return repr([(key, it) for key, it in said.items() if key != "plans"])
+        return repr([(key, it) for key, it in said.items() if key not in left_out])
     if path.name.startswith(("results_", "memory_card")) and path.suffix == ".csv":
         return pd.read_csv(path).drop(columns="train_seconds").to_csv()
     text = SECONDS.sub("", path.read_text()) if path.suffix == ".html" else path.read_text()
