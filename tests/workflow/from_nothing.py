@@ -219,7 +219,7 @@ def meaning(path: Path) -> str:
         weights = torch.load(path, weights_only=True)
         return repr([(name, it.shape, it.numpy().tobytes()) for name, it in weights.items()])
     if path.suffix == ".json":
-        # The digests of other results, which hold the plans; these results are looked at themselves.
+        # These digests are of results that hold the plans. The results are looked at themselves.
         left_out = {"plans", "files"} if path.name == "metrics.json" else {"plans"}
         said = json.loads(path.read_text())
         return repr([(key, it) for key, it in said.items() if key not in left_out])
