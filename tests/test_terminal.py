@@ -24,7 +24,7 @@ from snakemake_interface_logger_plugins.tests import TestLogHandlerBase
 from snakemake_logger_plugin_lookback import LogHandler, LogHandlerSettings
 from snakemake_logger_plugin_lookback.jobs import Job, Jobs
 from snakemake_logger_plugin_lookback.journal import Journal, Seed
-from snakemake_logger_plugin_lookback.messages import duration, failure_message, reason
+from snakemake_logger_plugin_lookback.messages import REPLANNED, duration, failure_message, reason
 from snakemake_logger_plugin_lookback.pace import Running, StudyLeft, cell_left, study_left
 from snakemake_logger_plugin_lookback.progress_board import Board, crop, table
 from snakemake_logger_plugin_lookback.terminal import Screen
@@ -324,7 +324,7 @@ def test_the_last_sentence_of_ours_is_the_reason_of_a_failure(tmp_path):
         ("Input files updated by another job: c", "inputs will be new"),
         ("Forced execution", "forced"),
         ("Updated input files: a, b, c", "changed: a, b and 1 more"),
-        ("Updated input files: results/.plan/train/a.yaml", "the result is of another plan"),
+        ("Updated input files: results/.plan/train/a.yaml", REPLANNED),
         ("Code has changed since last execution", "Code has changed since last execution"),
         (
             "Set of input files has changed since last execution; Params have changed since last "

@@ -11,7 +11,7 @@ PARAMS_BEFORE_AND_NOW = re.compile(
     r"Params have changed since last execution: .*? before: (.*?) now: (.*)", re.DOTALL
 )
 NOTHING = "<nothing exclusive>"
-REPLANNED = "the result is of another plan"
+REPLANNED = "the result is outdated, damaged or incomplete"
 # The reasons to run a job that are printed only if the job has no other reason.
 SECONDARY = ("other input files", "inputs will be new")
 
@@ -81,11 +81,16 @@ def reason(text: str, inputs: Iterable[str], outputs: Iterable[str]) -> str:
 
     The argument `text` is Snakemake's reason, and `inputs` and `outputs` are the files of the job.
     """
+    from lookback.planning.outdated_results import was_set_back
+
     outputs = list(outputs)
     some_exist = any(Path(name).exists() for name in outputs)
     parts = [_shorten(part, some_exist) for part in split_reason(text)]
     edits = _edits(inputs, outputs)
     primary = [part for part in parts if part not in SECONDARY]
+    if any(was_set_back(name) for name in outputs):
+        # All inputs are newer than a result that was set back, so Snakemake names all of them.
+        primary = [REPLANNED]
     if edits:
         primary = [part for part in primary if part != REPLANNED]
     return plain("; ".join([*edits, *primary] or parts)) or "no reason given"
@@ -141,9 +146,7 @@ def _shorten(part: str, some_exist: bool) -> str:
 def _updated(names: list[str]) -> str:
     """A short reason to run a job whose input files are newer than its output files.
 
-    If a result was made with another plan file, the planning step sets the modification time of the
-    current plan file to the current time, so that Snakemake runs the job again. A plan file that is
-    newer than the result is reported with the text REPLANNED.
+    A plan file that is newer than the result is reported with the text REPLANNED.
     """
     others = [name for name in names if "/.plan/" not in name]
     reasons = [REPLANNED] if len(others) < len(names) else []

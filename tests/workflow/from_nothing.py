@@ -220,7 +220,7 @@ def meaning(path: Path) -> str:
         return repr([(name, it.shape, it.numpy().tobytes()) for name, it in weights.items()])
     if path.suffix == ".json":
         # These digests are of results that hold the plans. The results are looked at themselves.
-        left_out = {"plans", "files"} if path.name == "metrics.json" else {"plans"}
+        left_out = {"plans"} if path.name == "manifest.json" else {"plans", "files"}
         said = json.loads(path.read_text())
         return repr([(key, it) for key, it in said.items() if key not in left_out])
     if path.name.startswith(("results_", "memory_card")) and path.suffix == ".csv":

@@ -82,10 +82,10 @@ def plan_of(stage):
 
 
 def every_file_of_the_study():
-    """All files of all cells, the receipt and the report.
+    """All files of all tasks and cells, the summary, the receipt and the report.
 
     The report alone is not enough: it exists even if a cell failed, and Snakemake would then find
-    nothing to do.
+    nothing to do. Files between the stages are listed, too, so that a deleted file is made again.
     """
     measured = [
         f"{STUDY}/{name}/{folder}/{option}.{suffix}"
@@ -97,7 +97,10 @@ def every_file_of_the_study():
         for option in stages[stage]
     ]
     trained = [f"{STUDY}/{name}/metrics.json" for name in CELLS]
-    return [*trained, *measured, RECEIPT, REPORT]
+    prepared = [f"{STUDY}/{task}/task.json" for task in INDEX["tasks"]]
+    tuned = [f"{STUDY}/{name}/tune.json" for name in CELLS if "tune" in CELLS[name]]
+    shared = [f"{STUDY}/summary", DRAFT, RECEIPT, REPORT]
+    return [*prepared, *tuned, *trained, *measured, *shared]
 
 
 def write_what_there_is():

@@ -10,8 +10,8 @@ from lookback.storage.atomic import read_json
 from lookback.storage.cell_paths import CellPaths, cells_on_disk, tasks_on_disk
 from lookback.storage.lock import hold, hold_plans
 from lookback.storage.paths import CODE, PLANS, RUNS, plan_file
-from lookback.storage.provenance import plans_of
-from lookback.storage.run_store import runs_folder, trials_folder
+from lookback.storage.provenance import DAMAGED, plans_of
+from lookback.storage.run_store import plans_of_run, runs_folder, trials_folder
 from lookback.storage.study_paths import StudyPaths
 
 
@@ -41,6 +41,8 @@ def _clean() -> None:
         digests = {**plans_of(cell.tuning), **plans_of(cell.metrics)}
         plans = {stage: plan_file(stage, digest) for stage, digest in digests.items()}
         kept_runs |= set(_runs_of_cell(cell, plans))
+    # The name of a folder cannot be computed if task.json or tune.json is lost.
+    kept_runs |= {path.name for path in RUNS.glob("*") if plans_of_run(path) & kept_plans}
     freed = 0
     freed += _prune(PLANS.glob("*/*.yaml"), kept_plans)
     freed += _prune(CODE.glob("*"), kept_code)
@@ -63,14 +65,17 @@ def _runs_of_study(index: dict[str, Any]) -> Iterator[str]:
 def _runs_of_cell(cell: CellPaths, plans: Mapping[str, Path]) -> Iterator[str]:
     """Names of the folders with the trained networks and the trials of one model on one task.
 
-    `plans` maps the stages tune and train to the paths of the cell's plan files.
+    `plans` maps the stages tune and train to the paths of the cell's plan files. The result is
+    empty if a file from which the name is computed is missing or damaged.
     """
     task = cell.task.facts
-    existing = {stage for stage, plan in plans.items() if plan.exists() and task.exists()}
-    if "tune" in existing:
-        yield trials_folder(plans["tune"], task).name
-    if "train" in existing and (runs := runs_folder(plans["train"], task, cell.tuning)):
-        yield runs.name
+    try:
+        if "tune" in plans:
+            yield trials_folder(plans["tune"], task).name
+        if "train" in plans and (runs := runs_folder(plans["train"], task, cell.tuning)):
+            yield runs.name
+    except DAMAGED:  # a file is missing or damaged
+        return
 
 
 def _plans_of_results() -> Iterator[str]:

@@ -27,6 +27,7 @@ from lookback.runtime.gpu_lease import local_gpus
 from lookback.storage import run_store
 from lookback.storage.atomic import digest, read_json, write_json, write_text
 from lookback.storage.paths import LAYOUT
+from lookback.storage.provenance import DAMAGED
 from lookback.storage.secrets import redacted
 from lookback.storage.study_paths import StudyPaths, index_notes
 
@@ -247,19 +248,29 @@ def start(index: Path) -> None:
 def started_indices() -> dict[str, Path]:
     """For each study, the path of the index file with which the study was last started.
 
-    Studies whose index file was deleted are left out.
+    Studies whose index file was deleted or damaged are left out.
     """
-    indices = {
-        path.parent.name: Path(path.read_text(encoding="utf-8").strip()) for path in index_notes()
-    }
-    return {study: index for study, index in indices.items() if index.exists()}
+    indices = {}
+    for note in index_notes():
+        index = Path(note.read_text(encoding="utf-8").strip())
+        try:
+            read_json(index)["cells"]
+        except DAMAGED:
+            continue
+        indices[note.parent.name] = index
+    return indices
 
 
 def _check_layout() -> None:
     """Raise UserError if results/ has the file formats of another version of lookback."""
     if not LAYOUT.exists():
         write_json(LAYOUT, {"layout": LAYOUT_VERSION})
-    layout = read_json(LAYOUT).get("layout")
+    try:
+        layout = read_json(LAYOUT)["layout"]
+    except DAMAGED as error:
+        raise UserError(
+            f"{LAYOUT} is damaged. If this version of lookback wrote results/, delete the file."
+        ) from error
     if layout != LAYOUT_VERSION:
         raise UserError(
             f"another version of lookback wrote results/ (layout {layout}; this version needs "

@@ -4,11 +4,18 @@ This module does not import numpy, because planning uses this module and must st
 """
 
 import json
+import os
 import re
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 
-TAIL = 1 << 18  # number of bytes that are read from the end of a parquet file to find its footer
+# What Python raises for a missing, truncated or overwritten file.
+DAMAGED = (
+    *(OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 
 
 def plans_of(path: Path) -> dict[str, str]:
@@ -20,16 +27,22 @@ def plans_of(path: Path) -> dict[str, str]:
         if path.suffix == ".json":
             return dict(json.loads(path.read_text(encoding="utf-8")).get("plans", {}))
         return _first_json(_footer(path) if path.suffix == ".parquet" else _plans_array(path))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    except DAMAGED:
         return {}
 
 
 def _footer(path: Path) -> bytes:
-    """The bytes of a parquet file from the metadata key «lookback.plans» to the end of the file."""
+    """The bytes of a parquet file's footer from the metadata key «lookback.plans» on.
+
+    The last eight bytes of a parquet file are the length of its footer and the text «PAR1».
+    """
     with path.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(max(0, size - TAIL))
-        content = file.read()
+        end = file.seek(-8, os.SEEK_END)
+        length, magic = struct.unpack("<I4s", file.read())
+        if magic != b"PAR1":
+            raise ValueError(f"{path} is no whole parquet file")
+        file.seek(end - length)
+        content = file.read(length)
     return content[content.rindex(b"lookback.plans") :]
 
 

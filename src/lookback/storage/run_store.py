@@ -18,7 +18,7 @@ from lookback.storage.atomic import digest, read_json, write_json, write_text
 from lookback.storage.cell_paths import CellPaths, SeedPaths
 from lookback.storage.contents import Contents, contents_of, have_digests, have_sizes
 from lookback.storage.paths import RUNS, lock_file
-from lookback.storage.provenance import plans_of
+from lookback.storage.provenance import DAMAGED, plans_of
 
 TUNING_SEED = 10_000  # the seed of all tuning trials; a study with tuning must use other seeds
 
@@ -108,7 +108,7 @@ def is_finished(folder: Path) -> bool:
 
     The function compares the sizes of the files with done.json, and does not read the files.
     """
-    return SeedPaths(folder).failed.exists() or have_sizes(folder, _listed(folder))
+    return bool(failure(folder)) or have_sizes(folder, _listed(folder))
 
 
 def is_intact(folder: Path) -> bool:
@@ -116,7 +116,7 @@ def is_intact(folder: Path) -> bool:
 
     The function compares the digests of the files with done.json.
     """
-    return SeedPaths(folder).failed.exists() or have_digests(folder, _listed(folder))
+    return bool(failure(folder)) or have_digests(folder, _listed(folder))
 
 
 def _listed(folder: Path) -> Contents:
@@ -127,15 +127,20 @@ def _listed(folder: Path) -> Contents:
     done = SeedPaths(folder).done
     try:
         contents: Contents = read_json(done)["files"]
-    except (OSError, ValueError, KeyError):
+    except DAMAGED:
         return {done.name: {"size": -1, "digest": ""}}
     return contents
 
 
 def failure(folder: Path) -> str:
-    """The reason why the training run in `folder` diverged, or an empty string if it did not."""
-    mark = SeedPaths(folder).failed
-    return str(read_json(mark)["reason"]) if mark.exists() else ""
+    """The reason why the training run in `folder` diverged, or an empty string if it did not.
+
+    A damaged failed.json counts as missing.
+    """
+    try:
+        return str(read_json(SeedPaths(folder).failed)["reason"])
+    except DAMAGED:
+        return ""
 
 
 def set_wanted(cell: Path, plan: str, stage: str = "train") -> None:
@@ -151,6 +156,28 @@ def is_wanted(cell: Path, plan: str, stage: str = "train") -> bool:
     """
     note = CellPaths(cell).wanted_note(stage)
     return not note.exists() or note.read_text(encoding="utf-8").strip() == plan
+
+
+def plans_of_run(folder: Path) -> set[str]:
+    """The digests of the plans that the training runs and trials in the folder `folder` name.
+
+    A training run names its plan in done.json and failed.json, and in the first line of its
+    journal.
+    """
+    plans = set()
+    for run in folder.glob("*=*"):
+        seed = SeedPaths(run)
+        for path in (seed.done, seed.failed):
+            try:
+                plans.add(str(read_json(path)["plan"]))
+            except DAMAGED:
+                continue
+        try:
+            with seed.journal.open(encoding="utf-8") as lines:
+                plans.add(str(json.loads(lines.readline())["plan"]))
+        except DAMAGED:
+            continue
+    return plans
 
 
 @contextmanager

@@ -64,6 +64,17 @@ class CellResults:
         reasons = read_json(metrics).get("failed", {}) if metrics.exists() else {}
         return {int(seed): reason for seed, reason in reasons.items()}
 
+    def results(self) -> Iterator[tuple[Path, Mapping[str, str]]]:
+        """Each result file of the cell, with the digests of the plans that it must name."""
+        if "tune" in self.expected:
+            yield self.paths.tuning, self.expected["tune"]
+        for path in (self.paths.metrics, self.paths.history, self.paths.predictions):
+            yield path, self.expected["train"]
+        for name, plans in self.expected["probe"].items():
+            yield self.paths.probe(name), plans
+        for name, plans in self.expected["explain"].items():
+            yield self.paths.attributions(name), plans
+
     def lack(self, path: Path, plans: Mapping[str, str], job: str) -> str:
         """Why the file `path` is missing, damaged or outdated; an empty string if it is up to date.
 

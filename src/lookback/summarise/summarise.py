@@ -16,6 +16,7 @@ import pandas as pd
 
 from lookback.storage.atomic import read_json, write_json
 from lookback.storage.contents import contents_of
+from lookback.storage.provenance import plans_of
 from lookback.storage.study_paths import StudyPaths, contents_note, summary_table
 from lookback.storage.tables import read_parquet, write_parquet
 from lookback.summarise.cells import CellResults, Hole, Row, cells_of
@@ -78,12 +79,23 @@ def main(plan: Path, out: Path) -> None:
         if old.stem not in tables:
             old.unlink()
     files = contents_of(out, [summary_table(out, name) for name in tables])
-    write_json(contents_note(out), {"plans": {"summarise": plan.stem}, "files": files})
+    note = {"plans": {"summarise": plan.stem}, "files": files, "lacked": lacked(cells)}
+    write_json(contents_note(out), note)
 
 
 def table(rows: list[Row], columns: Columns) -> pd.DataFrame:
     """A DataFrame of `rows` with the given columns and types, even if there are no rows."""
     return pd.DataFrame(rows, columns=list(columns)).astype(columns)
+
+
+def lacked(cells: Iterable[CellResults]) -> dict[str, dict[str, str]]:
+    """The results that are missing or outdated, each with the digests of its plans.
+
+    The summary is outdated as soon as one of these results has other digests.
+    """
+    expected = {path: plans for cell in cells for path, plans in cell.results()}
+    named = {path: plans_of(path) for path in expected}
+    return {path.as_posix(): named[path] for path in expected if named[path] != expected[path]}
 
 
 def results(cells: list[CellResults], missing: list[Row]) -> pd.DataFrame:

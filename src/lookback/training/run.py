@@ -11,10 +11,12 @@ import yaml
 from lookback.data.batch import SequenceDataset
 from lookback.data.content import as_prepared
 from lookback.data.task import Facts, Split, Task
+from lookback.errors import UserError
 from lookback.models.network import Network, build_network
 from lookback.runtime.instantiate import instantiate
 from lookback.storage.atomic import read_json
 from lookback.storage.cell_paths import CellPaths
+from lookback.storage.contents import have_digests
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,11 @@ def load_runs(cell: Path) -> Iterator[Run]:
     """The trained networks of one model on one task, in ascending order of their seeds.
 
     The networks are loaded from the folder `cell`. Raises FileNotFoundError if the folder `cell`
-    contains no trained networks.
+    contains no trained networks. Raises UserError if a file of the training is damaged.
     """
     paths = CellPaths(cell)
     config = yaml.safe_load(paths.config.read_text(encoding="utf-8"))
+    _check_files(paths)
     prepared = read_json(paths.task.facts)
     facts = Facts.from_dict(prepared)
     for seed in sorted(map(int, read_json(paths.metrics)["seeds"])):
@@ -68,3 +71,16 @@ def load_runs(cell: Path) -> Iterator[Run]:
         weights = torch.load(paths.checkpoint(seed), weights_only=True)
         network.load_state_dict(weights)
         yield Run(seed, config["plans"], config, facts, network.eval(), prepared["digest"])
+
+
+def _check_files(cell: CellPaths) -> None:
+    """Raise UserError if a file that metrics.json lists is missing or has another content.
+
+    In this case, metrics.json is deleted, so that the next run makes the files again.
+    """
+    if not have_digests(cell.folder, read_json(cell.metrics).get("files", {})):
+        cell.metrics.unlink(missing_ok=True)
+        raise UserError(
+            f"a file in {cell.folder}/ is damaged. Start the study again: it makes the files of "
+            "this model again from the finished seeds."
+        )
