@@ -78,7 +78,9 @@ def track(plan: Path, uri: str, out: Path) -> None:
         runs = {parent.tags["cell"]: study.write_cell(parent, seeds) for parent, seeds in families}
         study.supersede_others()
     receipt = {"uri": str(store), "experiment_id": study.experiment, "runs": runs}
-    write_json(out, {"plans": {"track": plan.stem}, **receipt})
+    receipt["plans"] = {"track": plan.stem}
+    if read_receipt(out) != receipt:  # a receipt with a new time stamp would make the report again
+        write_json(out, receipt)
     for other in set(out.parent.glob("*.json")) - {out}:
         content = read_receipt(other)
         if content is not None and redacted(content["uri"]) == str(store):
