@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 # If this environment variable is set, a UserError is printed with its traceback.
 TRACEBACK = "LOOKBACK_TRACEBACK"
+LONGEST = 200  # the number of characters that an error message quotes of one text
 
 
 class UserError(Exception):
@@ -29,6 +30,11 @@ class Diverged(RuntimeError):
     The error message names the training step at which the loss diverged, or the split of the data
     on which it diverged.
     """
+
+
+def shortened(text: str) -> str:
+    """`text` for an error message: a long text is cut at its end and marked with «…»."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:

@@ -18,8 +18,12 @@ from torch import Tensor
 
 from lookback.data.scaling import Scaling
 from lookback.data.task import Facts
+from lookback.errors import nearest
 from lookback.models.network import Network, build_network
 from lookback.storage.atomic import read_json
+
+LARGEST = 2**63 - 1  # the largest integer of a tensor
+PARAMS = ("lengths", "queries")  # the settings that `params` may hold
 
 
 class Predictor:
@@ -58,11 +62,20 @@ class Predictor:
 
         The result has the shape (B, outputs) if each sequence has one query, else (B, Q, outputs).
 
-        Raises ValueError if the inputs or the params do not fit the task. Raises ValueError if
+        Raises ValueError if the inputs or the params do not fit the task, or if `params` holds
+        another setting. Raises ValueError if
         `lengths` is missing in a batch of several sequences although the task's sequences have
         different lengths, or if `queries` is missing although the task asks at different offsets.
         """
         given = params or {}
+        for name in given:
+            if name not in PARAMS:
+                near = nearest(str(name), PARAMS)
+                raise ValueError(
+                    f"There is no setting '{name}' in `params`. "
+                    + (f"Did you mean '{near}'? " if near else "")
+                    + "`params` may hold `lengths` and `queries`."
+                )
         values = self._numbers(inputs)
         lengths = self._lengths(_steps("lengths", given), *values.shape[:2])
         query = self._query(_steps("queries", given), lengths)
@@ -82,6 +95,11 @@ class Predictor:
             values = np.asarray(inputs)
             if values.dtype == object:
                 values = values.astype(np.float64)
+        except OverflowError as error:
+            raise ValueError(
+                "The inputs hold an integer that is too large for float64. Each input must be a "
+                "finite float32 number or a token id."
+            ) from error
         except (TypeError, ValueError) as error:
             raise ValueError(
                 f"The inputs are not an array of numbers with the axes ({axes}): {error}. Pad "
@@ -197,6 +215,10 @@ def _steps(name: str, params: Mapping[str, Any]) -> Int[np.ndarray, "..."] | Non
         raise ValueError(f"`{name}` is not an array of whole numbers: {error}") from error
     if given.size == 0:
         return None
+    if given.dtype == object or (given.dtype.kind == "u" and (given > LARGEST).any()):
+        raise ValueError(
+            f"`{name}` holds a value that is no integer of 64 bits. Give such numbers."
+        )
     if given.dtype.kind not in "iu":
         raise ValueError(f"`{name}` has the type {given.dtype}. Give whole numbers.")
     return given.astype(np.int64)

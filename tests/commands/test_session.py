@@ -60,6 +60,18 @@ def test_a_file_in_the_place_of_results_is_named(root, capsys, link):
     assert "lookback: results is not a folder. Move it away" in refusal(root, capsys)
 
 
+@pytest.mark.parametrize("kind", [NotADirectoryError, FileExistsError])
+def test_a_file_in_the_place_of_a_folder_above_is_named(root, capsys, monkeypatch, kind):
+    (root / "results").mkdir()
+    (root / "results/small").write_text("")
+
+    def blocked(*_: object) -> None:
+        raise kind(errno.ENOTDIR, "Not a directory", "results/small/adding/gru/metrics.json")
+
+    monkeypatch.setattr(session, "make", blocked)
+    assert "lookback: results/small is not a folder. Move it away" in refusal(root, capsys)
+
+
 @pytest.mark.parametrize(
     ("word", "said"),
     [

@@ -46,6 +46,8 @@ class Gait(Task):
             lag=torch.cat([last, last - 1], dim=1),
             evidence=lambda shown: torch.zeros(len(shown), 2, 7, dtype=torch.bool),
         )
+        if split == self.split and self.mistake == "no dataset":
+            return None
         if split == self.split and self.mistake in DATA:
             for field, value in DATA[self.mistake](data).items():
                 object.__setattr__(data, field, value)  # past the checks that only tests make
@@ -64,6 +66,8 @@ class Gait(Task):
             baseline_name="none",
             sizes=SIZES,
         )
+        if self.mistake in RETURNED:
+            return RETURNED[self.mistake]
         for name, value in FACTS.get(self.mistake, {}).items():
             object.__setattr__(facts, name, value)
         return facts
@@ -121,6 +125,9 @@ DATA: dict[str, Callable[[SequenceDataset], dict[str, Any]]] = {
     "evidence of integers": lambda data: {
         "evidence": lambda shown: torch.zeros(len(shown), 2, 7, dtype=torch.int64)
     },
+    "evidence that fails": lambda data: {"evidence": lambda shown: shown["no key"]},
+    "gradient": lambda data: {"inputs": data.inputs.clone().requires_grad_()},
+    "sparse": lambda data: {"inputs": data.inputs.to_sparse()},
     "evidence stored": lambda data: {"evidence": torch.zeros(len(data), 2, 7, dtype=torch.bool)},
     "token -1": lambda data: {"inputs": changed(data.inputs, 0, 6, to=-1)},
     "token 4": lambda data: {"inputs": changed(data.inputs, 0, 6, to=4)},
@@ -136,7 +143,23 @@ FACTS: dict[str, dict[str, Any]] = {
     "shorter": {"length": 6},
     "outputs": {"outputs": 2},
     "scale": {"mean": (0.0,), "scale": (1.0,)},
+    "scale 0": {"mean": (0.0, 0.0), "scale": (1.0, 0.0)},
+    "scale 0 in float32": {"mean": (0.0, 0.0), "scale": (1.0, 1e-60)},
+    "scale nan": {"mean": (0.0, 0.0), "scale": (nan, 1.0)},
+    "mean nan": {"mean": (0.0, nan), "scale": (1.0, 1.0)},
+    "mean alone": {"mean": (0.0, 0.0)},
+    "baseline text": {"baseline": "x"},
+    "baseline nan": {"baseline": nan},
+    "baseline tensor": {"baseline": torch.tensor(0.3)},
+    "baseline without name": {"baseline_name": None},
+    "optimum infinite": {"optimum": torch.inf},
+    "length float": {"length": 7.0},
+    "outputs float": {"outputs": 3.0},
+    "tokens 0": {"tokens": 0},
+    "sizes tensor": {"sizes": {**SIZES, "test": torch.tensor(5)}},
+    "sizes list": {"sizes": [6, 4, 5]},
 }
+RETURNED: dict[str, Any] = {"no facts": None, "facts as a dictionary": {"kind": "class"}}
 
 
 def prepared(mistake: str, *, tokens: bool = False, kind: str = "class", split: str = "test"):
@@ -199,6 +222,27 @@ def prepared(mistake: str, *, tokens: bool = False, kind: str = "class", split: 
         ("longer", r"say length: 8, but the longest sequence has 7 steps, in inputs of 7 steps"),
         ("shorter", r"say length: 6, but the longest sequence has 7 steps"),
         ("outputs", r"the class is 2, but `facts\(\)` say outputs: 2, so the classes are 0 to 1"),
+        ("scale 0", r"say scale: \(1\.0, 0\.0\), but it must be .* other than 0"),
+        ("scale 0 in float32", r"say scale: \(1\.0, 1e-60\), but"),
+        ("scale nan", r"say scale: \(nan, 1\.0\), but it must be a tuple of finite"),
+        ("mean nan", r"say mean: \(0\.0, nan\), but it must be a tuple of finite"),
+        ("mean alone", r"say mean: \(0\.0, 0\.0\), but scale: \(\)"),
+        ("baseline text", r"say baseline: 'x', but it must be a finite number"),
+        ("baseline nan", r"say baseline: nan, but"),
+        ("baseline tensor", r"say baseline: tensor\(0\.3000\), but it must be .* float"),
+        ("baseline without name", r"say baseline_name: None, but it must be a text"),
+        ("optimum infinite", r"say optimum: inf, but it must be a finite number .* or None"),
+        ("length float", r"say length: 7\.0, but it must be a whole number of the type int"),
+        ("outputs float", r"say outputs: 3\.0, but it must be a whole number"),
+        ("tokens 0", r"say tokens: 0, but it must be True or False"),
+        ("sizes tensor", r"say sizes: .*, but it must be a dictionary of whole numbers"),
+        ("sizes list", r"say sizes: \[6, 4, 5\], but it must be a dictionary"),
+        ("no facts", r"`facts\(\)` return None\. Return an object of the class Facts"),
+        ("facts as a dictionary", r"`facts\(\)` return a dict\. Return"),
+        ("no dataset", r"`dataset\('test'\)` returns None\. Return an object of the class Seq"),
+        ("gradient", r"`inputs` of .* test split requires a gradient\. Call its `detach\(\)`"),
+        ("sparse", r"`inputs` of .* has the layout torch\.sparse_coo\. Call its `to_dense"),
+        ("evidence that fails", r"`evidence\(inputs\[:2\]\)` of .* test split raises \w+Error: "),
         ("scale", r"say mean: \(0\.0,\), but it has one value for each of the 2 features, or none"),
     ],
 )

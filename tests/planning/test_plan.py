@@ -2,12 +2,14 @@
 
 import hashlib
 import importlib
+import os
 import shutil
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+from lookback.errors import UserError
 from lookback.planning import libraries
 from lookback.planning.code_copy import take
 from lookback.planning.code_fingerprints import fingerprints
@@ -76,14 +78,18 @@ def library(in_tmp, monkeypatch):
             info.mkdir()
             (info / "METADATA").write_text(f"Name: Moments-of-time\nVersion: {number}\n")
             (info / "RECORD").write_text("moments/__init__.py,,\n")
-        for known in (libraries._versions, libraries._distributions):  # a new process knows nothing
-            known.cache_clear()
-        importlib.invalidate_caches()
+        forget()
         return versions_of(["moments"])
 
     yield install
+    forget()
+
+
+def forget() -> None:
+    """A new process knows nothing of the libraries."""
     for known in (libraries._versions, libraries._distributions):
         known.cache_clear()
+    importlib.invalidate_caches()
 
 
 def test_any_distribution_counts_by_its_version(library):
@@ -98,9 +104,36 @@ def test_a_package_without_metadata_counts_by_its_source(library):
     assert library("1.0", metadata=False) == first
 
 
+@pytest.mark.parametrize("marked", [True, False], ids=["direct_url.json", "another folder"])
+def test_a_package_installed_to_be_edited_counts_by_its_version_and_its_source(
+    library, in_tmp, monkeypatch, marked
+):
+    """The package lies beside its metadata, or in a folder that a .pth file names."""
+    first = library("1.0", metadata=True)
+    info = in_tmp / "site/Moments_of_time-1.0.dist-info"
+    package = in_tmp / "site/moments"
+    if marked:
+        (info / "direct_url.json").write_text('{"url": "", "dir_info": {"editable": true}}')
+    else:
+        shutil.move(package, in_tmp / "source/moments")
+        package = in_tmp / "source/moments"
+        monkeypatch.syspath_prepend(str(package.parent))
+        (info / "top_level.txt").write_text("moments\n")
+        (info / "RECORD").write_text("moments.pth,,\n")
+    found = []
+    for text in ("ORDER = 1\n", "ORDER = 2\n", "ORDER = 1\n"):
+        (package / "__init__.py").write_text(text)
+        forget()
+        found.append(versions_of(["moments"]))
+    assert found[0] == found[2] != found[1]
+    assert found[0] != first
+    assert all(it["Moments-of-time"].startswith("1.0 source ") for it in found)
+
+
 def test_a_package_that_is_not_installed_is_no_mistake():
     """A module may import it in a `try`."""
     assert versions_of(["nowhere_to_be_found"]) == {}
+    assert versions_of(["__main__"]) == {}
 
 
 def test_the_digests_of_files_and_folders_that_a_task_names_are_in_the_plan(in_tmp):
@@ -113,6 +146,37 @@ def test_the_digests_of_files_and_folders_that_a_task_names_are_in_the_plan(in_t
         "own/gait.csv": hashlib.sha256(b"1").hexdigest(),
         "parts/a.csv": hashlib.sha256(b"2").hexdigest(),
     }
+
+
+def test_a_folder_of_a_task_with_a_link_to_itself_is_named(in_tmp):
+    for path in ("own/l1", "own/l2"):
+        Path(path).parent.mkdir(exist_ok=True)
+        Path(path).symlink_to(".")
+    with pytest.raises(UserError, match=r"^own/l1, a folder of a task, is a link to a folder that"):
+        input_files({"folder": "own"})
+
+
+def test_links_to_other_folders_and_dead_links_are_no_mistake(in_tmp):
+    for folder in ("own", "other"):
+        Path(folder).mkdir()
+    Path("other/a.csv").write_text("1")
+    for name, goal in (("l1", "../other"), ("l2", "../other"), ("dead", "x"), ("self", "self")):
+        Path("own", name).symlink_to(goal)
+    assert list(input_files({"folder": "own"})) == ["own/l1/a.csv", "own/l2/a.csv"]
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o444], ids=["not listed", "not entered"])
+def test_a_folder_of_a_task_that_cannot_be_read_is_named(in_tmp, mode):
+    if os.geteuid() == 0:
+        pytest.skip("root may read every folder")
+    Path("own/inner").mkdir(parents=True)
+    Path("own/inner/a.csv").write_text("1")
+    Path("own/inner").chmod(mode)
+    try:
+        with pytest.raises(UserError, match=r"^own/inner, a folder of a task, cannot be read: Per"):
+            input_files({"folder": "own"})
+    finally:
+        Path("own/inner").chmod(0o755)
 
 
 def test_data_in_a_folder_without_modules_belongs_to_the_package_above_it(in_tmp):

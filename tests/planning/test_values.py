@@ -73,6 +73,18 @@ def test_a_wrong_value_of_a_setting_is_refused(options, group, name):
         (f"task.seed={'9' * 5000}", "is not an override"),
         ("trainer.threads=1.0", "'threads' cannot be 1.0; it should be of type integer"),
         ("trainer.batch_size=16.0", "'batch_size' cannot be 16.0; it should be of type integer"),
+        ("task.length=.nan", "'length' cannot be \".nan\"; it should be of type integer."),
+        ("model._target_=os.system", "gru.yaml: '_target_: os.system': there is no Python file of"),
+        (
+            "model._target_=math.sqrt",
+            "'_target_: math.sqrt': there is no Python file of",
+        ),
+        ("model._target_=__main__.X", "gru.yaml: '_target_: __main__.X': there is no package"),
+        (
+            "model._target_=lookback",
+            "gru.yaml: '_target_' cannot be \"lookback\"; it should be",
+        ),
+        ("model._target_=lookback..models.gru.GRU", "'_target_' cannot be \"lookback..models"),
         ("++model.features=3", "'features' cannot be set, because lookback sets it"),
         ("++recipe.optimizer.params=3", "'optimizer.params' cannot be set"),
         ("++recipe.optimizer.fused=false", "'optimizer.fused' cannot be set"),
@@ -82,6 +94,20 @@ def test_a_wrong_value_is_named_with_its_key(override, said):
     with pytest.raises(UserError) as caught:
         compose_by_hand(CONF, "adding", "gru", 0, [override])
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("before", ["model.hidden_size=", "model.nokey=", "recipe=", "foo=", ""])
+def test_a_long_override_is_cut_in_the_message(before):
+    with pytest.raises(UserError) as caught:
+        compose_by_hand(CONF, "adding", "gru", 0, [before + "x" * 5000])
+    assert "x…" in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("target", ["5", "[a]"])
+def test_a_class_that_is_no_text_is_named_if_a_key_beside_it_is_unknown(target):
+    with pytest.raises(UserError, match=r"'model\.key=3' changes 'key', which model does not have"):
+        compose_by_hand(CONF, "adding", "gru", 0, [f"model._target_={target}", "model.key=3"])
 
 
 def test_a_setting_that_a_model_gives_its_encoder_is_not_set_beside_it():

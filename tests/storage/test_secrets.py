@@ -25,16 +25,38 @@ WITH_SECRET = [
     ("mssql://host/db?odbc_connect={}", "PWD%3Ds3cret"),
     ("sqlite:////home/ada@lab/mlflow.db?key={}", "s3cret"),
     ("ada:{}@host", "s3cret"),
+    ("ada:{}", "s3cret"),
+    ("http://ada:{}", "s3cret/path"),
+    ("postgresql://ada:{}", "s3cret"),
+    ("postgresql://ada:{}", "s3cret?sslmode=require"),
+    ("postgresql://ada:{}", "5432x/db"),
+    ("mssql+pyodbc://source;PWD={}", "s3cret"),
+    ("postgresql://host/db;PWD={}", "s3cret"),
+    ("https://host;password={}", "s3cret"),
+    ("https://host:5000;timeout=3;password={}", "s3cret"),
+    ("sqlite:///results/mlflow.db;password={}", "s3cret"),
+    ("https://host/?user={}", "ada:s3cret"),
+    ("https://host/?user={}&timeout=3", "ada:12345"),
+    ("https://host/?user={}", "ada%3As3cret"),
+    ("https://host/?uri=https://ada:{}@other", "s3cret"),
+    ("https://host/?uri={}", "https%3A%2F%2Fada%3As3cret%40other"),
+    ("https://host/?host={}@other:5432", "t0ken"),
+    ("ada:{}@host?uri=http://other", "s3cret"),
 ]
 WITHOUT_SECRET = [
     "sqlite:///results/mlflow.db",
     "sqlite:////home/ada@lab/results/mlflow.db?timeout=60",
     "http://127.0.0.1:5000",
     "http://[::1]:5000/mlflow",
+    "http://[::1]",
+    "postgresql://one:5432,other:5433/db",
+    "postgresql:///db?host=one:5432,other:5433",
     "postgresql://host:5432/db?sslmode=require&connect_timeout=3",
     "databricks",
     "databricks://profile",
     "file:./mlruns",
+    "file:///home/ada:lab/mlruns",
+    "sqlite:///ada:lab/mlflow.db",
     "./mlruns",
 ]
 
@@ -68,6 +90,23 @@ def test_a_message_that_quotes_a_uri_in_part_or_decoded_tells_no_secret(said):
     shown = without_secrets(said, "postgresql://ada:p%40ss%2Fw0rd@host/db?password=qu3ry")
     assert "…" in shown
     assert not [part for part in ("p%40", "p@ss", "w0rd", "qu3ry") if part in shown]
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "postgresql://ada:s3cret",
+        "http://ada:s3cret/path",
+        "mssql+pyodbc://source;PWD=s3cret",
+        "https://host/?user=ada:s3cret",
+        "https://host/?uri=https://ada:s3cret@other",
+        "https://host/?uri=https%3A%2F%2Fada%3As3cret%40other",
+    ],
+)
+def test_a_message_about_a_malformed_uri_tells_no_secret(uri):
+    said = without_secrets(f"port is no number: 's3cret' in {uri}", uri)
+    assert said.startswith("port is no number: '…' in ")
+    assert "s3cret" not in said
 
 
 def test_a_short_secret_leaves_the_words_around_it_readable():

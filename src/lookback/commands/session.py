@@ -76,12 +76,19 @@ def plan(
             text = str(error)
         elif isinstance(error, OSError) and error.errno in DISK_ERRORS:
             text = disk_message(error, "snakemake")
-        elif isinstance(error, FileExistsError | NotADirectoryError):
-            text = f"{error.filename} is not a folder. Move it away, so that a folder can be made."
+        elif isinstance(error, FileExistsError | NotADirectoryError) and error.filename:
+            place = _in_the_way(Path(error.filename))
+            text = f"{place} is not a folder. Move it away, so that a folder can be made."
         else:
             text = f"{type(error).__name__}: {error}\nSet {TRACEBACK}=1 to see the traceback."
         print("lookback: " + text.replace("\n", "\n          "), file=sys.stderr)
         sys.exit(2)
+
+
+def _in_the_way(path: Path) -> Path:
+    """The first part of `path` that exists and is not a folder, such as a file or a dead link."""
+    parts = (*reversed(path.parents), path)
+    return next((it for it in parts if os.path.lexists(it) and not it.is_dir()), path)
 
 
 class Session:

@@ -9,14 +9,16 @@ them to zero. Token ids behind the length are checked, because the network embed
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
 from lookback.data.batch import SequenceDataset
+from lookback.data.fact_types import check_types, kind_of, said
 from lookback.data.task import Facts, Split
-from lookback.errors import UserError
+from lookback.errors import TRACEBACK, UserError
 
 SHOWN = 2  # number of sequences per split whose evidence is computed, to check its shape
 METRICS = {"class": "accuracy", "value": "mse"}  # the metric of each kind of task
@@ -25,6 +27,11 @@ METRICS = {"class": "accuracy", "value": "mse"}  # the metric of each kind of ta
 def check_data(datasets: Mapping[Split, SequenceDataset]) -> None:
     """Raise UserError if the data of a split contradict the interface `SequenceDataset`."""
     for split, data in datasets.items():
+        if not isinstance(data, SequenceDataset):
+            raise UserError(
+                f"The task's `dataset('{split}')` returns {kind_of(data)}. Return an object of the "
+                "class SequenceDataset."
+            )
         _check_tensors(split, data)
         if len(data):
             _check_inputs(split, data)
@@ -40,31 +47,31 @@ def check_facts(facts: Facts, datasets: Mapping[Split, SequenceDataset]) -> None
 
     `check_data` must have accepted the data.
     """
+    check_types(facts)
     if facts.kind not in METRICS:
-        raise UserError(_said("kind", facts.kind, "a task is of the kind `class` or `value`"))
+        raise UserError(said("kind", facts.kind, "a task is of the kind `class` or `value`"))
     if facts.metric != METRICS[facts.kind]:
         needed = f"the metric of the kind `{facts.kind}` is `{METRICS[facts.kind]}`"
-        raise UserError(_said("metric", facts.metric, needed))
+        raise UserError(said("metric", facts.metric, needed))
     for name in ("mean", "scale"):
         if len(getattr(facts, name)) not in (0, facts.features):
             needed = f"it has one value for each of the {facts.features} features, or none"
-            raise UserError(_said(name, getattr(facts, name), needed))
+            raise UserError(said(name, getattr(facts, name), needed))
+    if len(facts.mean) != len(facts.scale):
+        needed = f"scale: {facts.scale}. Both have one value for each feature, or none"
+        raise UserError(said("mean", facts.mean, needed))
     sizes = {str(split): len(data) for split, data in datasets.items()}
     if dict(facts.sizes) != sizes:
-        raise UserError(_said("sizes", dict(facts.sizes), f"the splits hold {sizes} sequences"))
+        raise UserError(said("sizes", dict(facts.sizes), f"the splits hold {sizes} sequences"))
     longest = max(int(data.lengths.max()) for data in datasets.values() if len(data))
     time = max(data.inputs.shape[1] for data in datasets.values() if len(data))
     if not longest <= facts.length <= time:
         needed = f"the longest sequence has {longest} steps, in inputs of {time} steps"
-        raise UserError(_said("length", facts.length, needed))
+        raise UserError(said("length", facts.length, needed))
     for split, data in datasets.items():
         if len(data):
             _check_facts_of_inputs(facts, split, data)
             _check_facts_of_targets(facts, split, data)
-
-
-def _said(fact: str, value: object, truth: str) -> str:
-    return f"The task's `facts()` say {fact}: {value}, but {truth}. Correct `facts()` or the data."
 
 
 def _check_tensors(split: Split, data: SequenceDataset) -> None:
@@ -101,6 +108,7 @@ def _expect(
             for size, letter in zip(value.shape, needed, strict=True)
         )
         if is_right:
+            _check_storage(split, field, value)
             return
         given = f"{value.dtype} {tuple(value.shape)}"
     else:
@@ -111,6 +119,19 @@ def _expect(
         f"`{field}` of the task's {split} split is {given}. Make it a tensor {allowed}"
         f"{', with ' + names if names else ''}."
     )
+
+
+def _check_storage(split: Split, field: str, value: Tensor) -> None:
+    """Raise UserError unless a tensor can be stored and compared as plain numbers."""
+    fault = ""
+    if value.requires_grad:
+        fault, cure = "requires a gradient", "detach()"
+    elif value.device.type != "cpu":
+        fault, cure = f"is on the device {value.device}", "cpu()"
+    elif value.layout != torch.strided:
+        fault, cure = f"has the layout {value.layout}", "to_dense()"
+    if fault:
+        raise UserError(f"`{field}` of the task's {split} split {fault}. Call its `{cure}`.")
 
 
 def _check_inputs(split: Split, data: SequenceDataset) -> None:
@@ -181,18 +202,25 @@ def _check_evidence(split: Split, data: SequenceDataset) -> None:
     inputs = data.inputs[:SHOWN]
     shape = (len(inputs), data.query.shape[1], inputs.shape[1])
     field = f"evidence(inputs[:{SHOWN}])"
-    _expect(split, field, data.evidence(inputs), {torch.bool: shape})
+    try:
+        evidence: Any = data.evidence(inputs)
+    except Exception as error:
+        raise UserError(
+            f"`{field}` of the task's {split} split raises {type(error).__name__}: "
+            f"{' '.join(str(error).split())}. Correct the function. {TRACEBACK}=1 shows where."
+        ) from error
+    _expect(split, field, evidence, {torch.bool: shape})
 
 
 def _check_facts_of_inputs(facts: Facts, split: Split, data: SequenceDataset) -> None:
     is_float = data.inputs.is_floating_point()
     if facts.tokens == is_float:
         kind = "feature vectors" if is_float else "token ids"
-        raise UserError(_said("tokens", facts.tokens, f"the inputs of {split} are {kind}"))
+        raise UserError(said("tokens", facts.tokens, f"the inputs of {split} are {kind}"))
     if is_float:
         if data.inputs.shape[2] != facts.features:
             truth = f"the inputs of {split} have {data.inputs.shape[2]} features"
-            raise UserError(_said("features", facts.features, truth))
+            raise UserError(said("features", facts.features, truth))
     elif place := _first(data.inputs >= facts.features):
         raise UserError(
             f"{_place(split, *place)}: the token id is {data.inputs[place]}, but `facts()` say "
@@ -205,11 +233,11 @@ def _check_facts_of_targets(facts: Facts, split: Split, data: SequenceDataset) -
     is_float = data.target.is_floating_point()
     if is_float != (facts.kind == "value"):
         kind = "real values (float32)" if is_float else "classes (int64)"
-        raise UserError(_said("kind", facts.kind, f"the targets of {split} are {kind}"))
+        raise UserError(said("kind", facts.kind, f"the targets of {split} are {kind}"))
     if is_float:
         if data.target.shape[2] != facts.outputs:
             truth = f"the targets of {split} have {data.target.shape[2]} values per query"
-            raise UserError(_said("outputs", facts.outputs, truth))
+            raise UserError(said("outputs", facts.outputs, truth))
     elif place := _first((data.target >= facts.outputs) & (data.query >= 0)):
         raise UserError(
             f"{_place(split, place[0], int(data.query[place]))}: the class is "

@@ -40,8 +40,10 @@ def as_prepared(task: Task, split: Split, digests: Mapping[Split, str]) -> Seque
     if digest_of(dataset) != digests[split]:
         raise UserError(
             f"the {split} split on this machine differs from the prepared split, which task.json "
-            "describes. A data file or the release of a library has changed.\n"
+            "describes. A data file or the release of a library has changed, or the task draws "
+            "other numbers in each process.\n"
             "Give all machines the same environment. If a data file has changed, start the study "
-            "again: lookback then prepares and trains with the new data."
+            "again: lookback then prepares and trains with the new data. If the task draws random "
+            "numbers, seed its generator."
         )
     return dataset

@@ -66,9 +66,14 @@ def _file_of(module: str) -> Path:
     if first in sys.modules and getattr(sys.modules[first], "__path__", None):
         folder = Path(next(iter(sys.modules[first].__path__)))
     else:
-        spec = importlib.util.find_spec(first) if first else None
+        try:
+            spec = importlib.util.find_spec(first) if first else None
+        except ValueError:  # the module __main__ has no place
+            spec = None
         if spec is None or spec.origin is None:
             raise NotFound("package", first, ["lookback", "torch"])
+        if not spec.origin.endswith(".py"):  # the module is built in, frozen or compiled
+            raise NotFound("Python file of the module", first, ["lookback", "torch"])
         if not rest and not spec.submodule_search_locations:
             return Path(spec.origin)
         folder = Path(spec.origin).parent

@@ -5,7 +5,7 @@ starts at the project's folder, in which every stage runs.
 """
 
 import hashlib
-import os
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ def input_files(config: Any) -> dict[str, str]:
     """The SHA-256 digest of each file that a setting in `config` names, by the path of the file.
 
     If a setting names a folder, all files below the folder are included, except hidden files.
-    Raises UserError if a file cannot be read.
+    Links are followed. Raises UserError if a file or folder cannot be read, or if a link leads to a
+    folder that contains the link.
     """
     paths = sorted({str(path) for text in _texts(config) for path in _files(text)})
     return {path: _digest(Path(path)) for path in paths}
@@ -47,10 +48,31 @@ def _files(text: str) -> Iterator[Path]:
     if path.is_file():
         yield path
         return
-    for folder, subfolders, names in os.walk(path, followlinks=True):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        files = (Path(folder) / name for name in names if not name.startswith("."))
-        yield from (file for file in files if file.is_file())
+    yield from _files_below(path, ())
+
+
+def _files_below(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+    """All visible files below a folder.
+
+    `above` are the real paths of the folders around `folder`. Raises UserError if `folder` is a
+    link to one of these folders, or cannot be read.
+    """
+    here = folder.resolve()
+    if here in above:
+        raise UserError(
+            f"{folder}, a folder of a task, is a link to a folder that contains it. "
+            "Remove the link."
+        )
+    try:
+        visible = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        modes = [path.stat().st_mode if path.exists() else 0 for path in visible]
+    except OSError as error:
+        raise _unreadable(folder, "folder", error) from error
+    for path, mode in zip(visible, modes, strict=True):
+        if stat.S_ISREG(mode):
+            yield path
+        elif stat.S_ISDIR(mode):
+            yield from _files_below(path, (*above, here))
 
 
 def _digest(path: Path) -> str:
@@ -58,4 +80,8 @@ def _digest(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise UserError(f"{path}, a file of a task, cannot be read: {error.strerror}.") from error
+        raise _unreadable(path, "file", error) from error
+
+
+def _unreadable(path: Path, kind: str, error: OSError) -> UserError:
+    return UserError(f"{path}, a {kind} of a task, cannot be read: {error.strerror}.")

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from lookback.errors import UserError
+from lookback.errors import UserError, shortened
 from lookback.planning.names import check_name
 from lookback.planning.overrides import Override, first_line
 from lookback.planning.validate_settings import check_settings, check_target, did_you_mean
@@ -93,7 +93,7 @@ class Options:
         """Raise UserError if conf/<group>/<name>.yaml does not exist or cannot have this name."""
         if name not in self.names(group):
             raise UserError(
-                f"{where} asks for {group} '{name}', which is not in conf/{group}/.\n"
+                f"{where} asks for {group} '{shortened(name)}', which is not in conf/{group}/.\n"
                 + did_you_mean(name, self.names(group))
             )
         check_name(group, name, f"conf/{group}/{name}.yaml")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
-from lookback.errors import UserError
+from lookback.errors import UserError, shortened
 from lookback.planning.constructor_signatures import NotFound, signature_of
 from lookback.planning.validate_settings import did_you_mean
 
@@ -30,6 +30,11 @@ class Override:
     choice: str | None  # the option that the override chooses: «chrono» in `recipe=chrono`
     adds: bool  # whether the override may add new keys: `+key=value` or `++key=value`
     deletes: bool  # whether the override deletes the key: `~key`
+
+    @property
+    def shown(self) -> str:
+        """The text of the override for an error message, without the end of a long text."""
+        return shortened(self.text)
 
     def without_first_key(self) -> "Override":
         """A copy of the override without the first key of its path.
@@ -65,8 +70,8 @@ class Override:
         """The error for the key at `depth` of the path, which the value `node` does not have."""
         parent, key = ".".join((self.group, *self.keys[:depth])), self.keys[depth]
         return UserError(
-            f"{self.where}: '{self.text}' changes '{key}', which {parent} does not have.\n"
-            + self._cure(node, depth)
+            f"{self.where}: '{self.shown}' changes '{shortened(key)}', which {parent} does not "
+            "have.\n" + self._cure(node, depth)
         )
 
     def _cure(self, node: Any, depth: int) -> str:
@@ -78,11 +83,13 @@ class Override:
         is_last = depth == len(self.keys) - 1
         if not isinstance(node, dict):
             if not is_last:
-                return f"{parent} is {json.dumps(node)}, which has no keys."
-            mapping = f"{parent}={{{key}: {self.text.partition('=')[2]}}}"
-            return f"{parent} is {json.dumps(node)}, which has no keys. Write '{mapping}'."
+                return f"{parent} is {shortened(json.dumps(node))}, which has no keys."
+            mapping = f"{parent}={{{key}: {self.shown.partition('=')[2]}}}"
+            return (
+                f"{parent} is {shortened(json.dumps(node))}, which has no keys. Write '{mapping}'."
+            )
         if is_last and not self.deletes and key in _arguments(node):
-            return f"To add the key to {parent}, write '+{self.text}'."
+            return f"To add the key to {parent}, write '+{self.shown}'."
         known = [f"{parent}.{name}" for name in node if not name.startswith("_")]
         return did_you_mean(f"{parent}.{key}", known)
 
@@ -103,26 +110,26 @@ def parse(text: str, where: str) -> Override:
         parsed = OverridesParser.create().parse_override(text)
     except (HydraException, ValueError, RecursionError) as error:
         raise UserError(
-            f"{where}: '{text}' is not an override: {first_line(error)}.\n"
+            f"{where}: '{shortened(text)}' is not an override: {first_line(error)}.\n"
             "Write it like 'trainer.max_epochs=2' or 'recipe=tutorial'."
         ) from error
     group, *keys = parsed.key_or_group.split(".")
     if group not in GROUPS:
         raise UserError(
-            f"{where}: '{text}' begins with '{group}', which is not a group of conf/.\n"
-            + did_you_mean(group, GROUPS)
+            f"{where}: '{shortened(text)}' begins with '{shortened(group)}', which is not a "
+            "group of conf/.\n" + did_you_mean(group, GROUPS)
         )
     if parsed.is_sweep_override():
         raise UserError(
-            f"{where}: '{text}' is a sweep, which an override cannot be.\n"
+            f"{where}: '{shortened(text)}' is a sweep, which an override cannot be.\n"
             "To compare several values, give the study one variant per value under 'models' or "
             "'tasks'."
         )
     value = None if parsed.is_delete() else parsed.value()
     if not keys and group not in ("recipe", "trainer"):
         raise UserError(
-            f"{where}: '{text}' replaces the whole {group}, which an override cannot do.\n"
-            + _cure(group)
+            f"{where}: '{shortened(text)}' replaces the whole {group}, which an override cannot "
+            "do.\n" + _cure(group)
         )
     choice = None if keys else str(value)
     adds = parsed.is_add() or parsed.is_force_add()
@@ -143,12 +150,13 @@ def _cure(group: str) -> str:
 
 def _arguments(node: Mapping[str, Any]) -> Mapping[str, Any]:
     """The parameters of the constructor that `node` names, or none if it cannot be read."""
+    target = node.get("_target_")
     try:
-        return signature_of(node["_target_"]) or {} if "_target_" in node else {}
-    except NotFound:
+        return signature_of(target) or {} if isinstance(target, str) else {}
+    except (NotFound, OSError, ValueError):  # check_target names the mistake
         return {}
 
 
 def first_line(error: Exception) -> str:
-    """The first line of the message of an error."""
-    return str(error).strip().splitlines()[0]
+    """The first line of the message of an error, cut if it is long."""
+    return shortened(str(error).strip().splitlines()[0])

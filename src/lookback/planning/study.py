@@ -300,7 +300,7 @@ def _override_of_model(model: _Variant, override: Override) -> Override:
             else "Write it under 'overrides' of the study instead."
         )
         raise UserError(
-            f"{override.where}: model '{model.name}' has the override '{override.text}', but the "
+            f"{override.where}: model '{model.name}' has the override '{override.shown}', but the "
             f"{override.group} is the same for all models.\n{cure}"
         )
     return override
@@ -346,7 +346,7 @@ def _check_trials(
         try:
             _cell(options, request, trial)
         except UserError as mistake:
-            raise UserError(f"{where}: 'tune' cannot try {trial.text}.\n{mistake}") from None
+            raise UserError(f"{where}: 'tune' cannot try {trial.shown}.\n{mistake}") from None
 
 
 def _trial_overrides(tune: Mapping[str, Any] | None, where: str) -> Iterator[Override]:
@@ -373,12 +373,12 @@ def _measurements(
     for override in of_group:
         if override.keys[0] not in names:
             raise UserError(
-                f"{override.where}: '{override.text}' changes {group} '{override.keys[0]}', which "
+                f"{override.where}: '{override.shown}' changes {group} '{override.keys[0]}', which "
                 "the study does not run.\n" + did_you_mean(override.keys[0], names)
             )
         if len(override.keys) == 1:
             raise UserError(
-                f"{override.where}: '{override.text}' replaces the whole {group}.\n"
+                f"{override.where}: '{override.shown}' replaces the whole {group}.\n"
                 f"Change one setting: '{group}.{override.keys[0]}.<key>=…'."
             )
     return {

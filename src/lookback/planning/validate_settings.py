@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from lookback.errors import UserError, nearest
+from lookback.errors import LONGEST, UserError, nearest, shortened
 from lookback.planning.constructor_signatures import NotFound, Parameter, signature_of
 from lookback.planning.names import REQUIREMENT, is_name
 from lookback.storage.paths import PROJECT
@@ -33,7 +33,9 @@ def check_options(what: str, names: Sequence[str], choices: Sequence[str], where
     """Raise UserError if one of `names` is not among `choices`."""
     for name in names:
         if name not in choices:
-            raise UserError(f"{what} '{name}' is not in {where}.\n{did_you_mean(name, choices)}")
+            raise UserError(
+                f"{what} '{shortened(name)}' is not in {where}.\n{did_you_mean(name, choices)}"
+            )
 
 
 def check_settings(config: Mapping[str, Any], group: str, where: str) -> None:
@@ -134,7 +136,7 @@ def _sentence(error: Any) -> str:
         known = list(error.schema.get("properties", {}))
         unknown = next(key for key in error.instance if key not in known)
         inside = f" in '{at}'" if at else ""
-        return f"there is no key '{unknown}'{inside}.\n{did_you_mean(unknown, known)}"
+        return f"there is no key '{shortened(unknown)}'{inside}.\n{did_you_mean(unknown, known)}"
     if error.validator == "required":
         missing = next(key for key in wanted if key not in error.instance)
         return f"the key '{missing}' is missing{f' in {at!r}' if at else ''}."
@@ -156,20 +158,27 @@ def check_target(config: Any, where: str) -> None:
     the wrong type.
     """
     for at, node in _targets(config, ""):
-        if not isinstance(node["_target_"], str):
+        target = node["_target_"]
+        if not isinstance(target, str) or not _is_dotted(target):
             raise UserError(
-                f"{where}: '{at}_target_' cannot be {_shown(node['_target_'])}; it should be the "
-                "dotted name of a class."
+                f"{where}: '{at}_target_' cannot be {_shown(target)}; it should be the dotted name "
+                "of a class, such as 'lookback.models.gru.GRU'."
             )
         try:
-            parameters = signature_of(node["_target_"])
+            parameters = signature_of(target)
         except NotFound as error:
             raise UserError(
-                f"{where}: '_target_: {node['_target_']}': there is no {error.what} "
-                f"'{error.word}'.\n" + did_you_mean(error.word, error.choices)
+                f"{where}: '{at}_target_: {target}': there is no {error.what} '{error.word}'.\n"
+                + did_you_mean(error.word, error.choices)
             ) from error
         if parameters is not None:
             _check_arguments(node, parameters, at, where)
+
+
+def _is_dotted(target: str) -> bool:
+    """Whether a text has at least two parts, of which each could be the name of a file."""
+    parts = target.split(".")
+    return len(parts) > 1 and all(0 < len(it) <= LONGEST and "\0" not in it for it in parts)
 
 
 def _targets(node: Any, at: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -194,7 +203,9 @@ def _check_arguments(
         parameter = parameters.get(key)
         if parameter is None:
             known = sorted(set(parameters) - passed)
-            raise UserError(f"{where}: there is no key '{at}{key}'.\n{did_you_mean(key, known)}")
+            raise UserError(
+                f"{where}: there is no key '{shortened(at + key)}'.\n{did_you_mean(key, known)}"
+            )
         if key in passed:
             raise UserError(
                 f"{where}: '{at}{key}' cannot be set, because lookback sets it. Remove the key."
@@ -241,7 +252,7 @@ def _fits(value: Any, types: frozenset[str]) -> bool:
 
 
 def _shown(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)
+    return shortened(json.dumps(value, ensure_ascii=False, default=str))
 
 
 def did_you_mean(word: Any, choices: Sequence[str]) -> str:

@@ -1,8 +1,9 @@
 """Hide the passwords and tokens in the tracking URI of MLflow.
 
 A tracking URI can hold a secret in three places: `user:password@`, `token@`, and the value of a
-query key, as in `?password=…`. No file, no message and no argument of a process may show the
-secret. The URI with the secret reaches a job only in the environment variable MLFLOW_TRACKING_URI.
+key, as in `?password=…` or `;PWD=…`. The `@` may be missing by mistake. No file, no message and no
+argument of a process may show the secret. The URI with the secret reaches a job only in the
+environment variable MLFLOW_TRACKING_URI.
 """
 
 import os
@@ -13,14 +14,18 @@ from urllib.parse import quote, unquote, unquote_plus
 
 VARIABLE = "MLFLOW_TRACKING_URI"
 HIDDEN = "…"  # replaces a secret
-# The query keys whose values are shown. All other values may be secrets.
+# The keys whose values are shown. All other values may be secrets.
 HARMLESS_KEYS = (
     *("application_name", "cache", "charset", "check_same_thread", "connect_timeout", "dbname"),
     *("driver", "host", "immutable", "isolation_level", "mode", "nolock", "port", "sslmode"),
     *("timeout", "uri", "user"),
 )
-# `user:` at the start of an address whose host is not followed by a port number.
-_PASSWORD_STARTS = re.compile(r"[^/?#@]*:(?!\d*(?:[/?#]|$))")
+ADDRESS_KEYS = ("host", "uri")  # the harmless keys whose values may be addresses
+# The start of a URI. `file:` and `sqlite:` need no `//`.
+_SCHEME = re.compile(r"\s*(?:[A-Za-z][\w+.-]*://|(?:file|sqlite):)")
+# The hosts at the start of an address, each with or without a port number.
+_HOST = r"(?:\[[\dA-Fa-f:.]*\]|[^:/?#;@,]*)(?::\d*)?"
+_HOSTS = re.compile(rf"{_HOST}(?:,{_HOST})*(?:[/?#;]|$)")
 
 
 def redacted(uri: str) -> str:
@@ -28,11 +33,12 @@ def redacted(uri: str) -> str:
 
     If the URI can be read in two ways, the function hides more. A redacted URI stays unchanged.
     """
-    scheme, user, rest, query = _parts(uri)
+    scheme, user, rest, settings = _parts(uri)
     if user:
-        name, _, password = user.partition(":")
-        user = f"{name}:{HIDDEN}@" if name and password else f"{HIDDEN}@"
-    shown = [_shown(setting) for setting in re.split("([&;])", query)]
+        name, _, password = user.removesuffix("@").partition(":")
+        end = "@" if user.endswith("@") else ""
+        user = f"{name}:{HIDDEN}{end}" if name and password else f"{HIDDEN}{end}"
+    shown = [_shown(setting) for setting in re.split("([&;])", settings)]
     return scheme + user + rest + "".join(shown)
 
 
@@ -86,46 +92,77 @@ class _Redacted:
 
 
 def _parts(uri: str) -> tuple[str, str, str, str]:
-    """The scheme with `://`, the user information, the host with the path, and `?` with the query.
+    """The scheme, the user information with its `@`, the host with the path, and the settings.
 
-    The function does not use urlsplit, because SQLAlchemy also accepts a password that contains
-    `/`, `?` or `#`.
+    The settings start with `?`, `#` or `;`. The user information has no `@` if the URI lacks it by
+    mistake; the user information then includes all that follows. The function does not use
+    urlsplit, because SQLAlchemy also accepts a password that contains `/`, `?` or `#`.
     """
-    scheme, separator, address = uri.partition("://")
-    if not separator:
-        scheme, address = "", uri
+    start = _SCHEME.match(uri)
+    scheme = start[0] if start else ""
+    address = uri[len(scheme) :]
     user = ""
-    if not (scheme.startswith("sqlite") and address.startswith("/")):
+    if not (scheme.strip().startswith(("sqlite", "file")) and address.startswith(("/", "."))):
         before_query = address.partition("?")[0]
-        if "@" in before_query or _PASSWORD_STARTS.match(address):
-            end = (before_query if "@" in before_query else address).rfind("@")
-            user, address = address[: max(end, 0)], address[end + 1 :]
-    start = re.search(r"[?#]", address)
-    end = start.start() if start else len(address)
-    return scheme + separator, user, address[:end], address[end:]
+        if "@" in before_query:
+            end = before_query.rfind("@") + 1
+        elif _HOSTS.match(address) or ":" not in address:
+            end = 0
+        else:
+            end = address.rfind("@") + 1 or len(address)
+        user, address = address[:end], address[end:]
+    found = re.search("[?#;]", address)
+    end = found.start() if found else len(address)
+    return scheme, user, address[:end], address[end:]
 
 
 def _shown(setting: str) -> str:
-    """One setting of a query, such as `?password=x`, with its value hidden unless harmless."""
-    start = setting[:1] if setting[:1] in ("?", "#") else ""
+    """One setting, such as `?password=x`, with its value hidden unless harmless."""
+    start, key, value = _key_and_value(setting)
     text = setting[len(start) :]
-    key, _, value = text.partition("=")
-    is_harmless = unquote(key).lower() in HARMLESS_KEYS and not re.search("[?#]", value)
-    if is_harmless or text in ("", "&", ";"):
+    if text in ("", "&", ";"):
         return setting
+    if key.lower() in HARMLESS_KEYS and not re.search("[?#]", value):
+        decoded = unquote(value)
+        if not re.search("[:@]", decoded):
+            return setting
+        if key.lower() in ADDRESS_KEYS:
+            shown = redacted(decoded)
+            if shown == decoded:
+                return setting
+            if value == decoded:
+                return f"{start}{key}={shown}"
     # Without a value, the whole setting may be a token, such as the Base64 text «c2VjcmV0=».
-    return f"{start}{key}={HIDDEN}" if value.strip("=") else f"{start}{HIDDEN}"
+    written = text.partition("=")[0]
+    return f"{start}{written}={HIDDEN}" if value.strip("=") else f"{start}{HIDDEN}"
+
+
+def _key_and_value(setting: str) -> tuple[str, str, str]:
+    """The `?` or `#` before a setting, if there is one, the decoded key, and the value."""
+    start = setting[:1] if setting[:1] in ("?", "#") else ""
+    key, _, value = setting[len(start) :].partition("=")
+    return start, unquote(key), value
+
+
+def _secrets(uri: str) -> set[str]:
+    """The secrets of a URI, as the URI writes them."""
+    _, user, _, settings = _parts(uri)
+    name, _, password = user.removesuffix("@").partition(":")
+    secrets = {password if name and password else name or password}
+    for setting in re.split("[&;]", settings):
+        shown = _shown(setting)
+        if HIDDEN in shown:
+            start, key, value = _key_and_value(setting)
+            if key.lower() in ADDRESS_KEYS and not re.search("[?#]", value):
+                secrets |= _secrets(unquote(value))
+            else:
+                secrets.add(value.strip("=") or setting[len(start) :])
+    return secrets
 
 
 def _forms(uri: str) -> set[str]:
     """The secrets of a URI, their parts, and the percent-decoded and percent-encoded forms."""
-    _, user, _, query = _parts(uri)
-    name, _, password = user.partition(":")
-    secrets = {password if name and password else name or password}
-    for setting in re.split("[&;]", query):
-        if HIDDEN in _shown(setting):
-            bare = setting.lstrip("?#")
-            secrets.add(bare.partition("=")[2].strip("=") or bare)
+    secrets = _secrets(uri)
     decoded = {form(secret) for secret in secrets for form in (str, unquote, unquote_plus)}
     parts = {
         part for secret in decoded for part in re.split(r"[@:/?#&;=]", secret) if len(part) > 2
