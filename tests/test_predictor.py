@@ -162,7 +162,7 @@ TOKENS = np.zeros((3, 20), np.int64)
         (ADDING, NUMBERS, {"length": [8] * 3}, r"no setting 'length' .* Did you mean 'lengths'\?"),
         (ADDING, [[[10**400, 0]]], {}, r"an integer that is too large"),
         (ADDING, NUMBERS, {"lengths": [8, 8, 10**400]}, r"`lengths` holds .* no integer of 64"),
-        (ADDING, NUMBERS, {"lengths": [8, 8, 2**63]}, r"`lengths` holds .* no integer of 64"),
+        (ADDING, NUMBERS, {"lengths": [2**63] * 3}, r"`lengths` holds .* no integer of 64"),
         (ORDER, STEPS, {}, r"to 33 steps, .* 3 sequences\. .*'lengths'.* one sequence at"),
         (ORDER, STEPS, {"lengths": [], "queries": [32] * 3}, r"params=\{'lengths': \[\.\.\.\]\}"),
         (ORDER, STEPS, {**LENGTHS, "queries": [32] * 3}, r"Sequence 1 has 30 steps"),

@@ -125,7 +125,7 @@ DATA: dict[str, Callable[[SequenceDataset], dict[str, Any]]] = {
     "evidence of integers": lambda data: {
         "evidence": lambda shown: torch.zeros(len(shown), 2, 7, dtype=torch.int64)
     },
-    "evidence that fails": lambda data: {"evidence": lambda shown: shown["no key"]},
+    "evidence that fails": lambda data: {"evidence": lambda shown: {}["no key"]},
     "gradient": lambda data: {"inputs": data.inputs.clone().requires_grad_()},
     "sparse": lambda data: {"inputs": data.inputs.to_sparse()},
     "evidence stored": lambda data: {"evidence": torch.zeros(len(data), 2, 7, dtype=torch.bool)},

@@ -42,7 +42,7 @@ def check_data(datasets: Mapping[Split, SequenceDataset]) -> None:
             raise UserError(f"The task's {split} split has no sequence. Give it at least one.")
 
 
-def check_facts(facts: Facts, datasets: Mapping[Split, SequenceDataset]) -> None:
+def check_facts(facts: Any, datasets: Mapping[Split, SequenceDataset]) -> None:
     """Raise UserError if the facts of a task contradict its data.
 
     `check_data` must have accepted the data.

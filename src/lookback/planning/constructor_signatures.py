@@ -67,8 +67,8 @@ def _file_of(module: str) -> Path:
         folder = Path(next(iter(sys.modules[first].__path__)))
     else:
         try:
-            spec = importlib.util.find_spec(first) if first else None
-        except ValueError:  # the module __main__ has no place
+            spec = importlib.util.find_spec(first) if first not in ("", "__main__") else None
+        except ValueError:  # a module that is imported already may have no place
             spec = None
         if spec is None or spec.origin is None:
             raise NotFound("package", first, ["lookback", "torch"])

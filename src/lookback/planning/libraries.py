@@ -77,8 +77,8 @@ def _is_editable(installed: Distribution, spec: ModuleSpec | None) -> bool:
 def _spec(package: str) -> ModuleSpec | None:
     """The place of a package, or None if it is not installed or a part of Python itself."""
     try:
-        spec = find_spec(package)
-    except ValueError:  # the module __main__ has no place
+        spec = None if package == "__main__" else find_spec(package)
+    except ValueError:  # a module that is imported already may have no place
         return None
     return None if spec is None or spec.origin in ("built-in", "frozen") else spec
 
