@@ -96,13 +96,12 @@ def _source(spec: ModuleSpec | None) -> str:
     places = _places(spec)
     if not places:
         return ""
-    files = [
-        path
+    contents = sorted(
+        f"{path.relative_to(place.parent)} {digest(path.read_bytes())}"
         for place in places
         for path in (place.rglob("*.py") if place.is_dir() else [place])
         if path.is_file()
-    ]
-    contents = (f"{path.name} {digest(path.read_bytes())}" for path in sorted(files))
+    )
     return f"source {digest(chr(10).join(contents))[:8]}"
 
 
