@@ -254,7 +254,7 @@ def started_indices() -> dict[str, Path]:
     for note in index_notes():
         index = Path(note.read_text(encoding="utf-8").strip())
         try:
-            read_json(index)["cells"]
+            read_json(index)["study"]
         except DAMAGED:
             continue
         indices[note.parent.name] = index
