@@ -375,7 +375,7 @@ def test_a_uri_that_takes_nothing_is_a_mistake_that_names_it(uri: str, said: str
         track(plan, uri)
     assert said in str(error.value)
     assert "secret" not in str(error.value)
-    assert uri in str(error.value) or "ada" in uri
+    assert uri.removesuffix("port") in str(error.value) or "ada" in uri  # «port» may be a secret
 
 
 def test_a_server_that_never_answers_is_a_mistake(monkeypatch: pytest.MonkeyPatch):
