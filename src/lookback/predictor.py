@@ -186,7 +186,8 @@ class Predictor:
         is_inside: Bool[np.ndarray, "batch time"],
     ) -> Float[Tensor, "batch time feature"]:
         """The scaled features, with the raw value 0 after the length of each sequence."""
-        with np.errstate(over="ignore"):  # A value beyond float32 becomes infinite.
+        # Values that are too large for float32 become infinite, and the next check refuses them.
+        with np.errstate(over="ignore"):
             single = np.where(is_inside[..., None], values, 0).astype(np.float32)
         _refuse(~np.isfinite(single), values, "a finite float32 number")
         raw = torch.from_numpy(single)

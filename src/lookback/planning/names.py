@@ -33,7 +33,7 @@ def is_name(text: object) -> bool:
 
 
 def check_name(group: str, name: str, where: str) -> None:
-    """Raise UserError if an option of the group `group` cannot be called `name`.
+    """Raise UserError if `name` is not a valid name for an option of the group `group`.
 
     `group` is «study», «task», «model» or another group of conf/. The error message begins with
     `where`.

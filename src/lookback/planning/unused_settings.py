@@ -28,7 +28,7 @@ ONLY_CHRONO = {"lookback.models.gru.GRU", "lookback.models.mingru.MinGRU"}
 
 
 def notices_of(conf: Path, cells: Mapping[tuple[str, str], Any]) -> tuple[str, ...]:
-    """One sentence for each recipe setting without an effect, with the models that do not use it.
+    """Sentences that name each recipe setting without an effect, and the models that ignore it.
 
     `cells` holds the settings of each task and model of a study. `conf` is the folder of options.
     """

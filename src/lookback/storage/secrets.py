@@ -43,7 +43,7 @@ def redacted(uri: str) -> str:
 
 
 def has_secret(uri: str) -> bool:
-    """Whether a tracking URI holds a secret, or is redacted."""
+    """Whether a tracking URI contains a secret, or the sign «…» in the place of a secret."""
     return HIDDEN in redacted(uri)
 
 

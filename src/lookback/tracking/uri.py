@@ -59,7 +59,7 @@ class TrackingURI:
 
     @property
     def absolute(self) -> str:
-        """The URI, with an absolute path and without a query if it names a SQLite file.
+        """The URI that MLflow opens. For a SQLite file, it has an absolute path and no query.
 
         MLflow caches open stores by URI. After a change of the working directory, a relative
         path would therefore still give the store in the old working directory.

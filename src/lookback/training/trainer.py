@@ -1,4 +1,4 @@
-"""Runs the optimiser steps of a network with Lightning, without Lightning's side effects."""
+"""Runs training steps with Lightning, without Lightning's logs, checkpoints and progress bar."""
 
 import logging
 import warnings
