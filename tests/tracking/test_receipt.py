@@ -7,10 +7,9 @@ import os
 import shutil
 import socket
 import sqlite3
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -21,6 +20,7 @@ from lookback.storage.atomic import read_json, write_json
 from lookback.tracking import receipt
 from lookback.tracking.receipt import is_held, repeat_lost_tracking, run_ids
 from lookback.tracking.track import track
+from tests.servers import serving
 
 from .rows import rows
 from .tree import Study, complete
@@ -197,11 +197,8 @@ class Guarded(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def guarded() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Guarded)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with serving(Guarded) as address:
+        yield address
 
 
 def test_planning_signs_in_as_mlflow_does(guarded, monkeypatch):

@@ -5,12 +5,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
 
+from tests.servers import serving
 from tests.workflow.projects import Project
 
 STUDY = """# conf/study/small.yaml — does it tell?
@@ -43,11 +44,8 @@ class Telltale(BaseHTTPRequestHandler):
 @pytest.fixture
 def telltale() -> Iterator[str]:
     """The host and port of a server that quotes all that it is told."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Telltale)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with serving(Telltale) as address:
+        yield address
 
 
 @contextmanager
