@@ -1,10 +1,13 @@
+import itertools
 import math
 
 import numpy as np
 import pandas as pd
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from lookback.report.drawing import PALETTE, colours, inline, models, new_figure, to_svg
-from lookback.report.figures import gradient_flow
+from lookback.report.drawing import PALETTE, colours, inline, models, new_figure, style, to_svg
+from lookback.report.figures import gradient_flow, results
 
 
 def flow(model: str, state: str, log_norms: list[float]) -> pd.DataFrame:
@@ -97,3 +100,21 @@ def test_the_last_layer_is_the_last_that_earlier_steps_reach_the_answer_through(
     assert list(shown["transformer"]) == ["hidden/0"]
     assert list(shown["lstm"]) == ["hidden/1", "cell/1"]
     assert gradient_flow.finding(frame).endswith("No earlier state reaches the answer in shallow.")
+
+
+@pytest.mark.parametrize(
+    "values", [(0.02, 0.18), (0.17, 0.19), (1.1e-5, 9e-5), (0.001, 0.9), (0.003, 0.029)]
+)
+def test_labels_of_a_logarithmic_axis_are_apart(values: tuple[float, float]):
+    frame = pd.DataFrame({"value": values, "mean": values, "low": values, "high": values})
+    frame["model"] = pd.Categorical(["gru", "rnn"])
+    with style():
+        figure = results.draw(frame.assign(task="adding", metric="mse", baseline=values[1]))
+        FigureCanvasAgg(figure).draw()
+    axis = figure.axes[0].get_xaxis()
+    left, right = axis.get_view_interval()
+    shown = [tick for tick in axis.get_ticklabels(which="both") if tick.get_text()]
+    shown = [tick for tick in shown if left <= tick.get_position()[0] <= right]
+    boxes = sorted(tick.get_window_extent().extents.tolist() for tick in shown)
+    assert len(boxes) >= 2
+    assert all(first[2] + 5 < second[0] for first, second in itertools.pairwise(boxes))

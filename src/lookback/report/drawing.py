@@ -16,7 +16,9 @@ import matplotlib.style
 import pandas as pd
 from markupsafe import Markup
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 PALETTE = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7A7A7A"),
@@ -71,6 +73,20 @@ def legend_below(figure: Figure, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
     columns = 3 if max(map(len, labels)) <= WIDE else 2
     figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+
+
+def few_labels(axis: Axis) -> None:
+    """Give a logarithmic axis of less than two decades at most six labels, all as plain numbers.
+
+    Call this after the data are drawn. Matplotlib's own labels of such an axis (2 × 10⁻¹,
+    3 × 10⁻¹, …) are so wide that they overlap.
+    """
+    low, high = axis.get_view_interval()
+    if high < 100 * low:
+        narrow = high < 6 * low  # 1, 2, 5, 10, … would leave fewer than two labels
+        axis.set_major_locator(MaxNLocator(4) if narrow else LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_minor_formatter(NullFormatter())
 
 
 def to_svg(figure: Figure, name: str) -> str:

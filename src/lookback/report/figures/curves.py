@@ -7,7 +7,7 @@ instead. Line: mean over seeds. Band: smallest to largest seed. Dashed: the triv
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lookback.report.drawing import colours, legend_below, models, new_figure
+from lookback.report.drawing import colours, few_labels, legend_below, models, new_figure
 
 
 def draw(frame: pd.DataFrame) -> Figure:
@@ -24,6 +24,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         axes.axhline(first["baseline"], color="#555555", ls="--", lw=1, label="trivial baseline")
     if first["metric"] != "accuracy":
         axes.set_yscale("log")
+        few_labels(axes.yaxis)
     axes.set(title=first["task"], xlabel="step", ylabel=f"{first['split']} {first['metric']}")
     legend_below(figure, axes)
     return figure

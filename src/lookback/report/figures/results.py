@@ -6,7 +6,7 @@ Small dots: the seeds. Dashed: the trivial baseline.
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lookback.report.drawing import colours, models, new_figure
+from lookback.report.drawing import colours, few_labels, models, new_figure
 
 
 def draw(frame: pd.DataFrame) -> Figure:
@@ -23,6 +23,7 @@ def draw(frame: pd.DataFrame) -> Figure:
     axes.axvline(first["baseline"], color="#555555", ls="--", lw=1)
     if first["metric"] != "accuracy":
         axes.set_xscale("log")
+        few_labels(axes.xaxis)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
