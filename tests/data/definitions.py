@@ -9,6 +9,8 @@ from typing import Any
 
 from lookback.data.adding import Adding
 from lookback.data.associative_recall import AssociativeRecall
+from lookback.data.back_recall import BackRecall
+from lookback.data.back_value import BackValue
 from lookback.data.copy import Copy
 from lookback.data.delayed_recall import DelayedRecall
 from lookback.data.generated import GeneratedTask
@@ -58,6 +60,42 @@ def redraw_delayed_recall(sequence, step, settings):
     for symbol in range(settings["symbols"]):
         one_hot = [float(symbol == each) for each in range(settings["symbols"])]
         yield [*sequence[:step], [*one_hot, sequence[step][-1]], *sequence[step + 1 :]]
+
+
+def walk_back(sequence, settings, width, of):
+    """The answers if the first `width` features show what `of` reads, and the rest ask for it."""
+    lags, answers = settings["lags"], []
+    for step, values in enumerate(sequence):
+        if step < max(lags):
+            assert not any(values[width:])
+        else:
+            assert sorted(values[width:]) == [0] * (len(lags) - 1) + [1]
+            past = step - lags[values[width:].index(1)]
+            answers.append((step, of(sequence[past][:width]), {past}))
+    return answers
+
+
+def walk_back_recall(sequence, settings):
+    symbols = settings["symbols"]
+    assert all(sorted(values[:symbols]) == [0] * (symbols - 1) + [1] for values in sequence)
+    return walk_back(sequence, settings, symbols, lambda symbol: symbol.index(1))
+
+
+def redraw_back_recall(sequence, step, settings):
+    for symbol in range(settings["symbols"]):
+        one_hot = [float(symbol == each) for each in range(settings["symbols"])]
+        redrawn = [*one_hot, *sequence[step][settings["symbols"] :]]
+        yield [*sequence[:step], redrawn, *sequence[step + 1 :]]
+
+
+def walk_back_value(sequence, settings):
+    assert all(-1 <= values[0] < 1 for values in sequence)
+    return walk_back(sequence, settings, 1, lambda value: value[0])
+
+
+def redraw_back_value(sequence, step, settings):
+    for value in (-0.5, 0.25, 0.75):
+        yield [*sequence[:step], [value, *sequence[step][1:]], *sequence[step + 1 :]]
 
 
 def walk_selective_copy(sequence, settings):
@@ -185,6 +223,20 @@ CASES = {
         walk_delayed_recall,
         redraw_delayed_recall,
         "dcaefa28f11f6277",
+    ),
+    "back_recall": Case(
+        BackRecall,
+        {"length": 13, "symbols": 3, "lags": [5, 1, 2]},
+        walk_back_recall,
+        redraw_back_recall,
+        "4bec983d6acea73f",
+    ),
+    "back_value": Case(
+        BackValue,
+        {"length": 13, "lags": [5, 1, 2]},
+        walk_back_value,
+        redraw_back_value,
+        "955ef15d92a8bdc7",
     ),
     "selective_copy": Case(
         SelectiveCopy,

@@ -65,7 +65,9 @@ def test_generated_tasks_have_the_baseline_of_the_dummy(name):
     if facts.kind == "class":
         expected = accuracy_of_dummy(train.flatten().numpy(), test.flatten().numpy())
     else:
-        expected = error_of_dummy(train[:, 0].double().numpy(), test[:, 0].double().numpy())
+        expected = error_of_dummy(
+            *(split.flatten(0, 1).double().numpy() for split in (train, test))
+        )
     assert facts.baseline == pytest.approx(expected, rel=1e-12)
 
 

@@ -1,0 +1,60 @@
+"""Back recall: each step shows a symbol, and asks for the symbol that stood k steps before.
+
+Each step shows one of S symbols (one-hot). From step max(lags) on, a query at each step asks for
+the symbol k steps before, and the step shows k (one-hot). The symbols and the lags k are drawn
+independently of each other and with equal probabilities.
+
+    symbol    b  a  a  b  a      lags 1 and 2
+    lag k           2  1  2
+    target          b  a  a
+
+The state must hold the last max(lags) symbols, which are max(lags) · log2 S bits. A model that
+holds only the last n symbols answers the lags up to n and no others.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from lookback.data.asked_lags import AskedLags
+from lookback.data.batch import SequenceDataset
+from lookback.data.generated import require_symbols
+
+
+class BackRecall(AskedLags):
+    """A task whose targets are the symbols that stood the asked number of steps before."""
+
+    def __init__(
+        self,
+        length: int,
+        symbols: int,
+        lags: Sequence[int],
+        train: int,
+        validation: int,
+        test: int,
+        seed: int,
+    ):
+        super().__init__(length, lags, train, validation, test, seed)
+        require_symbols(symbols)
+        self.symbols = symbols
+        self.features, self.outputs = symbols + len(lags), symbols
+
+    def draw(self, count: int, generator: np.random.Generator) -> SequenceDataset:
+        """Draw N sequences with inputs (N, T, S + R) and targets (N, Q), Q = T − max(lags).
+
+        The features of the inputs are the one-hot symbol (S) and the question (R).
+        """
+        symbols = generator.integers(0, self.symbols, (count, self.length))
+        question, query, lag = self.draw_questions(count, generator)
+        inputs = np.zeros((count, self.length, self.features), dtype=np.float32)
+        np.put_along_axis(inputs[..., : self.symbols], symbols[..., None], 1, axis=2)
+        inputs[..., self.symbols :] = question
+        return SequenceDataset(
+            inputs=torch.from_numpy(inputs),
+            lengths=torch.full((count,), self.length),
+            query=torch.from_numpy(query),
+            target=torch.from_numpy(np.take_along_axis(symbols, query - lag, axis=1)),
+            lag=torch.from_numpy(lag),
+            evidence=self.asked_step,
+        )
