@@ -1,6 +1,7 @@
 """The definition of every generated task in plain Python, one step after another."""
 
 import itertools
+import math
 import re
 import statistics
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from lookback.data.copy import Copy
 from lookback.data.delayed_recall import DelayedRecall
 from lookback.data.generated import GeneratedTask
 from lookback.data.listops import ListOps
+from lookback.data.memory_function import MemoryFunction
 from lookback.data.parity import Parity
 from lookback.data.selective_copy import SelectiveCopy
 from lookback.data.temporal_order import TemporalOrder
@@ -96,6 +98,25 @@ def walk_back_value(sequence, settings):
 def redraw_back_value(sequence, step, settings):
     for value in (-0.5, 0.25, 0.75):
         yield [*sequence[:step], [value, *sequence[step][1:]], *sequence[step + 1 :]]
+
+
+def walk_memory_function(sequence, settings):
+    values, window, strength = [x for (x,) in sequence], settings["window"], settings["strength"]
+    weights = {
+        "exponential": [math.exp(-s / strength) for s in range(window)],
+        "impulse": [float(s == strength) for s in range(window)],
+    }[settings["function"]]
+    size = math.sqrt(sum(weight**2 for weight in weights))
+    answers = []
+    for step in range(window - 1, len(values)):
+        target = sum(weight / size * values[step - s] for s, weight in enumerate(weights))
+        answers.append((step, target, {step - s for s, weight in enumerate(weights) if weight}))
+    return answers
+
+
+def redraw_memory_function(sequence, step, settings):
+    for value in (-1.5, 0.25, 2.0):
+        yield [*sequence[:step], [value], *sequence[step + 1 :]]
 
 
 def walk_selective_copy(sequence, settings):
@@ -237,6 +258,20 @@ CASES = {
         walk_back_value,
         redraw_back_value,
         "955ef15d92a8bdc7",
+    ),
+    "memory_function": Case(
+        MemoryFunction,
+        {"length": 12, "function": "exponential", "strength": 2.5, "window": 7},
+        walk_memory_function,
+        redraw_memory_function,
+        "c4a90e3c6fd57139",
+    ),
+    "memory_function_of_impulse": Case(
+        MemoryFunction,
+        {"length": 12, "function": "impulse", "strength": 4.0, "window": 7},
+        walk_memory_function,
+        redraw_memory_function,
+        "2c65c67e76d88921",
     ),
     "selective_copy": Case(
         SelectiveCopy,
