@@ -39,6 +39,7 @@ PROBES = {
     "state_decoding": {"sequences": 64},
     "effective_context": {"sequences": 64},
     "gate_timescales": {"sequences": 64},
+    "state_noise": {"sequences": 64},
 }
 
 
@@ -112,6 +113,12 @@ def timescales(half: float) -> pd.DataFrame:
     return frame.assign(timescale=half * (1 + unit / 8), **saturated)
 
 
+def under_noise(half: float) -> pd.DataFrame:
+    """The lag up to which the network remembers falls as 1 / (1 + 8 σ)."""
+    frames = [recall(half / (1 + 8 * sigma)).assign(sigma=sigma) for sigma in (0.0, 0.25, 0.5)]
+    return pd.concat(frames, ignore_index=True)
+
+
 MADE = {
     "recall_by_lag": recall,
     "lyapunov": exponents,
@@ -119,6 +126,7 @@ MADE = {
     "state_decoding": decoded,
     "effective_context": contexts,
     "gate_timescales": timescales,
+    "state_noise": under_noise,
 }
 assert set(MADE) | {"gradient_flow"} == set(PROBES)
 assert {model for _, model in HALF} == set(MODELS)

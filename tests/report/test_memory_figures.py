@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lookback.report.figures import memory_capacity, state_decoding
+from lookback.report.figures import memory_capacity, state_decoding, state_noise
 
 
 def held(model: str, capacity: dict[int, list[float]], stage: str, seed: int = 0) -> pd.DataFrame:
@@ -80,3 +80,39 @@ def test_the_line_of_decoding_is_the_mean_over_seeds_and_its_control_dashed():
     np.testing.assert_allclose(skill.get_ydata(), [0.9, 0.3])
     np.testing.assert_allclose(control.get_ydata(), [0, 0], atol=1e-12)
     assert control.get_linestyle() == "--"
+
+
+def noisy(model: str, horizon: dict[float, int]) -> pd.DataFrame:
+    """A frame of one model that answers all lags up to a horizon of its own at each σ."""
+    lag = np.tile(np.arange(1, 41), 30)
+    parts = [
+        pd.DataFrame({"sigma": sigma, "lag": lag, "skill": (lag <= last).astype(float)})
+        for sigma, last in horizon.items()
+    ]
+    frame = pd.concat(parts, ignore_index=True)
+    return frame.assign(sequence=frame.groupby("sigma").cumcount(), seed=0, model=model, task="t")
+
+
+NOISY = pd.concat(
+    [
+        noisy("rnn", {0.0: 20, 0.1: 4, 0.3: 0}),
+        noisy("gru", {0.0: 40, 0.1: 40, 0.3: 24}),
+    ],
+    ignore_index=True,
+).astype({"model": pd.CategoricalDtype(["rnn", "gru"])})
+
+
+def test_what_noise_found_names_the_most_tolerant_first():
+    """The rnn has half of its skill, 0.25, between 0.5 at σ 0 and 0.1 at σ 0.1."""
+    assert state_noise.finding(NOISY).endswith("the σ: gru ≥ 0.300, rnn 0.0625.")
+
+
+def test_the_lines_of_noise_are_its_mean_skill_and_its_horizon():
+    above, below = state_noise.draw(NOISY).axes
+    skill = [line.get_ydata() for line in above.lines[:2]]
+    np.testing.assert_allclose(skill, [[0.5, 0.1, 0.0], [1, 1, 0.6]])
+    rnn, gru = (line.get_ydata() for line in below.lines)
+    np.testing.assert_allclose(rnn[:2], [20, 4], atol=1.5)
+    np.testing.assert_allclose(gru, [40, 40, 24], atol=1.5)
+    assert rnn[2] < 1.5
+    assert [label.get_text() for label in below.get_xticklabels()] == ["0", "0.1", "0.3"]

@@ -136,3 +136,17 @@ def test_recall_that_never_falls_is_censored_at_the_longest_lag():
     row = of("recall_by_lag", frame.assign(skill=np.where(lag > 5, 0.0, 1.0)))
     assert 5 <= row["horizon_low"] <= row["horizon"] <= row["horizon_high"] <= 6
     assert not row["horizon_censored"]
+
+
+def tolerance(skill: list[float]) -> pd.Series:
+    frame = pd.DataFrame({"sigma": [0.0, 0.1, 0.2, 0.4], "skill": skill, "lag": 3, "sequence": 0})
+    return of("state_noise", frame.assign(seed=0))
+
+
+def test_the_noise_tolerance_is_the_first_noise_at_which_half_of_the_skill_is_left():
+    assert tolerance([0.8, 0.7, 0.5, 0.1])["noise_tolerance"] == pytest.approx(0.25)
+    assert tolerance([0.8, 0.2, 0.6, 0.7])["noise_tolerance"] == pytest.approx(0.2 / 3)
+    assert not tolerance([0.8, 0.2, 0.6, 0.7])["noise_tolerance_censored"]
+    assert tolerance([0.8, 0.7, 0.6, 0.5])["noise_tolerance"] == 0.4
+    assert tolerance([0.8, 0.7, 0.6, 0.5])["noise_tolerance_censored"]
+    assert math.isnan(tolerance([0.01, 0.0, 0.0, 0.0])["noise_tolerance"])  # nothing to lose

@@ -12,6 +12,7 @@ STEPS = "steps"
 RATE = "nats per step"
 SHARE = "share"
 INPUTS = "inputs"
+SIGMA = "σ"
 
 
 class Estimate(NamedTuple):

@@ -7,7 +7,7 @@ upload to MLflow use QUANTITIES.
 
 from functools import partial
 
-from lookback.summarise.quantities.base import INPUTS, RATE, SHARE, STEPS, Estimate, Quantity
+from lookback.summarise.quantities.base import INPUTS, RATE, SHARE, SIGMA, STEPS, Estimate, Quantity
 from lookback.summarise.quantities.context_needed import KEPT, context_needed
 from lookback.summarise.quantities.decoding_distance import decoding_distance
 from lookback.summarise.quantities.gradient_half_distance import (
@@ -17,6 +17,7 @@ from lookback.summarise.quantities.gradient_half_distance import (
 from lookback.summarise.quantities.linear_capacity import linear_capacity
 from lookback.summarise.quantities.lyapunov_exponent import first_exponent
 from lookback.summarise.quantities.memory_horizon import DEFINITION, memory_horizon
+from lookback.summarise.quantities.noise_tolerance import noise_tolerance
 from lookback.summarise.quantities.skill import skill
 from lookback.summarise.quantities.time_constant import SLOW, timescale
 from lookback.summarise.rates import agreement
@@ -96,6 +97,16 @@ QUANTITIES = (
         measure=timescale,
         definition=f"the {100 * SLOW:.0f}th percentile over units",
         role="theory",
+    ),
+    Quantity(
+        name="noise_tolerance",
+        label="noise tolerance of the state",
+        unit=SIGMA,
+        probe="state_noise",
+        measure=noise_tolerance,
+        definition="the σ of the noise on each unit at each step that halves the skill",
+        role="half behavioural",
+        may_be_censored=True,
     ),
     Quantity(
         name="decoding",
