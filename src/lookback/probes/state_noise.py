@@ -5,8 +5,8 @@
 s is the whole state, for example h and c of an LSTM. The noise has the same σ for all units, in
 the units of the state. A state that is stored in an attractor returns to it after each disturbance,
 and holds at small σ for any number of steps. A state that is stored on a line of fixed points, as
-by a linear integrator, drifts: after t steps its error has the variance σ² t. Derivatives along one
-trajectory do not tell the two apart at large distances, because both have a stable state.
+by a linear integrator, drifts: after t steps its error has the variance σ² t. Derivatives say the
+opposite: ∂s_T/∂s_t fades with T − t in an attractor, and stays 1 on a line of fixed points.
 """
 
 from collections.abc import Sequence

@@ -7,6 +7,7 @@ from the same answers, up to the longest lag measured.
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
 
 from lookback.report.drawing import colours, legend_below, models, new_figure
 from lookback.report.numbers import number
@@ -28,6 +29,8 @@ def draw(frame: pd.DataFrame) -> Figure:
     above.axhline(0, color="black", lw=0.8)
     above.set(title=frame.iloc[0]["task"], ylabel="skill")
     below.set_yscale("symlog", linthresh=1)
+    below.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+    below.set_ylim(bottom=-0.1, top=1.3 * frame["lag"].max())
     below.set(xlabel="σ of the noise on each unit at each step", ylabel="memory horizon (steps)")
     below.set_xticks(range(len(sigmas)), [f"{sigma:g}" for sigma in sigmas])
     legend_below(figure, above)
