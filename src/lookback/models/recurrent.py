@@ -10,7 +10,6 @@ the torch module computes the outputs, for example with cuDNN on a GPU.
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -18,7 +17,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
-from torch.utils._pytree import tree_map
 
 from lookback.errors import NotApplicable
 from lookback.kernels.kernel import Kernel
@@ -33,31 +31,11 @@ from lookback.models.base import (
     reversed_within,
 )
 from lookback.models.sizes import require_dropout
+from lookback.models.truncation import truncated_features
 from lookback.runtime.settings import require_positive
 
 Parts = tuple[Tensor, ...]  # the tensors (B, H) of one layer's state, with the hidden state h first
 Gates = dict[str, Tensor]  # gate values (B, H) by name
-
-
-def truncated(
-    kernel: Callable[..., tuple[Tensor, Any]],
-    inputs: Float[Tensor, "batch time feature"],
-    lengths: Int[Tensor, " batch"],
-    steps: int,
-) -> Float[Tensor, "batch time hidden"]:
-    """The outputs of a kernel, with the state detached from the autograd graph every `steps` steps.
-
-    The method is truncated back-propagation through time [williams1990]. Detaching the state
-    changes no output, but stops the gradient from flowing to earlier steps. The kernel also
-    receives the number of steps that remain of each sequence, which is zero or negative after the
-    end of the sequence.
-    """
-    state, outputs, start = None, [], 0
-    for chunk in torch.split(inputs, steps, dim=1):
-        output, state = kernel(chunk, lengths - start, state)
-        state, start = tree_map(Tensor.detach, state), start + steps
-        outputs.append(output)
-    return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
 
 
 class RecurrentModel(RecurrentEncoder):
@@ -150,40 +128,60 @@ class RecurrentModel(RecurrentEncoder):
 
         Values after a sequence's last step have no meaning.
         """
+        if self._truncates_now:
+            steps = torch.arange(inputs.shape[1], device=inputs.device).expand(len(inputs), -1)
+            return self.forward(inputs, lengths, steps.where(steps < lengths.unsqueeze(1), -1))
         if self.fused is None:
             gradients = torch.is_grad_enabled()
             trace = self.trace(inputs, lengths, lengths[:, None] - 1, differentiable=gradients)
             return self._layer_output(trace.states, self.layers - 1)
         if not applies(inputs, self._weights(0)[0]):
-            return self._truncated(self._by_torch, inputs, lengths)
+            return self._by_torch(inputs, lengths, None)[0]
         for layer in range(self.layers):
-            weights = self._weights(layer)
-            outputs = [self._truncated(partial(self._by_fused, weights[0]), inputs, lengths)]
-            if self.bidirectional:
+            forward, *reverse = self._weights(layer)
+            outputs = [run_layer(self.fused, inputs, lengths, forward, carries=False)[0]]
+            for weights in reverse:
                 reversed_inputs = reversed_within(inputs, lengths)
-                by_fused = partial(self._by_fused, weights[1])
-                backward = self._truncated(by_fused, reversed_inputs, lengths)
+                backward, _ = run_layer(
+                    self.fused, reversed_inputs, lengths, weights, carries=False
+                )
                 outputs.append(reversed_within(backward, lengths))
             inputs = self._between_layers(_concatenated(outputs), layer)
         return inputs
 
+    def forward(
+        self,
+        inputs: Float[Tensor, "batch time feature"],
+        lengths: Int[Tensor, " batch"],
+        query: Int[Tensor, "batch query"],
+    ) -> Float[Tensor, "batch query hidden"]:
+        """The features at the queries, with truncated gradients in training if `truncate` is set.
+
+        An encoder that is not bidirectional stops at the last query of each sequence.
+        """
+        if not self._truncates_now:
+            return super().forward(inputs, lengths, query)
+        assert self.truncate is not None
+        ends = torch.minimum(lengths, query.amax(dim=1).clamp(min=0) + 1)
+        weight = self.kernel.all_weights[0][0]
+        return truncated_features(self._advance, weight, inputs, ends, query, self.truncate)
+
     @property
     def _truncates_now(self) -> bool:
-        return self.truncate is not None and self.training
+        return self.truncate is not None and self.training and torch.is_grad_enabled()
 
-    def _by_fused(
-        self, weights: Any, inputs: Tensor, lengths: Tensor, state: Any
-    ) -> tuple[Tensor, Any]:
+    def _advance(self, inputs: Tensor, lengths: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """The last layer's outputs, and the state of all layers after the last step."""
+        if not applies(inputs, self._weights(0)[0]):
+            return self._by_torch(inputs, lengths, state)
         assert self.fused is not None
-        carries = self._truncates_now
-        return run_layer(self.fused, inputs, lengths, weights, state or (), carries=carries)
-
-    def _truncated(
-        self, kernel: Callable[..., tuple[Tensor, Any]], inputs: Tensor, lengths: Tensor
-    ) -> Tensor:
-        """Run `kernel` over all steps, and truncate gradients in training if `truncate` is set."""
-        steps = self.truncate if self._truncates_now else None
-        return truncated(kernel, inputs, lengths, steps or inputs.shape[1])
+        following = list[Parts]()
+        for layer in range(self.layers):
+            (weights,), of_layer = self._weights(layer), state[layer] if state else ()
+            outputs, last = run_layer(self.fused, inputs, lengths, weights, of_layer)
+            following.append(last)
+            inputs = self._between_layers(outputs, layer)
+        return inputs, following
 
     def _by_torch(self, inputs: Tensor, lengths: Tensor, state: Any) -> tuple[Tensor, Any]:
         """The outputs of the torch module, and its last state.
