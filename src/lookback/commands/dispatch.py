@@ -62,6 +62,11 @@ STAGES: dict[str, tuple[str, dict[str, Callable[[str], Any]]]] = {
     "report": ("lookback.report.report", {"plan": Path, "summary": Path, "out": Path}),
     "track": ("lookback.tracking.track", {"plan": Path, "out": Path}),
 }
+# The commands with options such as `--data FILE`: module and function.
+WITH_OPTIONS = {
+    "init": ("lookback.commands.init_study", "init"),
+    "predict": ("lookback.commands.predict", "predict"),
+}
 COMMANDS = {
     "ui": "open MLflow's pages on the tracked runs; [port=5000] [uri=…]",
     "models": "list all models with their size, cost and source; [task=NAME]",
@@ -72,6 +77,10 @@ HELP = f"""How far back does a sequence model remember, and can its explanation 
   snakemake --cores N [--config study=NAME]     run a study
   lookback train task=NAME model=NAME [seed=N] [KEY=VALUE …]
                                                 one run by hand, into results/by-hand-<digest>/
+  lookback init NAME --data FILE --target COLUMN [--time COLUMN] [--group COLUMN] [--horizon N]
+                [--window N] [--split COLUMN] [--force]
+                                                write conf/task/NAME.yaml and conf/study/NAME.yaml
+  lookback predict CELL --data FILE --out FILE  the answers of trained networks for a new table
   lookback track [--follow] [study=NAME] [uri=URI]
                                                 send a study to MLflow; --follow: while it trains
 {"".join(f"  lookback {name:<38}{text}{chr(10)}" for name, text in COMMANDS.items())}
@@ -156,6 +165,10 @@ def _call(command: str, words: Sequence[str]) -> None:
     """Check the arguments of a command, then import and call the command's function."""
     if command == "train" and not any(word.startswith("plan=") for word in words):
         words = joined(words)
+    if command in WITH_OPTIONS:
+        module, function = WITH_OPTIONS[command]
+        getattr(import_module(module), function)(words)
+        return
     arguments = _parse(command, words)
     forget_empty_uri()
     if command == "train" and "plan" not in arguments:
@@ -197,7 +210,7 @@ def _parse(command: str, words: Sequence[str]) -> Arguments:
     that the command has.
     """
     if command not in (*STAGES, *COMMANDS):
-        near = _did_you_mean(command, (*STAGES, *COMMANDS))
+        near = _did_you_mean(command, (*WITH_OPTIONS, *STAGES, *COMMANDS))
         raise UserError(f"there is no command '{command}'.{near} `lookback --help` lists all.")
     for word in words:
         is_option = word.startswith("~") or (command, word) == ("track", "--follow")

@@ -34,6 +34,9 @@ class Facts:
     # The features are not scaled if `mean` and `scale` are empty.
     mean: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
+    # How the columns of a table become features and answers (`TableFacts`), or None if the data are
+    # no table.
+    table: Mapping[str, Any] | None = None
     optimum: float | None = None  # score of the best possible answers, or None if unknown
     # Steps and queries of each sequence in the tensors of the train split, with all padding. Stage
     # `prepare` reads them from the data. The number of steps is None before this stage.
