@@ -1,4 +1,4 @@
-"""Write sales.csv, a generated table of daily sales whose reach is known.
+"""Write examples/sales.csv, a generated table of daily sales whose reach is known.
 
 A shop sells about as much as on the same weekday of the week before, and a promotion raises its
 sales of the day 12 days later. So a forecast of the next day needs a window of 12 days, and no
@@ -32,6 +32,6 @@ def sales(seed: int) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    path = Path("sales.csv")
+    path = Path(__file__).with_name("sales.csv")
     sales(seed=0).to_csv(path, index=False)
     print(f"wrote {path}")

@@ -64,6 +64,8 @@ def init(words: Sequence[str]) -> None:
     for group, path in files.items():
         write_text(path, texts[group])
         print(f"{'wrote:':<12}{path.relative_to(PROJECT)}")
+    if choice.settings["ask"] == "step":
+        print(f"\nThe networks answer at every step. For a forecast of {given.target}: --horizon 1")
     print(f"\nNow run:    snakemake --cores 2 --config study={given.name}")
 
 
