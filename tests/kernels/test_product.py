@@ -2,17 +2,20 @@
 
 import numpy as np
 import pytest
+from scipy.special import expit
 
 from lookback.kernels.compiled import HERE, Backward, Saved, Strided, compiled
 from lookback.kernels.functions import logistic, tanh
 from lookback.kernels.product import add_weights, multiply, pack
+from lookback.kernels.vectors import load, row, store
 
 
 @compiled
 def of_all(values, tanhs, logistics):
-    for place in range(values.size):
-        tanhs[place] = tanh(values[place])
-        logistics[place] = logistic(values[place])
+    for r in range(len(values)):
+        x = load(row(values, r), 0, 8)
+        store(row(tanhs, r), 0, tanh(x))
+        store(row(logistics, r), 0, logistic(x))
 
 
 @pytest.mark.parametrize("depth", [1, 2, 7, 64, 129])
@@ -32,32 +35,32 @@ def test_a_product_is_numpys(depth, columns):
 
 
 def test_weights_gather_over_steps_latest_first():
-    """Three steps of eight rows, from step 1 on; 20 columns of sums, of which h met the last 12."""
+    """Three steps of eight rows, from step 1 on; 24 columns of sums, of which h met the last 16."""
     generator = np.random.default_rng(0)
     line = generator.normal(size=(5, 12, 6 + 16)).astype(np.float32)
-    sums = generator.normal(size=(3 * 8, 20)).astype(np.float32)
-    of_input, of_state = np.ones((20, 8), np.float32), np.ones((20, 16), np.float32)
+    sums = generator.normal(size=(3 * 8, 24)).astype(np.float32)
+    of_line = np.ones((24, 24), np.float32)
     nothing = np.empty((0, 12, 8), np.float32)
     saved = Saved(line, 6, 16, nothing, nothing, np.full(12, 4))
     flat = np.empty(0, np.float32)
-    back = Backward(Strided(flat, 0, 0), flat, flat, 3, of_input, of_state, nothing)
+    back = Backward(Strided(flat, 0, 0), flat, flat, 3, of_line, nothing)
     add_weights(saved, back, sums, 3, 8, 1, 4, 12)
-    inputs, states = np.ones((20, 8)), np.ones((20, 16))
+    wanted = np.ones((24, 6 + 16))
     for place, step in enumerate((3, 2, 1)):
         own = sums[place * 8 : (place + 1) * 8].astype(np.float64)
-        inputs += own.T @ line[step, 4:12, :8]
-        states[8:] += own[:, 8:].T @ line[step, 4:12, 6:22]
-    np.testing.assert_allclose(of_input, inputs, atol=1e-4)
-    np.testing.assert_allclose(of_state, states, atol=1e-4)
+        wanted += own.T @ line[step, 4:12]
+    np.testing.assert_allclose(of_line[:, :6], wanted[:, :6], atol=1e-4)
+    np.testing.assert_allclose(of_line[8:, 6:22], wanted[8:, 6:], atol=1e-4)
 
 
 def test_tanh_and_the_logistic_function_are_right_to_three_parts_in_ten_million():
-    values = np.linspace(-30, 30, 200_001, dtype=np.float32)
+    values = np.linspace(-30, 30, 200_008, dtype=np.float32).reshape(-1, 8)
+    values[0] = [np.nan, np.inf, -np.inf, 0, -0.0, 1e-40, 1e30, -1e30]
     tanhs, logistics = np.empty_like(values), np.empty_like(values)
     of_all(values, tanhs, logistics)
     exact = values.astype(np.float64)
     np.testing.assert_allclose(tanhs, np.tanh(exact), atol=3e-7, rtol=0)
-    np.testing.assert_allclose(logistics, 1 / (1 + np.exp(-exact)), atol=3e-7, rtol=0)
+    np.testing.assert_allclose(logistics, expit(exact), atol=3e-7, rtol=0)
 
 
 def test_machine_code_is_kept_by_the_content_of_the_folder_and_not_by_its_path():

@@ -83,8 +83,7 @@ class Backward(NamedTuple):
     to_state: Array  # packed weights; the gates' gradient times these weights is the gradient of h
     to_input: Array  # packed weights; the gates' gradient times these weights is the gradient of x
     chunk: int  # one matrix product sums the weights' gradients over this number of time steps
-    of_input: Array  # gradient of W_x and b; each kernel call adds the part of its batch rows
-    of_state: Array  # gradient of W_h; each kernel call adds the part of its batch rows
+    of_line: Array  # gradient of [W_x, b, W_h]; each kernel call adds the part of its batch rows
     inputs: Array  # gradient of the inputs (T, R, F), or an empty array if it is not needed
 
 

@@ -6,7 +6,7 @@ weights would be NaN, because 0 × ∞ is NaN. So the kernels keep the state at 
 back no gradient.
 """
 
-from lookback.kernels.compiled import Backward, Saved, Strided, compiled
+from lookback.kernels.compiled import Array, Backward, Saved, Strided, compiled
 
 
 @compiled
@@ -45,3 +45,11 @@ def skip_ended(saved: Saved, back: Backward, first: int, last: int) -> int:
     if back.inputs.size:
         back.inputs[steps:, first:last] = 0
     return steps
+
+
+@compiled
+def add_gradient(grad: Strided, t: int, r: int, size: int, dh: Array) -> None:
+    """Add the gradient of the output h_t in row r, which has `size` elements, to `dh`."""
+    grad_h = grad.flat[r * grad.row + t * grad.step :]
+    for j in range(size):
+        dh[j] += grad_h[j]

@@ -9,6 +9,7 @@ with NaN are false, so the clamp of the input to ±LARGEST does not change NaN.
 import numpy as np
 
 from lookback.kernels.compiled import inlined
+from lookback.kernels.vectors import Vector, clamp
 
 LARGEST = np.float32(7.90531110763549805)  # if |x| is larger than LARGEST, tanh(x) is ±1
 P0 = np.float32(4.89352455891786e-03)
@@ -26,10 +27,9 @@ HALF, ONE = np.float32(0.5), np.float32(1.0)
 
 
 @inlined
-def tanh(x: np.float32) -> np.float32:
-    """The hyperbolic tangent of x."""
-    x = LARGEST if x > LARGEST else x
-    x = -LARGEST if x < -LARGEST else x
+def tanh(x: Vector) -> Vector:
+    """The hyperbolic tangent of the elements of x."""
+    x = clamp(x, LARGEST)
     s = x * x
     p = (((((P6 * s + P5) * s + P4) * s + P3) * s + P2) * s + P1) * s + P0
     q = ((Q3 * s + Q2) * s + Q1) * s + Q0
@@ -37,6 +37,6 @@ def tanh(x: np.float32) -> np.float32:
 
 
 @inlined
-def logistic(x: np.float32) -> np.float32:
-    """The logistic function σ(x) = 1 / (1 + e⁻ˣ) = (1 + tanh(x / 2)) / 2."""
+def logistic(x: Vector) -> Vector:
+    """The logistic function σ(x) = 1 / (1 + e⁻ˣ) = (1 + tanh(x / 2)) / 2 of the elements of x."""
     return HALF + HALF * tanh(HALF * x)

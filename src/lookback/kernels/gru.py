@@ -14,11 +14,12 @@ pre-activations.
 import numpy as np
 import torch
 
-from lookback.kernels.compiled import Array, Backward, Saved, Strided, compiled
-from lookback.kernels.ends import enter, longest, skip_ended
+from lookback.kernels.compiled import Array, Backward, Saved, Strided, compiled, inlined
+from lookback.kernels.ends import add_gradient, enter, longest, skip_ended
 from lookback.kernels.functions import ONE, logistic, tanh
 from lookback.kernels.kernel import Kernel, Product
 from lookback.kernels.product import add_weights, multiply, pass_back
+from lookback.kernels.vectors import FEWER, LANES, load, row, store
 
 
 @compiled
@@ -30,66 +31,97 @@ def forward(
     The kernel writes the hidden states to line[1:] and the gates to `gates` (T, R, 4H).
     """
     line, h_start, size, gates, _, lengths = saved
-    rows, hidden, whole = last - first, gates.shape[2] // 4, h_start + size
-    steps = longest(saved, first, last)
+    rows, hidden, past_x = last - first, gates.shape[2] // 4, h_start + size
+    steps, whole = longest(saved, first, last), hidden // LANES * LANES
+    sums, to_s = np.empty((rows, 4 * hidden), np.float32), 3 * hidden
     for t in range(line.shape[0] - 1):
-        now, gate_t = line[t], gates[t % len(gates)]
+        now, following, gate_t = line[t], line[t + 1], gates[t % len(gates)]
         if t < steps:
             enter(inputs, saved, t, first, last)
-            to_s = 3 * hidden
-            multiply(rows, hidden, h_start, now, first, 0, packed[0], gate_t, first, 0)
-            multiply(rows, 2 * hidden, whole, now, first, 0, packed[1], gate_t, first, hidden)
-            multiply(
-                rows, hidden, 1 + size, now, first, h_start - 1, packed[2], gate_t, first, to_s
-            )
+            multiply(rows, hidden, h_start, now, first, 0, packed[0], sums, 0, 0)
+            multiply(rows, 2 * hidden, past_x, now, first, 0, packed[1], sums, 0, hidden)
+            multiply(rows, hidden, 1 + size, now, first, h_start - 1, packed[2], sums, 0, to_s)
         for r in range(first, last):
-            gate, old, new = gate_t[r], line[t, r, h_start:], line[t + 1, r, h_start:]
             if t >= lengths[r]:
-                gate[:], new[:] = 0, 0
+                gate_t[r], following[r, h_start:] = 0, 0
                 continue
-            for j in range(hidden):
-                reset, z = logistic(gate[hidden + j]), logistic(gate[2 * hidden + j])
-                n = tanh(gate[j] + reset * gate[3 * hidden + j])
-                gate[j], gate[hidden + j], gate[2 * hidden + j] = n, reset, z
-                new[j] = n + z * (old[j] - n)
+            a, gate, old = row(sums, r - first), row(gate_t, r), row(now, r)
+            new = row(following, r)
+            for j in range(0, whole, LANES):
+                _activate(a, gate, old, new, h_start, hidden, j, LANES)
+            for j in range(whole, hidden, FEWER):
+                _activate(a, gate, old, new, h_start, hidden, j, FEWER)
+
+
+@inlined
+def _activate(
+    a: int, gate: int, old: int, new: int, h_start: int, hidden: int, j: int, lanes: int
+) -> None:
+    s = load(a, 3 * hidden + j, lanes)
+    r, z = logistic(load(a, hidden + j, lanes)), logistic(load(a, 2 * hidden + j, lanes))
+    n = tanh(load(a, j, lanes) + r * s)
+    store(gate, j, n)
+    store(gate, hidden + j, r)
+    store(gate, 2 * hidden + j, z)
+    store(gate, 3 * hidden + j, s)
+    store(new, h_start + j, n + z * (load(old, h_start + j, lanes) - n))
 
 
 @compiled
 def backward(saved: Saved, back: Backward, first: int, last: int) -> None:
     """Add the contribution of the rows `first` to `last` (exclusive) to the weights' gradients.
 
-    The weights' gradients are `back.of_input` and `back.of_state`, both of shape (4H, ·). If
-    `back.inputs` (T, R, F) is not empty, the kernel also writes the inputs' gradient to this array.
+    The gradient of all weights is `back.of_line` (4H, ·). If `back.inputs` (T, R, F) is not empty,
+    the kernel also writes the inputs' gradient to this array.
     """
     line, h_start, size, gates, _, lengths = saved
-    wide, rows, hidden, grad = gates.shape[2], last - first, gates.shape[2] // 4, back.grad
+    wide, rows, hidden = gates.shape[2], last - first, gates.shape[2] // 4
+    whole = hidden // LANES * LANES
     grad_a = np.zeros((back.chunk * rows, wide), np.float32)
     dh, direct = np.zeros((rows, hidden), np.float32), np.zeros((rows, hidden), np.float32)
     gathered = 0
     for t in range(skip_ended(saved, back, first, last) - 1, -1, -1):
+        gate_t, old_t = gates[t], line[t]
         for r in range(rows):
-            gate, old = gates[t, first + r], line[t, first + r, h_start:]
-            a, dh_r, direct_r = grad_a[gathered * rows + r], dh[r], direct[r]
             if t >= lengths[first + r]:
-                a[:] = 0
+                grad_a[gathered * rows + r] = 0
                 continue
-            grad_h = grad.flat[(first + r) * grad.row + t * grad.step :]
-            for j in range(size):
-                n, reset = gate[j], gate[hidden + j]
-                z, s = gate[2 * hidden + j], gate[3 * hidden + j]
-                d = dh_r[j] + direct_r[j] + grad_h[j]
-                dn = d * (ONE - z) * (ONE - n * n)
-                a[j] = dn
-                a[hidden + j] = dn * s * reset * (ONE - reset)
-                a[2 * hidden + j] = d * (old[j] - n) * z * (ONE - z)
-                a[3 * hidden + j] = dn * reset
-                direct_r[j] = d * z
+            add_gradient(back.grad, t, first + r, size, dh[r])
+            gate, old = row(gate_t, first + r), row(old_t, first + r)
+            a, dh_r, direct_r = row(grad_a, gathered * rows + r), row(dh, r), row(direct, r)
+            for j in range(0, whole, LANES):
+                _differentiate(gate, old, a, dh_r, direct_r, h_start, hidden, j, LANES)
+            for j in range(whole, hidden, FEWER):
+                _differentiate(gate, old, a, dh_r, direct_r, h_start, hidden, j, FEWER)
         multiply(rows, hidden, 3 * hidden, grad_a, gathered * rows, hidden, back.to_state, dh, 0, 0)
         pass_back(back, grad_a, gathered, 0, 3 * hidden, t, first)
         gathered += 1
         if gathered == back.chunk or t == 0:
             add_weights(saved, back, grad_a, gathered, hidden, t, first, last)
             gathered = 0
+
+
+@inlined
+def _differentiate(
+    gate: int,
+    old: int,
+    a: int,
+    dh: int,
+    direct: int,
+    h_start: int,
+    hidden: int,
+    j: int,
+    lanes: int,
+) -> None:
+    n, r = load(gate, j, lanes), load(gate, hidden + j, lanes)
+    z, s = load(gate, 2 * hidden + j, lanes), load(gate, 3 * hidden + j, lanes)
+    d = load(dh, j, lanes) + load(direct, j, lanes)
+    dn = d * (ONE - z) * (ONE - n * n)
+    store(a, j, dn)
+    store(a, hidden + j, dn * s * r * (ONE - r))
+    store(a, 2 * hidden + j, d * (load(old, h_start + j, lanes) - n) * z * (ONE - z))
+    store(a, 3 * hidden + j, dn * r)
+    store(direct, j, d * z)
 
 
 KERNEL = Kernel(

@@ -4,8 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from lookback.kernels.product import padded
-
 
 @dataclass(frozen=True)
 class Product:
@@ -27,10 +25,8 @@ class Product:
 class Kernel:
     """The forward and backward passes of one type of recurrent layer, and the layout of its gates.
 
-    In the array `gates`, every gate has a block of H columns, which is called a group. If `dense`
-    is false, every group is padded to a multiple of 8 columns. If `dense` is true, groups are not
-    padded, and a single matrix product must compute all groups. A matrix product writes a multiple
-    of 8 columns, so a product for one unpadded group could overwrite columns of the next group.
+    In the array `gates`, every gate has a block of H columns, which is called a group. Every group
+    is padded to a multiple of 8 columns.
     """
 
     forward: Callable[..., None]
@@ -43,13 +39,8 @@ class Kernel:
     by_torch: Callable[..., Any]  # torch's function for the same layer, for example torch.lstm
     gates: tuple[str, ...] = ()  # names of the gates, in the order of their groups
     keeps_cell: bool = False  # whether the layer has a cell state c besides the hidden state h
-    dense: bool = False
 
     @property
     def groups(self) -> int:
         """The number of groups of columns."""
         return 1 + max(*self.of_input, *self.of_state)
-
-    def width(self, size: int) -> int:
-        """The number of columns of one group, including its padding, for H = `size`."""
-        return size if self.dense else padded(size)

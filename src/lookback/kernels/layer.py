@@ -1,8 +1,8 @@
 """Run one recurrent layer with the compiled kernels, as a torch autograd function.
 
 The layer maps inputs of shape (B, T, F) to hidden states of shape (B, T, H). H is padded to a
-multiple of 8 with hidden units that stay zero. The batch size B is padded to a multiple of 4 with
-rows of empty sequences (ends.py). The rows of the batch are divided among as many threads as torch
+multiple of 8 with hidden units that stay zero. The batch size B is padded with rows of empty
+sequences (ends.py) to a multiple of the rows of a tile. The rows of the batch are divided among as many threads as torch
 uses. A thread runs a block of rows through all time steps, so that the data of the block stay
 in the processor's cache. The output tensor is a view of the array that the backward pass reads, so
 the hidden states are not copied.
@@ -25,7 +25,7 @@ from lookback.kernels.compiled import Backward, Lengths, Saved, Strided
 from lookback.kernels.kernel import Kernel
 from lookback.kernels.product import ROWS, pack, padded
 
-BLOCK = 32  # maximum number of rows of the batch in one call of a backward kernel
+BLOCK = 32  # maximum number of rows of the batch in one call of a kernel
 DEPTH = 128  # maximum number of (row, step) pairs in one matrix product for weight gradients
 
 # W_x, W_h, b_x and b_h of a layer, in the shapes in which torch's recurrent modules store them.
@@ -34,7 +34,7 @@ Weights = tuple[Tensor, Tensor, Tensor, Tensor]
 
 @dataclass(frozen=True)
 class ForwardPass:
-    """The arrays of one forward pass. The axis `rows` is the batch, padded to a multiple of 4 rows.
+    """The arrays of one forward pass. The axis `rows` is the batch, padded with rows of empty sequences.
 
     The array `line` contains the vector [x_t, 1, h_{t-1}] for each step t and each row.
     """
@@ -71,7 +71,7 @@ class ForwardPass:
         states = {"hidden": self.outputs()}
         if self.kernel.keeps_cell:
             states["cell"] = self._unpadded(self.cells[1:])
-        starts = range(0, self.gates.shape[2], self.kernel.width(self.size))
+        starts = range(0, self.gates.shape[2], self.hidden)
         gates = zip(self.kernel.gates, starts, strict=False)
         return states, {name: self._unpadded(self.gates[:, :, start:]) for name, start in gates}
 
@@ -201,24 +201,24 @@ def _forward(
     first_state = [line[0, :, h_start:], *forward_pass.cells[:1]]
     for part in first_state:
         part[:] = 0
-    # A dense kernel does not set the padding of h to zero, so the padding is set to zero here.
-    line[1:, :, h_start + size :] = 0
     for part, start in zip(first_state, state, strict=bool(state)):
         part[:batch, :size] = start.detach().numpy()
-    group = kernel.width(size)
     packed = tuple(
         _packed(
             line_weights[
-                product.first * group : padded(product.past * group),
+                product.first * hidden : product.past * hidden,
                 (0 if product.input else h_start - 1) : h_start + (size if product.state else 0),
             ].T
         )
         for product in kernel.products
     )
     saved, strided_inputs = forward_pass.saved(), _strided(inputs)
-    _run_in_threads(
-        rows, lambda first, last: kernel.forward(saved, strided_inputs, packed, first, last)
-    )
+
+    def run_rows(first: int, last: int) -> None:
+        for start in range(first, last, BLOCK):
+            kernel.forward(saved, strided_inputs, packed, start, min(start + BLOCK, last))
+
+    _run_in_threads(rows, run_rows)
     return forward_pass
 
 
@@ -228,9 +228,9 @@ def _backward(
     kernel, saved, line_weights = forward_pass.kernel, forward_pass.saved(), forward_pass.weights
     hidden, h_start, size = forward_pass.hidden, forward_pass.h_start, forward_pass.size
     steps, rows, features = len(saved.line) - 1, saved.line.shape[1], h_start - 1
-    wide, group, groups = len(line_weights), kernel.width(size), kernel.groups
-    to_state = line_weights[min(kernel.of_state) * group :, h_start:]
-    to_input = np.zeros((padded(len(kernel.of_input) * group), padded(features)), np.float32)
+    (wide, width), groups = line_weights.shape, kernel.groups
+    to_state = line_weights[min(kernel.of_state) * hidden :, h_start:]
+    to_input = np.zeros((len(kernel.of_input) * hidden, padded(features)), np.float32)
     to_input[:, :features] = line_weights[: len(to_input), :features]
     to_state, to_input = _packed(to_state), _packed(to_input)
     inputs = buffer((steps if of_inputs else 0, rows, padded(features)))
@@ -238,27 +238,23 @@ def _backward(
     parts = []
 
     def run_rows(first: int, last: int) -> None:
-        of_input = np.zeros((wide, padded(h_start)), np.float32)
-        of_state = np.zeros((wide, hidden), np.float32)
-        parts.append((first, of_input, of_state))
+        of_line = np.zeros((wide, padded(width)), np.float32)
+        parts.append((first, of_line))
         for start in range(first, last, BLOCK):
             end = min(start + BLOCK, last)
             chunk = max(1, DEPTH // (end - start))
-            back = Backward(strided_grad, to_state, to_input, chunk, of_input, of_state, inputs)
+            back = Backward(strided_grad, to_state, to_input, chunk, of_line, inputs)
             kernel.backward(saved, back, start, end)
 
     _run_in_threads(rows, run_rows)
     # In a fixed order of the summands, rounding does not depend on which thread finishes first.
     parts.sort(key=lambda part: part[0])
-    of_input, of_state = (
-        np.sum(summands, axis=0)[: groups * group].reshape(groups, group, -1)[:, :size]
-        for summands in zip(*(part[1:] for part in parts), strict=True)
-    )
+    of_line = np.sum([part for _, part in parts], axis=0).reshape(groups, hidden, -1)[:, :size]
     by_gate = [
-        of_input[list(kernel.of_input), :, :features],
-        of_state[list(kernel.of_state), :, :size],
-        of_input[list(kernel.of_input), :, features],
-        of_input[list(kernel.of_state), :, features],
+        of_line[list(kernel.of_input), :, :features],
+        of_line[list(kernel.of_state), :, h_start : h_start + size],
+        of_line[list(kernel.of_input), :, features],
+        of_line[list(kernel.of_state), :, features],
     ]
     of_weights = [torch.from_numpy(g.reshape(-1, *g.shape[2:])) for g in by_gate]
     if not of_inputs:
@@ -274,8 +270,8 @@ def _line_weights(
     The matrix contains zeros where the pre-activations of a group do not depend on x or on h.
     """
     size, features = w_h.shape[1], w_x.shape[1]
-    group = kernel.width(size)
-    whole = np.zeros((padded(kernel.groups * group), features + 1 + padded(size)), np.float32)
+    group = padded(size)
+    whole = np.zeros((kernel.groups * group, features + 1 + group), np.float32)
     for gate, places in enumerate(zip(kernel.of_input, kernel.of_state, strict=True)):
         gate_rows = slice(gate * size, (gate + 1) * size)
         from_x, from_h = (whole[place * group : place * group + size] for place in places)

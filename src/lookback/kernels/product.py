@@ -2,15 +2,12 @@
 
 A recurrent layer multiplies a few rows by the same weights at every time step. BLAS packs (copies
 and reorders) the weights again at each call, which takes as long as the product itself. The kernels
-of lookback pack the weights once per pass over the layer. A tile is a block of the product matrix
-that has 4 rows and up to 3 vectors of 8 columns. The sums of a tile stay in registers until the
-tile is complete [goto2008]. A tile needs 12 vectors for sums, 3 for weights and 1 for an input,
-which fill the 16 vector registers of AVX2. The code of a tile is written as LLVM vector
-instructions, because the compiler does not keep the sums in registers if the code consists of
-scalar loops.
+of lookback pack the weights once per pass over the layer. A tile is a block of the product matrix.
+The sums of a tile stay in registers until the tile is complete [goto2008], so the size of the tile
+depends on the processor (machine.py). The code of a tile is written as LLVM vector instructions,
+because the compiler does not keep the sums in registers if the code consists of scalar loops.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,39 +16,57 @@ from numba import types
 from numba.extending import intrinsic
 
 from lookback.kernels.compiled import Array, Backward, Saved, compiled, inlined
+from lookback.kernels.machine import TILE, UNIT, Tile
+from lookback.kernels.vectors import FEWER, FLOAT, SINGLE, load, row, spread, store
 
-LANES = 8  # number of floats in an AVX register; LLVM adapts the vectors to other processors
-ROWS = 4  # number of rows of a tile; the row count of every product is a multiple of ROWS
-FLOAT = 4  # bytes
-
-INT, SINGLE = ir.IntType(64), ir.FloatType()
-VECTOR = ir.VectorType(SINGLE, LANES)
+ROWS = TILE.rows  # the row count of every product is a multiple of ROWS
+UNITS = TILE.units  # maximum number of units of 8 columns in a tile
+WHOLE = max(1, TILE.lanes // UNIT)  # units in the smallest number of whole vectors
+INT = ir.IntType(64)
 
 
-def _tile_of(vectors: int, adds: bool) -> Callable[..., Any]:
-    """Make a function that sets the tile `out` to a · b, or adds a · b to `out` if `adds` is true.
+@intrinsic
+def _tile(
+    typing: Any,
+    units: Any,
+    adds: Any,
+    depth: Any,
+    a: Any,
+    a_row: Any,
+    a_step: Any,
+    b: Any,
+    out: Any,
+    out_row: Any,
+) -> Any:
+    """Set the tile `out` to a · b, or add a · b to `out` if `adds` is true.
 
-    The tile has the shape (4, 8 · `vectors`). The new function takes addresses in bytes and strides
-    in floats. The element a[i, k] has the offset i · a_row + k · a_step from the address `a`. The
-    matrix b must be packed by `pack`.
+    The tile has `ROWS` rows and `units` · 8 columns, with at most `UNITS` units. The function takes
+    addresses in bytes and strides in floats. The element a[i, k] has the offset
+    i · a_row + k · a_step from the address `a`. The matrix b must be packed by `pack`.
     """
 
-    @intrinsic
-    def tile(
-        typing: Any, depth: Any, a: Any, a_row: Any, a_step: Any, b: Any, out: Any, out_row: Any
-    ) -> Any:
-        def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            _emit(builder, vectors, adds, *arguments)
-            return context.get_dummy_value()
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        count, adding, *rest = arguments
+        chosen = builder.add(builder.mul(count, INT(2)), builder.zext(adding, INT))
+        done = builder.append_basic_block("tiled")
+        switch = builder.switch(chosen, done)
+        for size in range(1, UNITS + 1):
+            for starts_with_out in (False, True):
+                block = builder.append_basic_block("tile")
+                switch.add_case(INT(2 * size + starts_with_out), block)
+                builder.position_at_end(block)
+                emit_tile(builder, TILE, size, starts_with_out, *rest)
+                builder.branch(done)
+        builder.position_at_end(done)
+        return context.get_dummy_value()
 
-        return types.void(*[types.intp] * 7), emit
-
-    return tile
+    return types.void(types.intp, types.boolean, *[types.intp] * 7), emit
 
 
-def _emit(
+def emit_tile(
     builder: Any,
-    vectors: int,
+    machine: Tile,
+    units: int,
     adds: bool,
     depth: Any,
     a: Any,
@@ -61,26 +76,35 @@ def _emit(
     out: Any,
     out_row: Any,
 ) -> None:
-    cells = [(i, j) for i in range(ROWS) for j in range(vectors)]
-    places = [_at(builder, out, VECTOR, (out_row, i), (INT(1), j * LANES)) for i, j in cells]
-    zero = ir.Constant(VECTOR, [0.0] * LANES)
-    starts = [builder.load(place, align=FLOAT) if adds else zero for place in places]
+    """Write the LLVM code of a tile of `units` units of 8 columns for a processor `machine`.
+
+    The other arguments are those of `_tile`, as LLVM values.
+    """
+    width = units * UNIT
+    columns = _vectors(machine, width)
+    cells = [(i, column) for i in range(machine.rows) for column in columns]
+    places = [_at(builder, out, lanes, (out_row, i), (INT(1), j)) for i, (j, lanes) in cells]
+    starts = [
+        builder.load(place, align=FLOAT) if adds else ir.Constant(place.type.pointee, [0.0] * lanes)
+        for place, (_, (_, lanes)) in zip(places, cells, strict=True)
+    ]
 
     before, loop = builder.block, builder.append_basic_block("depth")
     builder.branch(loop)
     builder.position_at_end(loop)
-    k, sums = builder.phi(INT), [builder.phi(VECTOR) for _ in cells]
-    panel = builder.mul(k, INT(vectors * LANES))
-    weights = [
-        builder.load(_at(builder, b, VECTOR, (panel, 1), (INT(1), j * LANES)), align=FLOAT)
-        for j in range(vectors)
-    ]
-    spread = [
-        _spread(builder, _at(builder, a, SINGLE, (a_row, i), (a_step, k))) for i in range(ROWS)
+    k, sums = builder.phi(INT), [builder.phi(start.type) for start in starts]
+    panel = builder.mul(k, INT(width))
+    weights = {
+        j: builder.load(_at(builder, b, lanes, (panel, 1), (INT(1), j)), align=FLOAT)
+        for j, lanes in columns
+    }
+    numbers = [
+        builder.load(_at(builder, a, 1, (a_row, i), (a_step, k)), align=FLOAT)
+        for i in range(machine.rows)
     ]
     ends = [
-        _fused(builder, spread[i], weights[j], total)
-        for (i, j), total in zip(cells, sums, strict=True)
+        _fused(builder, spread(builder, numbers[i], lanes), weights[j], total)
+        for (i, (j, lanes)), total in zip(cells, sums, strict=True)
     ]
     following = builder.add(k, INT(1))
     for phi, start, end in zip([k, *sums], [INT(0), *starts], [following, *ends], strict=True):
@@ -93,14 +117,24 @@ def _emit(
         builder.store(end, place, align=FLOAT)
 
 
-def _at(builder: Any, base: Any, kind: Any, *steps: tuple[Any, Any]) -> Any:
-    """A pointer of type `kind` to the address `base` plus the sum of all offsets in `steps`.
+def _vectors(machine: Tile, width: int) -> list[tuple[int, int]]:
+    """The vectors (first column, number of lanes) of a tile with `width` columns.
+
+    All vectors are as wide as the registers, except the last one, which may have 8 lanes.
+    """
+    starts = range(0, width, machine.lanes)
+    return [(start, min(machine.lanes, width - start)) for start in starts]
+
+
+def _at(builder: Any, base: Any, lanes: int, *steps: tuple[Any, Any]) -> Any:
+    """A pointer to `lanes` floats at the address `base` plus the sum of all offsets in `steps`.
 
     Each offset is a pair (stride, count) and stands for stride · count floats.
     """
     for stride, count in steps:
         times = count if isinstance(count, ir.Value) else INT(count)
         base = builder.add(base, builder.mul(INT(FLOAT), builder.mul(stride, times)))
+    kind = SINGLE if lanes == 1 else ir.VectorType(SINGLE, lanes)
     return builder.inttoptr(base, kind.as_pointer())
 
 
@@ -109,29 +143,19 @@ def _fused(builder: Any, a: Any, b: Any, c: Any) -> Any:
     return builder.fadd(builder.fmul(a, b, flags=["contract"]), c, flags=["contract"])
 
 
-def _spread(builder: Any, place: Any) -> Any:
-    """A vector whose elements all equal the float at the address `place`."""
-    undefined = ir.Constant(VECTOR, ir.Undefined)
-    one = builder.insert_element(undefined, builder.load(place, align=FLOAT), ir.IntType(32)(0))
-    return builder.shuffle_vector(
-        one, undefined, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-    )
-
-
-_wide, _middle, _narrow = (_tile_of(vectors, adds=False) for vectors in (3, 2, 1))
-_add_wide, _add_middle, _add_narrow = (_tile_of(vectors, adds=True) for vectors in (3, 2, 1))
-
-
 @inlined
-def _vectors(columns: int) -> int:
-    """The number of vectors (8 columns each) in the next panel, if `columns` columns remain.
+def _units(columns: int) -> int:
+    """The number of units (8 columns each) in the next panel, if `columns` columns remain.
 
-    A panel is a block of columns that is as wide as a tile. Four remaining vectors are split into
-    panels of 2 + 2 and not of 3 + 1, because in a panel of one vector, additions would wait for the
-    results of earlier additions.
+    A panel is a block of columns that is as wide as a tile. The last two panels share the remaining
+    units equally, because in a narrow panel, additions would wait for the results of earlier
+    additions. The first of both has whole vectors only.
     """
-    remaining = columns // LANES
-    return 2 if remaining == 4 else min(remaining, 3)
+    remaining = columns // UNIT
+    if remaining <= UNITS:
+        return remaining
+    half = (remaining + 1) // 2
+    return min(UNITS, (half + WHOLE - 1) // WHOLE * WHOLE)
 
 
 @compiled
@@ -153,24 +177,12 @@ def _product(
     """
     column = 0
     while column < columns:
-        vectors = _vectors(columns - column)
-        for row in range(0, rows, ROWS):
-            start, to = a + FLOAT * row * a_row, out + FLOAT * (column + row * out_row)
-            if adds:
-                if vectors == 3:
-                    _add_wide(depth, start, a_row, a_step, b, to, out_row)
-                elif vectors == 2:
-                    _add_middle(depth, start, a_row, a_step, b, to, out_row)
-                else:
-                    _add_narrow(depth, start, a_row, a_step, b, to, out_row)
-            elif vectors == 3:
-                _wide(depth, start, a_row, a_step, b, to, out_row)
-            elif vectors == 2:
-                _middle(depth, start, a_row, a_step, b, to, out_row)
-            else:
-                _narrow(depth, start, a_row, a_step, b, to, out_row)
-        b += FLOAT * depth * vectors * LANES
-        column += vectors * LANES
+        units = _units(columns - column)
+        for r in range(0, rows, ROWS):
+            start, to = a + FLOAT * r * a_row, out + FLOAT * (column + r * out_row)
+            _tile(units, adds, depth, start, a_row, a_step, b, to, out_row)
+        b += FLOAT * depth * units * UNIT
+        column += units * UNIT
 
 
 @compiled
@@ -230,42 +242,55 @@ def add_weights(
     `grad_a` is the gradient of the pre-activations, with the latest time step first. Only the
     pre-activations in the columns of `grad_a` from `start` on depend on the state h.
     """
-    steps = saved.line[t : t + gathered]
-    _add_product(grad_a, 0, steps, first, last, 0, back.of_input)
-    _add_product(grad_a, start, steps, first, last, saved.h_start, back.of_state[start:])
+    line, of_line = saved.line[t : t + gathered], back.of_line
+    if start:
+        from_input = (saved.h_start + UNIT - 1) // UNIT * UNIT
+        _add_product(grad_a, 0, start, line, first, last, from_input, of_line)
+    _add_product(grad_a, start, len(of_line), line, first, last, of_line.shape[1], of_line)
 
 
 @compiled
 def _add_product(
-    grad_a: Array, start: int, line: Array, first: int, last: int, column: int, weight: Array
+    grad_a: Array,
+    start: int,
+    end: int,
+    line: Array,
+    first: int,
+    last: int,
+    columns: int,
+    weight: Array,
 ) -> None:
-    """Add the matrix product grad_a[:, start:]ᵀ · line[:, first:last, column:] to `weight`.
+    """Add grad_a[:, start:end]ᵀ · line[:, first:last] to weight[start:end], in some `columns`.
 
+    `columns` must be a multiple of 8. The columns that exceed those of `line` count as zeros.
     `line` contains the earliest time step first, but `grad_a` contains the latest step first.
     """
-    count, columns = weight.shape
-    packed = np.empty(line.shape[0] * (last - first) * columns, np.float32)
-    place = panel = 0
+    depth = line.shape[0] * (last - first)
+    packed = np.empty(depth * columns, np.float32)
+    into, place, panel = packed.ctypes.data, 0, 0
     while panel < columns:
-        vectors = _vectors(columns - panel)
+        width = _units(columns - panel) * UNIT
+        whole = min(width, line.shape[2] - panel) // FEWER * FEWER
         for t in range(line.shape[0] - 1, -1, -1):
+            step = line[t]
             for r in range(first, last):
-                source = line[t, r, column + panel :]
-                for j in range(vectors):
-                    for lane in range(LANES):
-                        packed[place + lane] = source[j * LANES + lane]
-                    place += LANES
-        panel += vectors * LANES
+                vector = row(step, r)
+                for j in range(0, whole, FEWER):
+                    store(into, place + j, load(vector, panel + j, FEWER))
+                for j in range(whole, width):
+                    packed[place + j] = step[r, panel + j] if panel + j < line.shape[2] else 0
+                place += width
+        panel += width
     _product(
-        count,
+        end - start,
         columns,
-        line.shape[0] * (last - first),
+        depth,
         grad_a[:, start:].ctypes.data,
         1,
         grad_a.shape[1],
-        packed.ctypes.data,
-        weight.ctypes.data,
-        columns,
+        into,
+        weight[start:].ctypes.data,
+        weight.shape[1],
         True,
     )
 
@@ -276,7 +301,7 @@ def pack(matrix: Array, packed: Array) -> None:
     depth, columns = matrix.shape
     place = column = 0
     while column < columns:
-        width = _vectors(columns - column) * LANES
+        width = _units(columns - column) * UNIT
         for k in range(depth):
             for j in range(width):
                 packed[place + j] = matrix[k, column + j]
@@ -284,6 +309,6 @@ def pack(matrix: Array, packed: Array) -> None:
         column += width
 
 
-def padded(size: int, multiple: int = LANES) -> int:
+def padded(size: int, multiple: int = UNIT) -> int:
     """`size` rounded up to a multiple of `multiple`."""
     return -(-size // multiple) * multiple

@@ -12,13 +12,12 @@ h = f(a) overwrite the pre-activations a in the array `line`. In the equations o
 import numpy as np
 import torch
 
-from lookback.kernels.compiled import Array, Backward, Saved, Strided, compiled
-from lookback.kernels.ends import enter, longest, skip_ended
+from lookback.kernels.compiled import Array, Backward, Saved, Strided, compiled, inlined
+from lookback.kernels.ends import add_gradient, enter, longest, skip_ended
 from lookback.kernels.functions import ONE, tanh
 from lookback.kernels.kernel import Kernel, Product
 from lookback.kernels.product import add_weights, multiply, pass_back
-
-ZERO = np.float32(0.0)
+from lookback.kernels.vectors import FEWER, LANES, load, row, store, where_positive
 
 
 @compiled
@@ -26,51 +25,71 @@ def _forward(
     saved: Saved, inputs: Strided, weights: Array, relu: bool, first: int, last: int
 ) -> None:
     line, h_start, size, _, _, lengths = saved
-    rows, hidden, whole = last - first, line.shape[2] - h_start, h_start + size
-    steps = longest(saved, first, last)
+    rows, hidden = last - first, line.shape[2] - h_start
+    steps, whole = longest(saved, first, last), hidden // LANES * LANES
+    sums = np.empty((rows, hidden), np.float32)
     for t in range(line.shape[0] - 1):
+        following = line[t + 1]
         if t < steps:
             enter(inputs, saved, t, first, last)
-            multiply(rows, hidden, whole, line[t], first, 0, weights, line[t + 1], first, h_start)
+            multiply(rows, hidden, h_start + size, line[t], first, 0, weights, sums, 0, 0)
         for r in range(first, last):
-            h = line[t + 1, r, h_start:]
             if t >= lengths[r]:
-                h[:] = 0
-            elif relu:
-                for j in range(hidden):
-                    h[j] = ZERO if h[j] < ZERO else h[j]
-            else:
-                for j in range(hidden):
-                    h[j] = tanh(h[j])
+                following[r, h_start:] = 0
+                continue
+            a, h = row(sums, r - first), row(following, r)
+            for j in range(0, whole, LANES):
+                _activate(a, h, h_start, relu, j, LANES)
+            for j in range(whole, hidden, FEWER):
+                _activate(a, h, h_start, relu, j, FEWER)
+
+
+@inlined
+def _activate(a: int, h: int, h_start: int, relu: bool, j: int, lanes: int) -> None:
+    x = load(a, j, lanes)
+    if relu:
+        store(h, h_start + j, where_positive(x, x))
+    else:
+        store(h, h_start + j, tanh(x))
 
 
 @compiled
 def _backward(saved: Saved, back: Backward, relu: bool, first: int, last: int) -> None:
     line, h_start, size, _, _, lengths = saved
-    rows, hidden, grad = last - first, line.shape[2] - h_start, back.grad
+    rows, hidden = last - first, line.shape[2] - h_start
+    whole = hidden // LANES * LANES
     grad_a = np.zeros((back.chunk * rows, hidden), np.float32)
     dh = np.zeros((rows, hidden), np.float32)
     gathered = 0
     for t in range(skip_ended(saved, back, first, last) - 1, -1, -1):
+        following = line[t + 1]
         for r in range(rows):
-            a, dh_r, h = grad_a[gathered * rows + r], dh[r], line[t + 1, first + r, h_start:]
             if t >= lengths[first + r]:
-                a[:] = 0
+                grad_a[gathered * rows + r] = 0
                 continue
-            grad_h = grad.flat[(first + r) * grad.row + t * grad.step :]
-            if relu:
-                for j in range(size):
-                    d = dh_r[j] + grad_h[j]
-                    a[j] = d if h[j] > ZERO else ZERO
-            else:
-                for j in range(size):
-                    a[j] = (dh_r[j] + grad_h[j]) * (ONE - h[j] * h[j])
+            add_gradient(back.grad, t, first + r, size, dh[r])
+            a, dh_r, h = row(grad_a, gathered * rows + r), row(dh, r), row(following, first + r)
+            for j in range(0, whole, LANES):
+                _differentiate(h, a, dh_r, h_start, relu, j, LANES)
+            for j in range(whole, hidden, FEWER):
+                _differentiate(h, a, dh_r, h_start, relu, j, FEWER)
         multiply(rows, hidden, hidden, grad_a, gathered * rows, 0, back.to_state, dh, 0, 0)
         pass_back(back, grad_a, gathered, 0, hidden, t, first)
         gathered += 1
         if gathered == back.chunk or t == 0:
             add_weights(saved, back, grad_a, gathered, 0, t, first, last)
             gathered = 0
+
+
+@inlined
+def _differentiate(
+    state: int, a: int, dh: int, h_start: int, relu: bool, j: int, lanes: int
+) -> None:
+    h, d = load(state, h_start + j, lanes), load(dh, j, lanes)
+    if relu:
+        store(a, j, where_positive(h, d))
+    else:
+        store(a, j, d * (ONE - h * h))
 
 
 @compiled
@@ -93,8 +112,8 @@ def forward_relu(
 def backward_tanh(saved: Saved, back: Backward, first: int, last: int) -> None:
     """Add the contribution of the rows `first` to `last` (exclusive) to the weights' gradients.
 
-    The weights' gradients are `back.of_input` and `back.of_state`, both of shape (H, ·). If
-    `back.inputs` (T, R, F) is not empty, the kernel also writes the inputs' gradient to this array.
+    The gradient of all weights is `back.of_line` (H, ·). If `back.inputs` (T, R, F) is not empty,
+    the kernel also writes the inputs' gradient to this array.
     """
     _backward(saved, back, False, first, last)
 
@@ -103,8 +122,8 @@ def backward_tanh(saved: Saved, back: Backward, first: int, last: int) -> None:
 def backward_relu(saved: Saved, back: Backward, first: int, last: int) -> None:
     """Add the contribution of the rows `first` to `last` (exclusive) to the weights' gradients.
 
-    The weights' gradients are `back.of_input` and `back.of_state`, both of shape (H, ·). If
-    `back.inputs` (T, R, F) is not empty, the kernel also writes the inputs' gradient to this array.
+    The gradient of all weights is `back.of_line` (H, ·). If `back.inputs` (T, R, F) is not empty,
+    the kernel also writes the inputs' gradient to this array.
     """
     _backward(saved, back, True, first, last)
 
