@@ -53,14 +53,14 @@ def test_weights_gather_over_steps_latest_first():
     np.testing.assert_allclose(of_line[8:, 6:22], wanted[8:, 6:], atol=1e-4)
 
 
-def test_tanh_and_the_logistic_function_are_right_to_three_parts_in_ten_million():
+def test_tanh_and_the_logistic_function_are_right_to_four_parts_in_ten_million():
     values = np.linspace(-30, 30, 200_008, dtype=np.float32).reshape(-1, 8)
     values[0] = [np.nan, np.inf, -np.inf, 0, -0.0, 1e-40, 1e30, -1e30]
     tanhs, logistics = np.empty_like(values), np.empty_like(values)
     of_all(values, tanhs, logistics)
     exact = values.astype(np.float64)
-    np.testing.assert_allclose(tanhs, np.tanh(exact), atol=3e-7, rtol=0)
-    np.testing.assert_allclose(logistics, expit(exact), atol=3e-7, rtol=0)
+    np.testing.assert_allclose(tanhs, np.tanh(exact), atol=4e-7, rtol=0)
+    np.testing.assert_allclose(logistics, expit(exact), atol=4e-7, rtol=0)
 
 
 def test_machine_code_is_kept_by_the_content_of_the_folder_and_not_by_its_path():

@@ -1,12 +1,13 @@
 """Where the sequences of a batch end, and what the kernels do at and after their ends.
 
-A step after the end of a sequence, and a row that only fills the batch up to a multiple of 4 rows,
+A step after the end of a sequence, and a row that only fills the batch up to whole tiles,
 belong to no answer. If the recurrence ran there, its state could overflow, and the gradient of the
 weights would be NaN, because 0 × ∞ is NaN. So the kernels keep the state at zero there, and pass
 back no gradient.
 """
 
 from lookback.kernels.compiled import Array, Backward, Saved, Strided, compiled
+from lookback.kernels.vectors import FLOAT, copy, row
 
 
 @compiled
@@ -24,15 +25,14 @@ def enter(inputs: Strided, saved: Saved, t: int, first: int, last: int) -> None:
 
     In rows whose sequence has ended, the function writes zeros.
     """
+    line, features = saved.line[t], saved.h_start - 1
+    flat = inputs.flat.ctypes.data + FLOAT * t * inputs.step
     for r in range(first, last):
-        line = saved.line[t, r]
         if t < saved.lengths[r]:
-            start = r * inputs.row + t * inputs.step
-            for j in range(saved.h_start - 1):
-                line[j] = inputs.flat[start + j]
-            line[saved.h_start - 1] = 1
+            copy(row(line, r), flat + FLOAT * r * inputs.row, features)
+            line[r, features] = 1
         else:
-            line[: saved.h_start] = 0
+            line[r, : saved.h_start] = 0
 
 
 @compiled
@@ -48,8 +48,8 @@ def skip_ended(saved: Saved, back: Backward, first: int, last: int) -> int:
 
 
 @compiled
-def add_gradient(grad: Strided, t: int, r: int, size: int, dh: Array) -> None:
-    """Add the gradient of the output h_t in row r, which has `size` elements, to `dh`."""
-    grad_h = grad.flat[r * grad.row + t * grad.step :]
+def add_gradient(grad: Strided, t: int, first: int, r: int, size: int, dh: Array) -> None:
+    """Add the gradient of h_t, which has `size` elements, in row `first` + r to dh[r]."""
+    grad_h, dh_r = grad.flat[(first + r) * grad.row + t * grad.step :], dh[r]
     for j in range(size):
-        dh[j] += grad_h[j]
+        dh_r[j] += grad_h[j]

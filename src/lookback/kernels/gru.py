@@ -86,7 +86,7 @@ def backward(saved: Saved, back: Backward, first: int, last: int) -> None:
             if t >= lengths[first + r]:
                 grad_a[gathered * rows + r] = 0
                 continue
-            add_gradient(back.grad, t, first + r, size, dh[r])
+            add_gradient(back.grad, t, first, r, size, dh)
             gate, old = row(gate_t, first + r), row(old_t, first + r)
             a, dh_r, direct_r = row(grad_a, gathered * rows + r), row(dh, r), row(direct, r)
             for j in range(0, whole, LANES):

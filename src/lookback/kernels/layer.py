@@ -1,11 +1,11 @@
 """Run one recurrent layer with the compiled kernels, as a torch autograd function.
 
 The layer maps inputs of shape (B, T, F) to hidden states of shape (B, T, H). H is padded to a
-multiple of 8 with hidden units that stay zero. The batch size B is padded with rows of empty
-sequences (ends.py) to a multiple of the rows of a tile. The rows of the batch are divided among as many threads as torch
-uses. A thread runs a block of rows through all time steps, so that the data of the block stay
-in the processor's cache. The output tensor is a view of the array that the backward pass reads, so
-the hidden states are not copied.
+multiple of 8 with hidden units that stay zero. The batch is padded with rows of empty sequences
+(ends.py), so that its size B is a multiple of the rows of a tile. The rows of the batch are divided
+among as many threads as torch uses. A thread runs a block of rows through all time steps, so that
+the data of the block stay in the processor's cache. The output tensor is a view of the array that
+the backward pass reads, so the hidden states are not copied.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ from lookback.kernels.compiled import Backward, Lengths, Saved, Strided
 from lookback.kernels.kernel import Kernel
 from lookback.kernels.product import ROWS, pack, padded
 
-BLOCK = 32  # maximum number of rows of the batch in one call of a kernel
+BLOCK = 64  # maximum number of rows of the batch in one call of a kernel
 DEPTH = 128  # maximum number of (row, step) pairs in one matrix product for weight gradients
 
 # W_x, W_h, b_x and b_h of a layer, in the shapes in which torch's recurrent modules store them.
@@ -34,7 +34,7 @@ Weights = tuple[Tensor, Tensor, Tensor, Tensor]
 
 @dataclass(frozen=True)
 class ForwardPass:
-    """The arrays of one forward pass. The axis `rows` is the batch, padded with rows of empty sequences.
+    """The arrays of one forward pass. The axis `rows` is the batch, padded to whole tiles.
 
     The array `line` contains the vector [x_t, 1, h_{t-1}] for each step t and each row.
     """

@@ -22,10 +22,10 @@ class Tile(NamedTuple):
     units: int  # number of units of 8 columns
 
 
-# Besides the sums, a tile needs registers for its columns of weights and one for an input.
+# Besides the sums, a tile needs registers for its columns of weights and for its inputs.
 AVX512 = Tile(lanes=16, rows=8, units=6)  # 24 + 3 + 1 of 32 registers
 AVX = Tile(lanes=8, rows=4, units=3)  # 12 + 3 + 1 of 16 registers
-NEON = Tile(lanes=4, rows=4, units=3)  # 24 + 6 + 1 of 32 registers
+NEON = Tile(lanes=4, rows=4, units=2)  # 16 + 4 + 4 of 32 registers
 SSE = Tile(lanes=4, rows=4, units=1)  # 8 + 2 + 1 of 16 registers
 
 
@@ -45,8 +45,8 @@ def tile_for(features: str, architecture: str) -> Tile:
 
 def _features() -> str:
     """The CPU features for which numba compiles."""
-    chosen: str | None = config.CPU_FEATURES
-    return get_host_cpu_features() if chosen is None else chosen
+    chosen: str | None = config.CPU_FEATURES  # type: ignore[attr-defined]
+    return str(get_host_cpu_features()) if chosen is None else chosen  # type: ignore[no-untyped-call]
 
 
 TILE = tile_for(_features(), platform.machine())

@@ -67,7 +67,7 @@ def _backward(saved: Saved, back: Backward, relu: bool, first: int, last: int) -
             if t >= lengths[first + r]:
                 grad_a[gathered * rows + r] = 0
                 continue
-            add_gradient(back.grad, t, first + r, size, dh[r])
+            add_gradient(back.grad, t, first, r, size, dh)
             a, dh_r, h = row(grad_a, gathered * rows + r), row(dh, r), row(following, first + r)
             for j in range(0, whole, LANES):
                 _differentiate(h, a, dh_r, h_start, relu, j, LANES)

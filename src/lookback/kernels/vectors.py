@@ -13,6 +13,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core.cgutils import raw_memcpy
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
 from lookback.kernels.machine import TILE, UNIT
@@ -23,7 +24,7 @@ FLOAT = 4  # bytes
 SINGLE = ir.FloatType()
 
 
-class Vector(types.Type):  # type: ignore[misc]
+class Vector(types.Type):
     """The type of a vector of `lanes` floats in float32."""
 
     def __init__(self, lanes: int):
@@ -32,9 +33,19 @@ class Vector(types.Type):  # type: ignore[misc]
 
 
 @register_model(Vector)
-class _Model(models.PrimitiveModel):  # type: ignore[misc]
+class _Model(models.PrimitiveModel):
     def __init__(self, manager: Any, vector: Vector):
-        super().__init__(manager, vector, ir.VectorType(SINGLE, vector.lanes))
+        super().__init__(manager, vector, ir.VectorType(SINGLE, vector.lanes))  # type: ignore[no-untyped-call]
+
+
+def instruction(typed: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a function that kernels can call from a function that writes its LLVM code.
+
+    The function `typed` receives numba's typing context and the types of the arguments. A constant
+    argument has a literal type. `typed` returns a signature and the function that writes the code.
+    """
+    callable_by_kernels: Callable[..., Any] = intrinsic(prefer_literal=True)(typed)
+    return callable_by_kernels
 
 
 def spread(builder: Any, number: Any, lanes: int) -> Any:
@@ -45,7 +56,7 @@ def spread(builder: Any, number: Any, lanes: int) -> Any:
     return builder.shuffle_vector(one, undefined, places)
 
 
-def _add_operator(function: Callable[..., Any], instruction: str) -> None:
+def _add_operator(function: Callable[..., Any], opcode: str) -> None:
     @type_callable(function)
     def type_of(_: Any) -> Callable[..., Any]:
         def result(a: Any, b: Any) -> Any:
@@ -62,10 +73,10 @@ def _add_operator(function: Callable[..., Any], instruction: str) -> None:
             for kind, value in zip(signature.args, arguments, strict=True)
         )
         # The compiler may fuse a product and a sum, so that they are rounded once.
-        return getattr(builder, instruction)(a, b, flags=["contract"])
+        return getattr(builder, opcode)(a, b, flags=["contract"])
 
     for kinds in ((Vector, Vector), (Vector, types.Float), (types.Float, Vector)):
-        lower_builtin(function, *kinds)(lower)
+        lower_builtin(function, *kinds)(lower)  # type: ignore[no-untyped-call]
 
 
 _add_operator(operator.add, "fadd")
@@ -74,7 +85,7 @@ _add_operator(operator.mul, "fmul")
 _add_operator(operator.truediv, "fdiv")
 
 
-@intrinsic
+@instruction
 def row(_: Any, matrix: Any, index: Any) -> Any:
     """The address in bytes of the row `index` of a matrix in C order.
 
@@ -95,7 +106,7 @@ def _place(builder: Any, address: Any, index: Any, kind: Any) -> Any:
     return builder.bitcast(builder.gep(numbers, [index]), kind.as_pointer())
 
 
-@intrinsic(prefer_literal=True)
+@instruction
 def load(_: Any, address: Any, index: Any, lanes: Any) -> Any:
     """The vector of `lanes` floats that starts `index` floats after `address`.
 
@@ -105,24 +116,25 @@ def load(_: Any, address: Any, index: Any, lanes: Any) -> Any:
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kind = ir.VectorType(SINGLE, vector.lanes)
-        return builder.load(_place(builder, *arguments[:2], kind), align=FLOAT)
+        place = _place(builder, arguments[0], arguments[1], kind)
+        return builder.load(place, align=FLOAT)
 
     return vector(types.intp, types.intp, lanes), emit
 
 
-@intrinsic
+@instruction
 def store(_: Any, address: Any, index: Any, vector: Any) -> Any:
     """Write a vector to the floats that start `index` floats after `address`."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        place = _place(builder, *arguments[:2], arguments[2].type)
+        place = _place(builder, arguments[0], arguments[1], arguments[2].type)
         builder.store(arguments[2], place, align=FLOAT)
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp, vector), emit
 
 
-@intrinsic
+@instruction
 def clamp(_: Any, vector: Any, limit: Any) -> Any:
     """The vector with its elements limited to ±`limit`. An element that is NaN stays NaN."""
 
@@ -137,7 +149,7 @@ def clamp(_: Any, vector: Any, limit: Any) -> Any:
     return vector(vector, types.float32), emit
 
 
-@intrinsic
+@instruction
 def where_positive(_: Any, vector: Any, values: Any) -> Any:
     """The elements of `values` where the element of `vector` is not ≤ 0, and zeros elsewhere."""
 
@@ -147,3 +159,15 @@ def where_positive(_: Any, vector: Any, values: Any) -> Any:
         return builder.select(positive, arguments[1], zero)
 
     return values(vector, values), emit
+
+
+@instruction
+def copy(_: Any, to: Any, start: Any, count: Any) -> Any:
+    """Copy `count` floats from the address `start` to the address `to`."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        into, source = (builder.inttoptr(it, SINGLE.as_pointer()) for it in arguments[:2])
+        raw_memcpy(builder, into, source, arguments[2], FLOAT)  # type: ignore[no-untyped-call]
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.intp), emit
