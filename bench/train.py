@@ -1,12 +1,18 @@
-"""Compares a training step of each model with plain PyTorch, Keras and a lower bound of the time.
+r"""Compares a training step of each model with plain PyTorch, Keras and a lower bound of the time.
 
 A step is forward, backward and Adam in float32. The two compared implementations alternate step by
-step, so that a busy machine slows both. A ratio is the median over pairs with a 95 % bootstrap
+step, so that a busy machine slows both. The tables of one thread measure CPU time, which does not
+grow while other processes run. A ratio is the median over pairs with a 95 % bootstrap
 interval. `of_floor` is the time of a step divided by the time that the step's matrix products would
 take at the measured speed of a 1024³ matrix product on one thread.
 
     python bench/train.py [runs]            measure every table `runs` times (default 3)
     KERAS=/path/to/python python bench/train.py   also measure Keras, installed for that Python
+
+With these variables, torch and our kernels use the vectors of AVX2 on a newer processor:
+
+    ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 ATEN_CPU_CAPABILITY=avx2 \
+    NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=+avx,+avx2,+fma python bench/train.py
 
 Writes bench/results/train.json with machine, versions and commit.
 """
@@ -23,11 +29,13 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import llvmlite.binding as llvm
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lookback.kernels.machine import TILE
 from lookback.models.base import Initialisation, Trace
 from lookback.models.recurrent import RecurrentModel
 from lookback.planning.study import compose_by_hand
@@ -95,9 +103,10 @@ class Step:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
+    """CPU seconds of a function that runs in one thread."""
+    start = time.thread_time()
     work()
-    return time.perf_counter() - start
+    return time.thread_time() - start
 
 
 def in_turns(one: Callable[[], object], other: Callable[[], object], pairs: int) -> np.ndarray:
@@ -111,6 +120,13 @@ def ratio(times: np.ndarray) -> dict[str, float]:
     draws = np.random.default_rng(0).choice(ratios, (2000, len(ratios)))
     low, high = np.quantile(np.median(draws, axis=1), [0.025, 0.975])
     return {"ratio": float(np.median(ratios)), "low": float(low), "high": float(high)}
+
+
+def machine() -> list[dict]:
+    """The processor, the vectors of torch and of our kernels, and the speed of a large product."""
+    name = llvm.get_host_cpu_name()
+    row = {"cpu": name, "torch": torch.backends.cpu.get_cpu_capability(), "lanes": TILE.lanes}
+    return [row | {"gflops": gemm_speed() / 1e9, "load": os.getloadavg()[0]}]
 
 
 def gemm_speed() -> float:
@@ -293,7 +309,7 @@ def tutorial() -> list[dict]:
     ]
 
 
-TABLES = (kernels, all_models, looking, denormals, memory, side_by_side, tutorial)
+TABLES = (machine, kernels, all_models, looking, denormals, memory, side_by_side, tutorial)
 
 
 def show(name: str, rows: list[dict]) -> None:
@@ -315,10 +331,9 @@ def main() -> None:
     commit = subprocess.run(
         ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True
     )
-    machine = {"kind": platform.machine(), "cores": os.cpu_count(), "gemm": gemm_speed()}
-    machine |= {"vectors": torch.backends.cpu.get_cpu_capability()}
+    about = {"kind": platform.machine(), "cores": os.cpu_count()} | machine()[0]
     document = {"command": "python bench/train.py", "commit": commit.stdout.strip()}
-    document |= {"machine": machine, "torch": torch.__version__, "runs": results}
+    document |= {"machine": about, "torch": torch.__version__, "runs": results}
     (ROOT / "bench/results/train.json").write_text(json.dumps(document, indent=1) + "\n")
 
 
