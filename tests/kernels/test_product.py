@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numba.core.errors import TypingError
 from scipy.special import expit
 
 from lookback.kernels.compiled import HERE, Backward, Saved, Strided, compiled
@@ -67,3 +68,9 @@ def test_machine_code_is_kept_by_the_content_of_the_folder_and_not_by_its_path()
     place = multiply._cache.cache_path  # type: ignore[attr-defined]
     assert place == pack._cache.cache_path  # type: ignore[attr-defined]
     assert not place.startswith(str(HERE))
+
+
+def test_a_matrix_in_another_order_is_refused():
+    matrix = np.ones((8, 16), np.float32, order="F")
+    with pytest.raises(TypingError, match="C order"):
+        pack(matrix, np.empty(matrix.size, np.float32))

@@ -283,11 +283,8 @@ def _line_weights(
 
 
 def _packed(matrix: Float[np.ndarray, "depth column"]) -> Float[np.ndarray, " size"]:
-    """The elements of `matrix` in the order in which tiles read them."""
-    # A transposed matrix is copied faster in blocks of columns, which stay in the cache.
-    blocks = [matrix[:, column : column + 16] for column in range(0, matrix.shape[1], 16)]
     packed = np.empty(matrix.size, np.float32)
-    pack(np.concatenate(blocks, axis=1), packed)
+    pack(np.ascontiguousarray(matrix), packed)
     return packed
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core.cgutils import raw_memcpy
+from numba.core.errors import TypingError
 from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
 from lookback.kernels.machine import TILE, UNIT
@@ -90,7 +91,10 @@ def row(_: Any, matrix: Any, index: Any) -> Any:
     """The address in bytes of the row `index` of a matrix in C order.
 
     The address replaces the array `matrix[index]`, because numba counts the references to arrays.
+    A matrix in another order is an error at compilation.
     """
+    if matrix.layout != "C":
+        raise TypingError("The matrix is not in C order.")
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array = context.make_array(signature.args[0])(context, builder, arguments[0])
