@@ -100,6 +100,7 @@ def write_task(folder: Path, task: str) -> None:
         "outputs": 1 if is_value else 10,
         "baseline": 1 / 6 if is_value else 0.1075,
         "baseline_name": "mean of the targets" if is_value else "most frequent class",
+        "other_baselines": {"always 0": 1.1667} if is_value else {},
         **({"optimum": 0.0} if is_value else {}),  # of a real task nobody knows it
     }
     write_json(folder / "task.json", {**facts, "name": task, "plans": {"prepare": digest(task)}})

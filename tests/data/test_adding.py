@@ -68,7 +68,7 @@ def test_values_are_uniform_and_the_mean_costs_a_sixth():
     tenths = torch.histc(values.float(), bins=10, min=0, max=1) / values.numel()
     torch.testing.assert_close(tenths, torch.full((10,), 0.1), atol=3e-3, rtol=0)
     # the squared error of the mean has standard deviation 0.19 a sequence: 5 of them over √20,000
-    assert task.facts().baseline == pytest.approx(1 / 6, abs=0.007)
+    assert task.facts().baselines["mean of the targets"] == pytest.approx(1 / 6, abs=0.007)
 
 
 def test_no_sequence_is_in_two_splits_or_twice_in_one():

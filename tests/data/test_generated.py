@@ -113,13 +113,6 @@ def test_the_shipped_task_has_its_facts_and_goes_on_at_four_times_the_length(nam
     assert facts.sizes == {"train": 300, "validation": 0, "test": 200}
 
 
-def test_the_baseline_is_the_most_frequent_class_of_train_over_all_answers():
-    task = CASES["selective_copy"].task()
-    train, test = (task.dataset(split).target.flatten().tolist() for split in ("train", "test"))
-    most = max(range(4), key=train.count)
-    assert task.facts().baseline == pytest.approx(test.count(most) / len(test))
-
-
 def test_sequences_that_came_before_are_drawn_anew_until_every_one_is_found():
     """One of two symbols at one of two steps gives four different sequences."""
     task = SelectiveCopy(length=3, symbols=2, items=1, train=2, validation=1, test=1, seed=0)

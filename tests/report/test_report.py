@@ -130,6 +130,12 @@ def test_published_figures_and_chance_stand_beside_the_results(whole: Made):
     assert ["chance", "0.1000", "a class at random"] in rows
 
 
+def test_each_baseline_has_a_row_and_the_strongest_comes_first(whole: Made):
+    rows = whole.table("mse (test)")
+    strongest = ["trivial baseline", "0.167", "mean of the targets; a value has no chance level"]
+    assert rows[rows.index(strongest) + 1] == ["weaker baseline", "1.17", "always 0"]
+
+
 def test_the_theoretical_optimum_stands_beside_the_results_of_a_task_that_knows_it(whole: Made):
     known, unknown = whole.table("mse (test)"), whole.table("accuracy (test)", 1)
     assert ["theoretical optimum", "0.00", "every answer right"] in known

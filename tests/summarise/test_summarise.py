@@ -15,7 +15,7 @@ from tests.fake_study import MODELS, VALUES, lose_seed, write_study
 
 COLUMNS = {
     "results": "task model metric better mean low high iqm iqm_low iqm_high seeds parameters "
-    "hidden_size baseline baseline_name chance optimum best reason",
+    "hidden_size baseline baseline_name other_baselines chance optimum best reason",
     "runs": "task model seed metric value",
     "history": "task model seed step split metric value",
     "scores": "task model explainer score mean low high chance seeds reason",
@@ -57,6 +57,7 @@ def test_the_mean_is_over_the_seeds_and_the_best_is_clear_of_all(plan: Path):
         assert bounds == pytest.approx([min(values), max(values)])  # 1 resample in 27 is the least
     assert list(results.index[results["best"]]) == ["gru"]
     assert set(results["baseline"]) == {1 / 6}
+    assert set(results["other_baselines"]) == {'{"always 0": 1.1667}'}
     assert set(results["optimum"]) == {0.0}
 
 

@@ -78,6 +78,9 @@ def test_a_cell_has_the_numbers_of_the_report_to_the_last_digit():
         name = f"metrics.test/{row['metric']}"
         ends = (parents[column][model] for column in (name, f"{name}/low", f"{name}/high"))
         assert tuple(ends) == (row["mean"], row["low"], row["high"])
+        assert parents["metrics.baseline"][model] == 0.3
+        assert parents["metrics.baseline/any symbol of this sequence"][model] == 0.3
+        assert parents["metrics.baseline/most frequent class"][model] == 0.25
 
 
 def test_a_summary_of_other_numbers_than_the_cell_has_now_is_not_shown():

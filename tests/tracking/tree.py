@@ -24,7 +24,18 @@ RECIPE = {
     "optimizer": {"lr": 0.003},
 }
 TASK = {"_target_": "no.such.Task", "length": 7}
-FACTS = Facts("class", False, 3, 7, 4, "accuracy", 0.25, "most frequent class", {"test": 10})
+FACTS = Facts(
+    kind="class",
+    tokens=False,
+    features=3,
+    length=7,
+    outputs=4,
+    metric="accuracy",
+    baseline=0.3,
+    baseline_name="any symbol of this sequence",
+    other_baselines={"most frequent class": 0.25},
+    sizes={"test": 10},
+)
 PREPARE = "a" * 16
 
 

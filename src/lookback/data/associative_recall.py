@@ -18,6 +18,9 @@ The steps without a pair or a query hold the blank token 0, as in the experiment
 With `random_non_queries`, an option in the code of [arora2023], the steps without a pair or a query
 hold random tokens. A random token may equal a key, so that a step without a query may look like a
 step with a query.
+
+Any of the D values, whatever the key, is right with the probability 1/D. This baseline needs memory
+of one value, but no binding of values to keys.
 """
 
 import numpy as np
@@ -25,9 +28,12 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from lookback.data.baselines import Baseline, shortcut
 from lookback.data.batch import SequenceDataset
 from lookback.data.generated import GeneratedTask, distinct, shuffled
 from lookback.errors import UserError
+
+ANY_VALUE = "any value of this sequence"
 
 
 class AssociativeRecall(GeneratedTask):
@@ -95,6 +101,11 @@ class AssociativeRecall(GeneratedTask):
         rates = np.arange(1, self.length // 2 - self.pairs + 1) ** (self.power - 1.0)
         times = generator.standard_exponential((count, len(rates))) / rates
         return np.argsort(times, axis=1, kind="stable")[:, : self.pairs]
+
+    def shortcuts(self, train: SequenceDataset, test: SequenceDataset) -> list[Baseline]:
+        """The value of the last pair, whatever the key that is asked."""
+        last_value = test.inputs[:, 2 * self.pairs - 1]
+        return [shortcut(ANY_VALUE, last_value.unsqueeze(1).expand(test.query.shape), test)]
 
     def pair_steps(self, inputs: Int[Tensor, "batch time"]) -> Bool[Tensor, "batch query time"]:
         """The evidence of an answer: the two steps of its pair at the start of the sequence."""

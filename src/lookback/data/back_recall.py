@@ -9,7 +9,8 @@ independently of each other and with equal probabilities.
     target          b  a  a
 
 The state must hold the last max(lags) symbols, which are max(lags) · log2 S bits. A model that
-holds only the last n symbols answers the lags up to n and no others.
+holds only the last n symbols answers the lags up to n and no others. The most frequent symbol so
+far needs no memory of the order.
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ import numpy as np
 import torch
 
 from lookback.data.asked_lags import AskedLags
+from lookback.data.baselines import Baseline, shortcut
 from lookback.data.batch import SequenceDataset
 from lookback.data.generated import require_symbols
 
@@ -58,3 +60,9 @@ class BackRecall(AskedLags):
             lag=torch.from_numpy(lag),
             evidence=self.asked_step,
         )
+
+    def shortcuts(self, train: SequenceDataset, test: SequenceDataset) -> list[Baseline]:
+        """The most frequent symbol so far, whatever the lag that is asked."""
+        counts = test.inputs[..., : self.symbols].cumsum(dim=1)
+        answers = counts[:, self.first_query :].argmax(dim=2)
+        return [shortcut("most frequent symbol so far", answers, test)]

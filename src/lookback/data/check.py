@@ -53,6 +53,11 @@ def check_facts(facts: Any, datasets: Mapping[Split, SequenceDataset]) -> None:
     if facts.metric != METRICS[facts.kind]:
         needed = f"the metric of the kind `{facts.kind}` is `{METRICS[facts.kind]}`"
         raise UserError(said("metric", facts.metric, needed))
+    sign = 1 if facts.higher_is_better else -1
+    for name, score in facts.other_baselines.items():
+        if sign * score > sign * facts.baseline:
+            truth = f"the baseline `{name}` is better, {score}. `baseline` is the strongest of all"
+            raise UserError(said("baseline", facts.baseline, truth))
     for name in ("mean", "scale"):
         if len(getattr(facts, name)) not in (0, facts.features):
             needed = f"it has one value for each of the {facts.features} features, or none"

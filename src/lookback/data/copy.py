@@ -14,6 +14,9 @@ T. For example, T = 1000 and `items` = 10, as in [bai2018], give `length` = 1020
 The score in [arjovsky2016] includes the steps before the last `items` steps, where the target is a
 blank. The task in this file has no query where the target is a blank, because every model predicts
 the blanks correctly.
+
+The most frequent symbol of the sequence, as the answer to all queries, needs no memory of the
+order. It is the best answer of a model that knows how often each symbol appeared and nothing else.
 """
 
 import numpy as np
@@ -21,6 +24,12 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from lookback.data.baselines import (
+    MOST_FREQUENT_SYMBOL,
+    Baseline,
+    most_frequent_within,
+    shortcut,
+)
 from lookback.data.batch import SequenceDataset
 from lookback.data.generated import GeneratedTask, require_symbols
 from lookback.errors import UserError
@@ -66,6 +75,11 @@ class Copy(GeneratedTask):
             lag=torch.full((count, self.items), first),
             evidence=self.symbol_steps,
         )
+
+    def shortcuts(self, train: SequenceDataset, test: SequenceDataset) -> list[Baseline]:
+        """The most frequent symbol of the sequence, whatever the place that is asked."""
+        answers = most_frequent_within(test.inputs[:, : self.items], self.symbols)
+        return [shortcut(MOST_FREQUENT_SYMBOL, answers.unsqueeze(1).expand(test.query.shape), test)]
 
     def symbol_steps(self, inputs: Int[Tensor, "batch time"]) -> Bool[Tensor, "batch query time"]:
         """The evidence of an answer: the step that shows the symbol."""

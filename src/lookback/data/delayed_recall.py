@@ -9,6 +9,8 @@ the lag is equally frequent.
     cue      0  0  1  0  0  0      lag 3, target a
 
 All steps show symbols of the same alphabet, so only the cue tells a model which symbol to store.
+The most frequent symbol of the sequence needs no cue. The symbol of the last steps needs none
+either, but it is no baseline: it is right at short lags alone, as of a model with a short memory.
 """
 
 import numpy as np
@@ -16,6 +18,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from lookback.data.baselines import MOST_FREQUENT_SYMBOL, Baseline, shortcut
 from lookback.data.batch import SequenceDataset
 from lookback.data.generated import GeneratedTask, require_symbols
 from lookback.errors import UserError
@@ -64,6 +67,11 @@ class DelayedRecall(GeneratedTask):
             lag=torch.from_numpy(lag).unsqueeze(1),
             evidence=cued_step,
         )
+
+    def shortcuts(self, train: SequenceDataset, test: SequenceDataset) -> list[Baseline]:
+        """The most frequent symbol of the sequence, wherever the cue is."""
+        answers = test.inputs[..., : self.symbols].sum(dim=1).argmax(dim=1)
+        return [shortcut(MOST_FREQUENT_SYMBOL, answers.unsqueeze(1), test)]
 
 
 def cued_step(inputs: Float[Tensor, "batch time feature"]) -> Bool[Tensor, "batch 1 time"]:

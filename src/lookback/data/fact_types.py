@@ -35,6 +35,12 @@ def check_types(facts: object) -> None:
             _refuse_type(name, getattr(facts, name), "a whole number of the type int")
     if not _is_number(facts.baseline, sys.float_info.max):
         _refuse_type("baseline", facts.baseline, "a finite number of the type float")
+    others = facts.other_baselines
+    if not isinstance(others, Mapping) or not all(
+        isinstance(name, str) and _is_number(score, sys.float_info.max)
+        for name, score in others.items()
+    ):
+        _refuse_type("other_baselines", others, "a dictionary of finite numbers by names")
     if facts.optimum is not None and not _is_number(facts.optimum, sys.float_info.max):
         _refuse_type("optimum", facts.optimum, "a finite number of the type float, or None")
     for name, smallest in (("mean", 0), ("scale", SMALLEST)):

@@ -15,7 +15,13 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from lookback.data.baselines import asked_targets, mean_of_targets, most_frequent_class
+from lookback.data.baselines import (
+    Baseline,
+    asked_targets,
+    baseline_facts,
+    mean_of_targets,
+    most_frequent_class,
+)
 from lookback.data.batch import SequenceDataset
 from lookback.data.splits import split_generators, unseen_rows
 from lookback.data.task import Facts, Split, Task
@@ -52,6 +58,13 @@ class GeneratedTask(Task):
     def draw(self, count: int, generator: np.random.Generator) -> SequenceDataset:
         """Draw `count` sequences; two of them may be equal."""
 
+    def shortcuts(self, train: SequenceDataset, test: SequenceDataset) -> list[Baseline]:
+        """The baselines of the task beside the constant answer (data/baselines.py).
+
+        They are fitted on `train` and scored on `test`. Most tasks have one or none.
+        """
+        return []
+
     def dataset(self, split: Split) -> SequenceDataset:
         """The sequences of a split.
 
@@ -65,23 +78,21 @@ class GeneratedTask(Task):
         return self._draw_unseen(split, generators[split], seen)
 
     def facts(self) -> Facts:
-        """The shapes, split sizes, trivial baseline and optimum of the task.
+        """The shapes, split sizes, baselines and optimum of the task.
 
         The optimum is the best possible score, accuracy 1 or mean squared error 0.
         """
         train, test = self.dataset("train"), self.dataset("test")
         is_class = self.kind == "class"
         fit_constant = most_frequent_class if is_class else mean_of_targets
-        baseline = fit_constant(asked_targets(train), asked_targets(test))
+        constant = fit_constant(asked_targets(train), asked_targets(test))
         return Facts(
             kind=self.kind,
             tokens=not test.inputs.is_floating_point(),
             features=self.features,
             length=self.length,
             outputs=self.outputs,
-            metric=baseline.metric,
-            baseline=baseline.score,
-            baseline_name=baseline.name,
+            **baseline_facts(constant, self.shortcuts(train, test)),
             sizes={str(split): size for split, size in self.sizes.items()},
             optimum=1.0 if is_class else 0.0,
         )

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Int, UInt8
 
-from lookback.data.baselines import most_frequent_class
+from lookback.data.baselines import baseline_facts, most_frequent_class
 from lookback.data.batch import SequenceDataset
 from lookback.data.scaling import unit_range
 from lookback.data.task import SPLITS, Facts, Split, Task
@@ -63,16 +63,14 @@ class ImageTask(Task):
         The scaling depends on the largest grey value of the file format, not on the images.
         """
         labels = {split: torch.from_numpy(self.images(split)[1]) for split in SPLITS}
-        baseline = most_frequent_class(labels["train"], labels["test"])
+        constant = most_frequent_class(labels["train"], labels["test"])
         return Facts(
             kind="class",
             tokens=False,
             features=self.features,
             length=self.length,
             outputs=self.classes,
-            metric=baseline.metric,
-            baseline=baseline.score,
-            baseline_name=baseline.name,
+            **baseline_facts(constant, []),
             sizes={split: len(labels[split]) for split in SPLITS},
             mean=self.scaling.mean,
             scale=self.scaling.scale,

@@ -16,6 +16,9 @@ operators, and token 15 is the closing bracket.
 The query at the last bracket asks for the value of the whole expression. All tokens of the
 expression are evidence (inputs that decide the answer), because any digit may decide the value. The
 lag of an answer is the number of steps from the first token of the expression to the query.
+
+The most frequent value of the outermost operator needs no argument. A third of these answers is
+right, because MAX is mostly 9 or 8, and MIN is mostly 0 or 1.
 """
 
 from dataclasses import dataclass
@@ -25,6 +28,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from lookback.data.baselines import Baseline, most_frequent_given, shortcut
 from lookback.data.batch import SequenceDataset
 from lookback.data.generated import GeneratedTask
 from lookback.errors import UserError
@@ -115,6 +119,12 @@ class ListOps(GeneratedTask):
             lag=last.clone().unsqueeze(1),
             evidence=expression_steps,
         )
+
+    def shortcuts(self, train: SequenceDataset, test: SequenceDataset) -> list[Baseline]:
+        """The most frequent value of the outermost operator, which is the first token."""
+        operator, test_operator = (data.inputs[:, 0] for data in (train, test))
+        answers = most_frequent_given(operator, train.target[:, 0], test_operator)
+        return [shortcut("outermost operator alone", answers.unsqueeze(1), test)]
 
     def _levels(self, generator: np.random.Generator) -> list[Level]:
         """Draw CHUNK expressions, and keep the expressions of `shortest` to `length` tokens."""

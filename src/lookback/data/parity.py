@@ -10,6 +10,8 @@ theorem 1.
 All bits up to step t decide the answer at step t, so the lag of the answer at step t is t. On
 parity, the skill at lag k measures whether a model updates its state for k steps without an error.
 On parity, the skill at lag k does not measure whether a model remembers one bit for k steps.
+
+Parity has no shortcut: the bits of any other set of steps say nothing about the answer.
 """
 
 import numpy as np

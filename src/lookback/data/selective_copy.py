@@ -9,6 +9,9 @@ is «now».
 
     token    0 3 0 0 1 0 2 0 N N N
     target                   3 1 2      as classes 2 0 1
+
+The most frequent symbol of the sequence, as the answer to all queries, needs no memory of the
+order. It is the best answer of a model that knows how often each symbol appeared and nothing else.
 """
 
 import numpy as np
@@ -16,6 +19,12 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from lookback.data.baselines import (
+    MOST_FREQUENT_SYMBOL,
+    Baseline,
+    most_frequent_within,
+    shortcut,
+)
 from lookback.data.batch import SequenceDataset
 from lookback.data.generated import GeneratedTask, distinct, require_symbols
 from lookback.errors import UserError
@@ -61,6 +70,11 @@ class SelectiveCopy(GeneratedTask):
             lag=torch.from_numpy(query - steps),
             evidence=self.symbol_steps,
         )
+
+    def shortcuts(self, train: SequenceDataset, test: SequenceDataset) -> list[Baseline]:
+        """The most frequent symbol of the sequence, whatever the place that is asked."""
+        answers = most_frequent_within(test.inputs - 1, self.symbols)
+        return [shortcut(MOST_FREQUENT_SYMBOL, answers.unsqueeze(1).expand(test.query.shape), test)]
 
     def symbol_steps(self, inputs: Int[Tensor, "batch time"]) -> Bool[Tensor, "batch query time"]:
         """The evidence of an answer: the step that shows the symbol."""

@@ -5,7 +5,7 @@ Each task has one Python file in data/ and one YAML file in conf/task/.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from lookback.data.batch import SequenceDataset
@@ -27,8 +27,8 @@ class Facts:
     length: int  # steps of the longest sequence
     outputs: int  # number of classes, or number of real values per answer
     metric: Literal["accuracy", "mse"]
-    baseline: float  # test score of the constant answer that is best on the train split
-    baseline_name: str  # the constant answer, "most frequent class" or "mean of the targets"
+    baseline: float  # test score of the trivial baseline, the strongest of all baselines
+    baseline_name: str  # for example "most frequent class" or "any value of this sequence"
     sizes: Mapping[str, int]  # number of sequences in each split
     # Each feature is scaled as input = (raw − mean) / scale.
     # The features are not scaled if `mean` and `scale` are empty.
@@ -38,6 +38,8 @@ class Facts:
     # no table.
     table: Mapping[str, Any] | None = None
     optimum: float | None = None  # score of the best possible answers, or None if unknown
+    # Test scores of the baselines that are weaker than the trivial baseline, by name.
+    other_baselines: Mapping[str, float] = field(default_factory=dict)
     # Steps and queries of each sequence in the tensors of the train split, with all padding. Stage
     # `prepare` reads them from the data. The number of steps is None before this stage.
     padded_length: int | None = None
@@ -47,6 +49,14 @@ class Facts:
     def higher_is_better(self) -> bool:
         """Whether a larger value of the task's metric is better."""
         return self.metric == "accuracy"
+
+    @property
+    def baselines(self) -> dict[str, float]:
+        """The test scores of all baselines by name, the strongest first."""
+        others = sorted(
+            self.other_baselines.items(), key=lambda item: item[1], reverse=self.higher_is_better
+        )
+        return {self.baseline_name: self.baseline, **dict(others)}
 
     def to_dict(self) -> dict[str, Any]:
         """The facts as plain values for JSON."""

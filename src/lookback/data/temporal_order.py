@@ -10,6 +10,9 @@ The sequences of [hochreiter1997] have 100 to 110 symbols. Problem 6a of [hochre
 marks, at random steps in 10–20 and 50–60. Problem 6b of [hochreiter1997] has three marks, at random
 steps in 10–20, 33–43 and 66–76. The argument `length` is the length of the longest sequence. All
 lengths and step ranges of [hochreiter1997] are multiplied by `length` / 110.
+
+The number of marks Y needs no memory of their order. With it alone, 3/4 of the answers are right
+for two marks, and 1/2 for three marks.
 """
 
 import numpy as np
@@ -17,6 +20,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from lookback.data.baselines import Baseline, most_frequent_given, shortcut
 from lookback.data.batch import SequenceDataset
 from lookback.data.generated import GeneratedTask
 from lookback.errors import UserError
@@ -68,6 +72,12 @@ class TemporalOrder(GeneratedTask):
             lag=torch.from_numpy(lengths - 1 - steps[:, 0]).unsqueeze(1),
             evidence=marked_steps,
         )
+
+    def shortcuts(self, train: SequenceDataset, test: SequenceDataset) -> list[Baseline]:
+        """The most frequent class of the sequences with the same number of marks Y."""
+        marks_y, test_marks_y = (data.inputs[..., Y].sum(dim=1).long() for data in (train, test))
+        answers = most_frequent_given(marks_y, train.target[:, 0], test_marks_y)
+        return [shortcut("number of marks without their order", answers.unsqueeze(1), test)]
 
     def _between(
         self, low: int, high: int, count: int, generator: np.random.Generator

@@ -1,9 +1,8 @@
 """Length generalisation: skill on sequences longer than the training sequences.
 
 The probe generates new data of the task with a multiple of the task's setting `length`. The skill
-at each length is relative to a baseline, the best constant answer at the same length. The best
-constant answer is fitted on the training split and evaluated on the test split, both with sequences
-of the measured length.
+at each length is relative to the task's trivial baseline at the same length. The baseline is fitted
+on the training split and evaluated on the test split, both with sequences of the measured length.
 """
 
 from collections.abc import Sequence

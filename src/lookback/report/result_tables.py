@@ -78,12 +78,14 @@ def results_table(inputs: ReportInputs, task: str, receipts: Sequence[Receipt]) 
 
 
 def references(inputs: ReportInputs, task: str, of_task: pd.DataFrame) -> pd.DataFrame:
-    """The reference rows of a task, for trivial baseline, chance, optimum and published scores."""
+    """The reference rows of a task, for baselines, chance, optimum and published scores."""
     first, metric = of_task.iloc[0], of_task["metric"].max()
     name = first["baseline_name"] or "unknown: the task is missing"
     if first["baseline_name"] and pd.isna(first["chance"]):
         name += "; a value has no chance level"
     rows = [("trivial baseline", metric, first["baseline"], name)]
+    others = json.loads(first["other_baselines"])
+    rows += [("weaker baseline", metric, score, other) for other, score in others.items()]
     if pd.notna(first["chance"]):
         rows.append(("chance", metric, first["chance"], "a class at random"))
     if pd.notna(first["optimum"]):

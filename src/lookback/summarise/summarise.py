@@ -37,7 +37,8 @@ RESULTS: Columns = (
     | SPREAD
     | {"iqm": "float64", "iqm_low": "float64", "iqm_high": "float64"}
     | {"seeds": "int64", "parameters": "Int64", "hidden_size": "Int64"}
-    | {"baseline": "float64", "baseline_name": "str", "chance": "float64", "optimum": "float64"}
+    | {"baseline": "float64", "baseline_name": "str", "other_baselines": "str"}
+    | {"chance": "float64", "optimum": "float64"}
     | {"best": "bool", "reason": "str"}
 )
 RUNS: Columns = CELL | {"seed": "int64", "metric": "str", "value": "float64"}
@@ -158,7 +159,9 @@ def means(values: list[float], answers: pd.DataFrame) -> Row:
 
 
 def task_facts(cell: CellResults) -> tuple[Row, list[Hole]]:
-    """The metric, trivial baseline, chance level and best possible score of a task, from task.json.
+    """The metric, baselines, chance level and best possible score of a task, from task.json.
+
+    `other_baselines` is a JSON object of the weaker baselines, from name to score.
 
     The second return value is a list of missing results.
     """
@@ -168,13 +171,14 @@ def task_facts(cell: CellResults) -> tuple[Row, list[Hole]]:
     if reason := lack(task.facts, upstream, task.log):
         unknown = dict.fromkeys(("baseline", "chance", "optimum"), math.nan)
         names = dict.fromkeys(("metric", "better", "baseline_name"), "")
-        return {**names, **unknown}, [Hole("prepare", reason)]
+        return {**names, **unknown, "other_baselines": "{}"}, [Hole("prepare", reason)]
     facts = read_json(task.facts)
     return {
         "metric": facts["metric"],
         "better": better_of(facts["metric"]),
         "baseline": facts["baseline"],
         "baseline_name": facts["baseline_name"],
+        "other_baselines": json.dumps(facts.get("other_baselines", {})),
         "chance": 1 / facts["outputs"] if facts["kind"] == "class" else math.nan,
         "optimum": facts.get("optimum"),
     }, []

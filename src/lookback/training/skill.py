@@ -3,8 +3,9 @@
 skill = (right − b) / (1 − b)          for a class; right is 0 or 1, b the baseline's accuracy
 skill = 1 − (squared error) / b        for a value; b the baseline's mean squared error
 
-The baseline is a trivial answer, such as the most frequent class. The mean skill is 0 for the
-baseline, 1 for perfect answers, and negative for answers worse than the baseline.
+The baseline is the strongest answer that shows no memory of the evidence, such as the most frequent
+class or a shortcut of the task (data/baselines.py). The mean skill is 0 for the baseline, 1 for
+perfect answers, and negative for answers worse than the baseline.
 """
 
 import torch
