@@ -91,6 +91,40 @@ def test_a_seed_says_everything_on_every_machine(case: Case):
     assert digest_of(case.task(train=5, validation=0).dataset("test")) == case.digest
 
 
+def test_each_run_draws_its_own_train_and_validation_splits_and_the_same_test_split(case: Case):
+    task = case.task(seed="per_run")
+    test = digest_of(case.task(seed=0).dataset("test"))
+    runs = [task.of_run(seed) for seed in (0, 1, 2)]
+    assert {digest_of(run.dataset("test")) for run in runs} == {test}
+    for split in ("train", "validation"):
+        assert len({digest_of(run.dataset(split)) for run in runs}) == 3
+        assert digest_of(runs[0].dataset(split)) == digest_of(case.task(seed=0).dataset(split))
+    for run in runs:
+        rows = [row.numpy().tobytes() for split in SPLITS for row in run.dataset(split).inputs]
+        assert len(set(rows)) == 120
+
+
+def test_with_a_seed_of_its_own_a_task_is_the_same_for_every_run(case: Case):
+    task = case.task()
+    assert task.of_run(5) is task
+    assert task.drawn_per_run == ()
+
+
+def test_a_split_is_drawn_once_whatever_else_is_asked(case: Case, monkeypatch):
+    counts = []
+    task = case.task()
+    draw = task.draw
+    monkeypatch.setattr(
+        task, "draw", lambda count, generator: counts.append(count) or draw(count, generator)
+    )
+    data = [task.dataset(split) for split in SPLITS]
+    task.facts()
+    assert [len(split) for split in data] == [60, 20, 40]
+    assert set(counts[:3]) == {60, 20, 40}
+    twice = len(counts) - 3  # more draws only where sequences were equal
+    assert twice == 0 or case.settings["length"] < 14
+
+
 SHIPPED = [name for name in CASES if "_of_" not in name]
 
 

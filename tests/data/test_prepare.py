@@ -41,6 +41,12 @@ def test_the_file_holds_the_facts_the_name_and_the_plans(project, adding):
     assert written["plans"] == {"prepare": "4567"}
 
 
+def test_a_split_that_each_run_draws_has_no_digest(project, adding):
+    shared, per_run = prepared(adding), prepared(adding | {"seed": "per_run"})
+    assert set(shared["digest"]) == {*SPLITS}
+    assert per_run["digest"] == {"test": shared["digest"]["test"]}
+
+
 def by_hand(task):
     """The shortest length and the offsets of the queries, one sequence after the other."""
     shortest, offsets = 10**9, set()

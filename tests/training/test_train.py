@@ -8,6 +8,7 @@ import random
 import shutil
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 import torch
 
 from lookback.data import prepare
+from lookback.data.content import digest_of
 from lookback.data.task import Facts
 from lookback.errors import Diverged, UserError
 from lookback.storage import run_store
@@ -24,6 +26,7 @@ from lookback.storage.tables import read_parquet
 from lookback.training import callbacks, train
 from lookback.training.divergence import require_sound
 from lookback.training.evaluate import Scores
+from lookback.training.run import load_runs
 from tests.training.small import shipped
 
 SAME = ("history.parquet", "metrics.json", "predictions.parquet", "config.yaml")
@@ -431,6 +434,36 @@ def test_other_data_than_were_prepared_are_not_trained_on(fresh):
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++; none here")
+def test_each_seed_trains_on_its_own_draw_and_answers_the_same_test_sequences(fresh):
+    """A seed alone, or after another, has the numbers of a task with this seed for train."""
+    plan, task, cell = fresh("per run", "gru", "task.seed=per_run")
+    train.main(plan, task, [0, 1], cell)
+    runs = list(load_runs(cell))
+    drawn = [digest_of(run.dataset("train")) for run in runs]
+    assert len(set(drawn)) == 2
+    assert [run.digests["train"] for run in runs] == drawn
+    assert len({digest_of(run.dataset("test")) for run in runs}) == 1
+    targets = read_parquet(cell / "predictions.parquet").pivot(columns="seed", index="sequence")
+    assert (targets["target", 0] == targets["target", 1]).all()
+    per_run = read_parquet(cell / "history.parquet")
+
+    plan, task, cell = fresh("one draw", "gru", "task.seed=0")
+    train.main(plan, task, [0, 1], cell)
+    shared = read_parquet(cell / "history.parquet")
+    for seed, is_same in ((0, True), (1, False)):  # run 0 draws what the seed 0 of the task draws
+        values = (frame[frame.seed == seed]["value"].tolist() for frame in (per_run, shared))
+        assert (next(values) == next(values)) == is_same
+
+
+def test_a_probe_of_a_run_refuses_other_train_sequences_than_the_run_was_trained_on(fresh):
+    plan, task, cell = fresh("per run", "gru", "task.seed=per_run")
+    train.main(plan, task, [1], cell)
+    (run,) = load_runs(cell)
+    assert run.task(length=20).dataset("train").inputs.shape[1] == 20
+    with pytest.raises(UserError, match="train split on this machine differs"):
+        replace(run, seed=2).dataset("train")
+
+
 def test_a_compiled_network_learns_as_the_plain_one(fresh):
     """In a process of its own: the shape checks of this one cannot be compiled."""
     predictions = []

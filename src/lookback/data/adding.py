@@ -31,7 +31,7 @@ class Adding(GeneratedTask):
     kind = "value"
     features, outputs = 2, 1
 
-    def __init__(self, length: int, train: int, validation: int, test: int, seed: int):
+    def __init__(self, length: int, train: int, validation: int, test: int, seed: int | str):
         super().__init__(length, train, validation, test, seed)
         if length < 2:
             raise UserError(

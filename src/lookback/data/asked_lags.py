@@ -31,7 +31,7 @@ class AskedLags(GeneratedTask):
         train: int,
         validation: int,
         test: int,
-        seed: int,
+        seed: int | str,
     ):
         super().__init__(length, train, validation, test, seed)
         if not lags or len(set(lags)) < len(lags) or not 1 <= min(lags) <= max(lags) < length:

@@ -49,7 +49,7 @@ class AssociativeRecall(GeneratedTask):
         train: int,
         validation: int,
         test: int,
-        seed: int,
+        seed: int | str,
     ):
         super().__init__(length, train, validation, test, seed)
         keys, most_pairs = vocabulary // 2 - 1, length // 4

@@ -35,7 +35,7 @@ class BackRecall(AskedLags):
         train: int,
         validation: int,
         test: int,
-        seed: int,
+        seed: int | str,
     ):
         super().__init__(length, lags, train, validation, test, seed)
         require_symbols(symbols)

@@ -33,7 +33,7 @@ class BackValue(AskedLags):
         train: int,
         validation: int,
         test: int,
-        seed: int,
+        seed: int | str,
     ):
         super().__init__(length, lags, train, validation, test, seed)
         self.features, self.outputs = 1 + len(lags), 1

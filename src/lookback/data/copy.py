@@ -46,7 +46,7 @@ class Copy(GeneratedTask):
         train: int,
         validation: int,
         test: int,
-        seed: int,
+        seed: int | str,
     ):
         super().__init__(length, train, validation, test, seed)
         most_items = (length - 1) // 2

@@ -35,7 +35,7 @@ class DelayedRecall(GeneratedTask):
         train: int,
         validation: int,
         test: int,
-        seed: int,
+        seed: int | str,
     ):
         super().__init__(length, train, validation, test, seed)
         require_symbols(symbols)

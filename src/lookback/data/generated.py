@@ -3,8 +3,15 @@
 Each split of a task has a separate random generator. The task rejects a sequence that equals an
 earlier sequence, and draws a new sequence instead. The test split is drawn first, so that the sizes
 of the train and validation splits do not change the test sequences.
+
+With the setting `seed: per_run`, each run of a study draws its own train and validation splits from
+the seed of the run, and the spread of the scores over seeds includes the draw of the data. The test
+split is that of `seed: 0` for all runs, so all runs answer the same test sequences, and their
+scores can be compared in pairs.
 """
 
+import copy
+import weakref
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -24,7 +31,7 @@ from lookback.data.baselines import (
 )
 from lookback.data.batch import SequenceDataset
 from lookback.data.splits import split_generators, unseen_rows
-from lookback.data.task import Facts, Split, Task
+from lookback.data.task import SPLITS, Facts, Split, Task
 from lookback.errors import UserError
 
 ORDER: tuple[Split, ...] = (
@@ -32,6 +39,7 @@ ORDER: tuple[Split, ...] = (
     "validation",
     "train",
 )  # order in which the splits of a task are drawn
+PER_RUN = "per_run"  # the value of `seed` with which each run draws its own train sequences
 ROUNDS = 50  # maximum number of attempts to draw the missing sequences of a split
 
 
@@ -45,10 +53,17 @@ class GeneratedTask(Task):
     features: int  # number of features per step, or size of the vocabulary if inputs are tokens
     outputs: int  # number of classes, or number of real values per answer
 
-    def __init__(self, length: int, train: int, validation: int, test: int, seed: int):
+    def __init__(self, length: int, train: int, validation: int, test: int, seed: int | str):
         self.length = length
         self.sizes: dict[Split, int] = {"train": train, "validation": validation, "test": test}
-        self.seed = seed
+        if seed != PER_RUN and not isinstance(seed, int):
+            raise UserError(f"seed: {seed}; make it a whole number, or `{PER_RUN}`.")
+        self.drawn_per_run = ("train", "validation") if seed == PER_RUN else ()
+        self.seeds = dict.fromkeys(SPLITS, 0 if seed == PER_RUN else int(seed))
+        # A split that is in use is not drawn again, and neither are the hashes of its sequences.
+        self._in_use: weakref.WeakValueDictionary[Split, SequenceDataset]
+        self._in_use = weakref.WeakValueDictionary()
+        self._hashes: dict[Split, set[bytes]] = {}
         for split, size in self.sizes.items():
             smallest = 0 if split == "validation" else 1
             if size < smallest:
@@ -65,17 +80,36 @@ class GeneratedTask(Task):
         """
         return []
 
+    def of_run(self, seed: int) -> "GeneratedTask":
+        """The task whose splits `drawn_per_run` are drawn from `seed`, and the others as here."""
+        if not self.drawn_per_run:
+            return self
+        task = copy.copy(self)
+        task.seeds = {**self.seeds, **dict.fromkeys(self.drawn_per_run, seed)}
+        task._in_use, task._hashes = weakref.WeakValueDictionary(), {}
+        for shared in set(SPLITS) - set(self.drawn_per_run):
+            if shared in self._hashes:
+                task._hashes[shared] = self._hashes[shared]
+        return task
+
     def dataset(self, split: Split) -> SequenceDataset:
         """The sequences of a split.
 
         Raises UserError if the task's settings allow fewer different sequences than the splits
         need.
         """
-        generators = split_generators(self.seed)
-        seen: set[bytes] = set()
-        for earlier_split in ORDER[: ORDER.index(split)]:
-            self._draw_unseen(earlier_split, generators[earlier_split], seen)
-        return self._draw_unseen(split, generators[split], seen)
+        data = self._in_use.get(split)
+        if data is None:
+            seen: set[bytes] = set()
+            for earlier_split in ORDER[: ORDER.index(split)]:
+                if earlier_split not in self._hashes:
+                    self.dataset(earlier_split)
+                seen |= self._hashes[earlier_split]
+            generator = split_generators(self.seeds[split])[split]
+            data = self._in_use[split] = self._draw_unseen(split, generator, seen)
+            if split != "train":  # no split is drawn after train
+                self._hashes[split] = seen
+        return data
 
     def facts(self) -> Facts:
         """The shapes, split sizes, baselines and optimum of the task.

@@ -74,7 +74,7 @@ class ListOps(GeneratedTask):
         train: int,
         validation: int,
         test: int,
-        seed: int,
+        seed: int | str,
     ):
         super().__init__(length, train, validation, test, seed)
         if depth < 2:

@@ -56,7 +56,7 @@ class MemoryFunction(GeneratedTask):
         train: int,
         validation: int,
         test: int,
-        seed: int,
+        seed: int | str,
     ):
         super().__init__(length, train, validation, test, seed)
         if not 1 <= window <= length:

@@ -29,7 +29,7 @@ class Parity(GeneratedTask):
 
     features, outputs = 2, 2
 
-    def __init__(self, length: int, train: int, validation: int, test: int, seed: int):
+    def __init__(self, length: int, train: int, validation: int, test: int, seed: int | str):
         super().__init__(length, train, validation, test, seed)
         if length < 1:
             raise UserError(f"length: {length} leaves no room for a bit; make it 1 or more.")

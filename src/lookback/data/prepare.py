@@ -1,6 +1,8 @@
 """Stage `prepare`: check a task's data, and write `task.json`, which describes the task.
 
-The file task.json holds the task's facts, a digest of each split, and two facts of all splits:
+The file task.json holds the task's facts, a digest of each split, and two facts of all splits. If
+each run draws its own train and validation splits, the facts describe those of seed 0, and
+task.json has no digest of them. The two facts of all splits are
 `shortest`, the steps of the shortest sequence, and `asked`, the offsets of the queries from the end
 of a sequence.
 """
@@ -36,7 +38,8 @@ def main(plan: Path, out: Path) -> None:
     except MISSING_FILE as error:
         raise missing_file(config, error) from error
     check_facts(facts, datasets)
-    digests = {split: digest_of(data) for split, data in datasets.items()}
+    shared = [split for split in SPLITS if split not in task.drawn_per_run]
+    digests = {split: digest_of(datasets[split]) for split in shared}
     filled = [data for data in datasets.values() if len(data)]
     train = datasets["train"]
     facts = replace(facts, padded_length=train.inputs.shape[1], queries=train.query.shape[1])

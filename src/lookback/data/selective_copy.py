@@ -41,7 +41,7 @@ class SelectiveCopy(GeneratedTask):
         train: int,
         validation: int,
         test: int,
-        seed: int,
+        seed: int | str,
     ):
         super().__init__(length, train, validation, test, seed)
         require_symbols(symbols)

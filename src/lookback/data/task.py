@@ -75,6 +75,13 @@ class Facts:
 class Task(ABC):
     """A task returns the same sequences on every machine and in every process."""
 
+    # The splits that each run of a study draws anew, from its own seed.
+    drawn_per_run: tuple[Split, ...] = ()
+
+    def of_run(self, seed: int) -> "Task":
+        """The task with the splits `drawn_per_run` of the run with the seed `seed`."""
+        return self
+
     @abstractmethod
     def facts(self) -> Facts:
         """The shapes, split sizes, input scaling and trivial baseline of the task."""

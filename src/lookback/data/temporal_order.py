@@ -36,7 +36,9 @@ class TemporalOrder(GeneratedTask):
 
     features = Y + 1
 
-    def __init__(self, length: int, marks: int, train: int, validation: int, test: int, seed: int):
+    def __init__(
+        self, length: int, marks: int, train: int, validation: int, test: int, seed: int | str
+    ):
         super().__init__(length, train, validation, test, seed)
         if marks not in BOUNDS:
             raise UserError(

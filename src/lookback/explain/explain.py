@@ -58,11 +58,14 @@ def main(plan: Path, cell: Path, out: Path) -> None:
 
 def explain(explainer: Explainer, runs: list[Run]) -> tuple[dict[str, Any], pd.DataFrame]:
     """Arrays for the output file (without the seeds), and a table of the scores of all runs."""
-    # All runs train one model on one task and differ only in the seed.
+    # All runs train one model on one task and differ only in the seed, and perhaps in their train
+    # sequences. The test split is the same for all of them.
     test, train = runs[0].dataset("test"), runs[0].dataset("train")
     asked = test.batch(slice(explainer.sequences), evidence=True).asked_last()
     arrays_of_runs, frames = [], []
     for run in runs:
+        if run is not runs[0] and "train" in run.task().drawn_per_run:
+            train = run.dataset("train")
         arrays, frame = explain_run(explainer, run, asked, train)
         arrays_of_runs.append(arrays)
         frames.append(frame.assign(seed=run.seed)[["seed", *frame.columns]])

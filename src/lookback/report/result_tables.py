@@ -73,7 +73,12 @@ def results_table(inputs: ReportInputs, task: str, receipts: Sequence[Receipt]) 
         head=[*titles, *("MLflow run" for _ in receipts)],
         rows=[_result(row, inputs, receipts) for row in frame.to_dict("records")],
         frame=frame,
-        notes=[*lost_seeds(inputs, task), *_notes(inputs, receipts), *lengths(inputs, task)],
+        notes=[
+            *lost_seeds(inputs, task),
+            *_notes(inputs, receipts),
+            *draw_of_the_data(inputs, task),
+            *lengths(inputs, task),
+        ],
     )
 
 
@@ -171,6 +176,22 @@ def _notes(inputs: ReportInputs, receipts: Sequence[Receipt]) -> list[str]:
     if _has_iqm(inputs):
         note += " Interquartile mean: without a quarter of the seeds, rounded down, at each end."
     return [note, *(f"MLflow runs in {receipt.uri}." for receipt in receipts)]
+
+
+def draw_of_the_data(inputs: ReportInputs, task: str) -> Iterator[str]:
+    """Yield whether the intervals include the draw of the train and validation sequences."""
+    if len(inputs.study["seeds"]) == 1:
+        return
+    if inputs.study["tasks"][task].get("seed") == "per_run":
+        yield (
+            "Each seed drew its own train and validation sequences, so the intervals include the "
+            "draw of the data. The test sequences are the same for all seeds and models."
+        )
+    else:
+        yield (
+            "All seeds were trained on the same sequences, so the intervals leave out the draw of "
+            "the data."
+        )
 
 
 def many_comparisons(models: int, tasks: int) -> str:

@@ -63,6 +63,8 @@ def assemble(
         "parameters": results[min(results)]["parameters"],
         "hidden_size": config["model"].get("hidden_size"),
         "seeds": {str(seed): result["scores"] for seed, result in results.items()},
+        # of the splits that each run draws for itself; task.json has those of all other splits
+        "digest": {str(seed): result["digest"] for seed, result in results.items()},
         "failed": {str(seed): reason for seed, reason in failed.items()},
     }
     write_json(cell.metrics, metrics)

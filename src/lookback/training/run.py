@@ -28,7 +28,7 @@ class Run:
     config: Mapping[str, Any]  # settings of the task, model, recipe and trainer
     facts: Facts
     model: Network  # the trained network, in eval mode
-    digests: Mapping[Split, str]  # digest of each split of the data, as in task.json
+    digests: Mapping[Split, str]  # digest of each split of the data that the network was trained on
 
     def initial(self) -> Network:
         """The network with its initial weights, as before training, in eval mode."""
@@ -48,9 +48,12 @@ class Run:
         return as_prepared(self.task(), split, self.digests)
 
     def task(self, **changes: Any) -> Task:
-        """The task of the run, with changed settings, for example `run.task(length=400)`."""
+        """The task of the run, with changed settings, for example `run.task(length=400)`.
+
+        Its splits are those of the run, if each run draws its own.
+        """
         task: Task = instantiate({**self.config["task"], **changes})
-        return task
+        return task.of_run(self.seed)
 
 
 def load_runs(cell: Path) -> Iterator[Run]:
@@ -64,13 +67,15 @@ def load_runs(cell: Path) -> Iterator[Run]:
     _check_files(paths)
     prepared = read_json(paths.task.facts)
     facts = Facts.from_dict(prepared)
-    for seed in sorted(map(int, read_json(paths.metrics)["seeds"])):
+    metrics = read_json(paths.metrics)
+    for seed in sorted(map(int, metrics["seeds"])):
         network = build_network(
             config["model"], config["recipe"]["initialisation"], facts, seed=seed
         )
         weights = torch.load(paths.checkpoint(seed), weights_only=True)
         network.load_state_dict(weights)
-        yield Run(seed, config["plans"], config, facts, network.eval(), prepared["digest"])
+        digests = {**prepared["digest"], **metrics.get("digest", {}).get(str(seed), {})}
+        yield Run(seed, config["plans"], config, facts, network.eval(), digests)
 
 
 def _check_files(cell: CellPaths) -> None:

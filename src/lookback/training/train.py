@@ -6,7 +6,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from lookback.data.batch import SequenceDataset
-from lookback.data.content import as_prepared
+from lookback.data.content import as_prepared, digest_of
 from lookback.data.task import SPLITS, Facts, Split, Task
 from lookback.errors import Diverged, UserError
 from lookback.models.network import Network, build_network
@@ -44,7 +44,10 @@ from lookback.training.trainer import fit, quieten_lightning
 
 @dataclass(frozen=True)
 class TrainingCell:
-    """The settings, task facts, data and device that all seeds of one model on one task share."""
+    """The settings, task facts, data and device that all seeds of one model on one task share.
+
+    If each run draws a split for itself, `data` has this split only after `with_data_of`.
+    """
 
     name: tuple[str, str]  # (task, model)
     config: Mapping[str, Any]  # settings of the task, model, recipe and trainer
@@ -52,6 +55,18 @@ class TrainingCell:
     facts: Facts
     data: Mapping[Split, SequenceDataset]
     device: str
+    task: Task
+    splits: Sequence[Split]  # the splits that the training and its scores need
+
+    def with_data_of(self, seed: int) -> "TrainingCell":
+        """The cell with all its splits, of which `task` draws some from the seed of the run."""
+        own = [split for split in self.splits if split not in self.data]
+        if not own:
+            return self
+        task = self.task.of_run(seed)
+        with cpu_time.work():
+            drawn = {split: task.dataset(split).to(self.device) for split in own}
+        return replace(self, data={**self.data, **drawn})
 
 
 def main(plan: Path, task: Path, seeds: list[int], out: Path) -> None:
@@ -141,9 +156,10 @@ def open_cell(
 ) -> TrainingCell:
     """Load the settings, task facts and data that all seeds of one model on one task share.
 
-    Only the data splits in `splits` are loaded, and they are stored on the device. Raises UserError
-    if the settings are invalid, or if the generated data differ from the data that `task`
-    (task.json) describes.
+    Only the data splits in `splits` are loaded, and they are stored on the device. A split that
+    each run draws for itself is not loaded (`TrainingCell.with_data_of`). Raises UserError if the
+    settings are invalid, or if the generated data differ from the data that `task` (task.json)
+    describes.
     """
     facts = Facts.from_dict(read_json(task))
     # Resolve the settings before the data are generated, to report a wrong setting early.
@@ -157,10 +173,15 @@ def open_cell(
     torch.set_flush_denormal(True)
     task_object: Task = instantiate(config["task"])
     digests = read_json(task)["digest"]
+    shared = [split for split in splits if split not in task_object.drawn_per_run]
     with cpu_time.work():
-        data = {split: as_prepared(task_object, split, digests).to(device) for split in splits}
-    config = with_measured_steps(config, facts, data["train"], runs)
-    return TrainingCell((out.parent.name, out.name), config, plan.stem, facts, data, device)
+        data = {split: as_prepared(task_object, split, digests).to(device) for split in shared}
+    name = (out.parent.name, out.name)
+    cell = TrainingCell(name, config, plan.stem, facts, data, device, task_object, splits)
+    if "seconds" in (config["trainer"]["budget"] or {}):
+        train = cell.with_data_of(0).data["train"]
+        return replace(cell, config=with_measured_steps(config, facts, train, runs))
+    return cell
 
 
 def train_seed(cell: TrainingCell, seed: int, folder: Path) -> None:
@@ -170,6 +191,7 @@ def train_seed(cell: TrainingCell, seed: int, folder: Path) -> None:
     diverges, the file failed.json stores the reason. A training run that diverged is not repeated,
     because the same computation would diverge again.
     """
+    cell = cell.with_data_of(seed)
     SeedPaths(folder).done.unlink(missing_ok=True)  # left over if a file of the seed was damaged
     if cell.device != "cpu":
         torch.cuda.reset_peak_memory_stats()
@@ -291,7 +313,9 @@ def _write_results(
     with atomic_write(SeedPaths(folder).weights) as temporary, temporary.open("wb") as file:
         torch.save(weights, file)
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    write_json(SeedPaths(folder).result, {"parameters": parameters, "scores": result})
+    drawn = {split: digest_of(cell.data[split].to("cpu")) for split in cell.task.drawn_per_run}
+    result_of_seed = {"parameters": parameters, "scores": result, "digest": drawn}
+    write_json(SeedPaths(folder).result, result_of_seed)
     cost = {
         "train_seconds": train_seconds,
         "evaluate_seconds": time.monotonic() - start,
