@@ -7,7 +7,7 @@
 # A study is a grid of tasks × models × seeds. A cell is one task and one model, with all seeds.
 #
 #   download   once per dataset      fetch the files and verify them by SHA-256
-#   prepare    once per task         shapes, classes, scaling, trivial baseline, digest of the data
+#   prepare    once per task         shapes, classes, scaling, baselines, digest of the data
 #   tune       once per cell         only if the study tunes: choose hyperparameters by validation
 #   train      once per cell         train every seed; write scores, predictions, weights and cost
 #   probe      per cell and probe    measure memory in the trained networks, e.g. recall by lag

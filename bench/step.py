@@ -79,7 +79,7 @@ def compare(batch: int, length: int, rounds: int) -> dict[str, float]:
     """Median milliseconds per step of both loops over `rounds` alternating measurements."""
     cell = compose_by_hand(ROOT / "conf", "adding", "lstm", 0, []).cells["adding", "lstm"]
     config = {"recipe": cell.recipe, "trainer": cell.trainer}
-    task = Adding(length, train=batch * STEPS, validation=64, test=64, seed=0)
+    task = Adding(length, train=batch * STEPS, validation=64, test=64, seed=0, fresh=False)
     data = task.dataset("train")
     times: dict[str, list[float]] = {"bare": [], "ours": []}
     for _ in range(rounds):

@@ -15,7 +15,7 @@ from lookback.errors import UserError
 from lookback.storage.atomic import write_json
 from tests.conftest import ROOT
 
-ADDING = {"_target_": "lookback.data.adding.Adding", "length": 6, "seed": 0}
+ADDING = {"_target_": "lookback.data.adding.Adding", "length": 6, "seed": 0, "fresh": False}
 ADDING |= {"train": 8, "validation": 4, "test": 4}
 
 

@@ -21,7 +21,7 @@ from tests.data.definitions import CASES as TASKS
 from tests.models.cases import CASES, shipped
 from tests.tracking.tree import RECIPE
 
-SIZES = {"train": 5, "validation": 3, "test": 12, "seed": 0}
+SIZES = {"train": 5, "validation": 3, "test": 12, "seed": 0, "fresh": False}
 ADDING = Adding(length=8, **SIZES)
 COPY = SelectiveCopy(length=20, symbols=5, items=4, **SIZES)
 ORDER = TemporalOrder(length=33, marks=2, **SIZES)
@@ -42,7 +42,7 @@ def predictor(task: GeneratedTask, model: dict[str, Any] | None = None) -> Predi
 @pytest.mark.parametrize("task", [TASKS["listops"].task(), ORDER], ids=["tokens", "vectors"])
 @pytest.mark.parametrize("name", CASES)
 def test_a_padded_batch_with_lengths_answers_as_each_sequence_alone(name, task):
-    model, data = predictor(task, CASES[name][0]), task.dataset("test")
+    model, data = predictor(task, CASES[name][0]), task.dataset("test").batch(slice(None))
     assert data.lengths.unique().numel() > 1
     inputs, lengths = data.inputs.numpy(), data.lengths.tolist()
     alone = [model.predict(inputs[row : row + 1, :n])[0] for row, n in enumerate(lengths)]
@@ -59,7 +59,7 @@ def test_all_answers_are_the_predictions_of_the_stage(task):
     params = {"lengths": data.lengths.tolist()}
     if model.asked is None:
         params["queries"] = data.query.flatten().tolist()
-    answers = model.predict(data.inputs.numpy(), params).reshape(len(table), -1)
+    answers = model.predict(data.batch(slice(None)).inputs.numpy(), params).reshape(len(table), -1)
     if model.facts.kind == "class":
         assert answers.argmax(1).tolist() == table["prediction"].tolist()
         np.testing.assert_allclose(answers.max(1), table["probability"], atol=1e-5)
@@ -68,7 +68,7 @@ def test_all_answers_are_the_predictions_of_the_stage(task):
 
 
 def test_one_query_has_no_axis_of_queries_and_several_have_one():
-    model, inputs = predictor(COPY), COPY.dataset("test").inputs.numpy()
+    model, inputs = predictor(COPY), COPY.dataset("test").batch(slice(None)).inputs.numpy()
     answers = model.predict(inputs)
     assert answers.shape == (12, 4, 5)
     np.testing.assert_allclose(answers.sum(-1), 1, atol=1e-5)
@@ -77,7 +77,10 @@ def test_one_query_has_no_axis_of_queries_and_several_have_one():
     assert np.array_equal(chosen, model.predict(inputs, {"queries": rows.ravel()}))
     np.testing.assert_allclose(chosen[:, 0], answers[:, -1], atol=1e-6)
     assert model.predict(inputs, {"queries": [19] * 12}).shape == (12, 5)
-    assert predictor(ADDING).predict(ADDING.dataset("test").inputs).shape == (12, 1)
+    assert predictor(ADDING).predict(ADDING.dataset("test").batch(slice(None)).inputs).shape == (
+        12,
+        1,
+    )
 
 
 CONVERSIONS = {
@@ -100,7 +103,7 @@ def test_numbers_of_any_type_are_answered_alike(convert):
 @pytest.mark.parametrize("kind", [np.uint8, np.int32, np.int64, np.float32, np.float64, list])
 def test_token_ids_and_whole_features_of_any_type_are_answered_alike(kind):
     for task, inputs in (
-        (COPY, COPY.dataset("test").inputs.numpy()),
+        (COPY, COPY.dataset("test").batch(slice(None)).inputs.numpy()),
         (ADDING, np.random.default_rng(0).integers(0, 255, (3, 8, 2))),
     ):
         model = predictor(task)
@@ -109,12 +112,12 @@ def test_token_ids_and_whole_features_of_any_type_are_answered_alike(kind):
 
 
 def test_values_behind_the_length_change_nothing():
-    vectors, data = predictor(ORDER), ORDER.dataset("test")
+    vectors, data = predictor(ORDER), ORDER.dataset("test").batch(slice(None))
     is_inside = np.arange(33) < data.lengths.numpy()[:, None]
     inputs, params = data.inputs.numpy(), {"lengths": data.lengths.tolist()}
     filled = np.where(is_inside[..., None], inputs, np.nan)
     assert np.array_equal(vectors.predict(filled, params), vectors.predict(inputs, params))
-    tokens, inputs = predictor(COPY), COPY.dataset("test").inputs.numpy()
+    tokens, inputs = predictor(COPY), COPY.dataset("test").batch(slice(None)).inputs.numpy()
     params = {"lengths": [17] * 12, "queries": [16] * 12}
     expected = tokens.predict(inputs[:, :17], {"queries": [16] * 12})
     for padding in (-100, 1000, np.nan):
@@ -123,9 +126,11 @@ def test_values_behind_the_length_change_nothing():
 
 
 def test_a_batch_of_one_or_of_a_task_of_one_length_needs_no_lengths():
-    inputs = ORDER.dataset("test").inputs.numpy()
+    inputs = ORDER.dataset("test").batch(slice(None)).inputs.numpy()
     assert predictor(ORDER).predict(inputs[:1]).shape == (1, 4)
-    assert predictor(ADDING).predict(ADDING.dataset("test").inputs.numpy()).shape == (12, 1)
+    assert predictor(ADDING).predict(
+        ADDING.dataset("test").batch(slice(None)).inputs.numpy()
+    ).shape == (12, 1)
 
 
 NUMBERS = np.zeros((3, 8, 2), np.float32)
@@ -181,6 +186,6 @@ def test_what_cannot_be_answered_is_refused_with_a_cure(task, inputs, params, me
 
 
 def test_a_frame_of_tokens_is_answered_as_its_array():
-    inputs = COPY.dataset("test").inputs.numpy()
+    inputs = COPY.dataset("test").batch(slice(None)).inputs.numpy()
     model = predictor(COPY)
     assert np.array_equal(model.predict(pd.DataFrame(inputs)), model.predict(inputs))

@@ -21,7 +21,7 @@ from lookback.data.parity import Parity
 from lookback.data.selective_copy import SelectiveCopy
 from lookback.data.temporal_order import TemporalOrder
 
-SIZES = {"train": 60, "validation": 20, "test": 40, "seed": 3}
+SIZES = {"train": 60, "validation": 20, "test": 40, "seed": 3, "fresh": False}
 Walk = list[tuple[int, Any, set[int]]]  # for each answer: its step, the right answer, its evidence
 
 

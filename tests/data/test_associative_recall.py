@@ -11,7 +11,9 @@ def test_gaps_of_associative_recall_follow_the_power_law():
     """The first pair's gap is drawn freely: P(g) ∝ (g + 1)^(power − 1)."""
     for power in (0.01, 1.0):
         settings = CASES["associative_recall"].settings | {"power": power}
-        task = AssociativeRecall(**settings, train=1, validation=0, test=20_000, seed=0)
+        task = AssociativeRecall(
+            **settings, train=1, validation=0, test=20_000, seed=0, fresh=False
+        )
         shares = ((task.dataset("test").query[:, 0] - 6) // 2).bincount(minlength=6) / 20_000
         odds = torch.tensor([(gap + 1) ** (power - 1) for gap in range(6)])
         torch.testing.assert_close(shares, odds / odds.sum(), atol=0.015, rtol=0)

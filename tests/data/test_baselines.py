@@ -1,5 +1,6 @@
 """Baselines against the dummy estimators of scikit-learn, and shortcuts against plain counts."""
 
+import math
 from collections import Counter
 from fractions import Fraction
 from itertools import product
@@ -101,6 +102,12 @@ def counted(name, settings, train, test):
         return [by_feature(lambda s: sum(step[7] for step in s), train, s) for s, _ in test]
     if name == "listops":
         return [by_feature(lambda s: s[0], train, s) for s, _ in test]
+    if name == "memory_function":
+        weights = [math.exp(-step / settings["strength"]) for step in range(settings["window"])]
+        own = 1 / math.sqrt(sum(weight**2 for weight in weights))
+        return [
+            [own * s[step][0] for step in range(settings["window"] - 1, len(s))] for s, _ in test
+        ]
     if name == "back_recall":
         first, symbols = max(settings["lags"]), settings["symbols"]
         words = [[step[:symbols].index(1) for step in s] for s, _ in test]

@@ -90,7 +90,7 @@ DATA: dict[str, Callable[[SequenceDataset], dict[str, Any]]] = {
     "infinity": lambda data: {"inputs": changed(data.inputs, 0, 2, 0, to=-torch.inf)},
     "nan in padding": lambda data: {"inputs": changed(data.inputs, 0, 3, 1, to=nan)},
     "float64": lambda data: {"inputs": data.inputs.double()},
-    "integers": lambda data: {"inputs": data.inputs.int()},
+    "integers": lambda data: {"inputs": data.inputs.byte()},
     "one axis less": lambda data: {"inputs": data.inputs[..., 0]},
     "numpy": lambda data: {"inputs": data.inputs.numpy()},
     "no features": lambda data: {"inputs": data.inputs[..., :0]},
@@ -105,7 +105,22 @@ DATA: dict[str, Callable[[SequenceDataset], dict[str, Any]]] = {
         "query": changed(data.query, 2, 1, to=-1),
         "lag": changed(data.lag, 2, 1, to=-1),
     },
-    "target int32": lambda data: {"target": data.target.int()},
+    "target uint8": lambda data: {"target": data.target.byte()},
+    "narrow numbers": lambda data: {
+        name: getattr(data, name).to(kind)
+        for name, kind in {"query": torch.int8, "target": torch.int16, "lag": torch.int32}.items()
+    },
+    "encoded": lambda data: {
+        "inputs": torch.arange(7, dtype=torch.int8).expand(len(data), 7),
+        "encode": lambda codes: torch.stack([codes, -codes], dim=-1).float(),
+    },
+    "encoded nan": lambda data: {
+        "inputs": (torch.arange(len(data)) == 4).unsqueeze(1) & (torch.arange(7) == 5),
+        "encode": lambda codes: (
+            torch.stack([codes, codes], dim=-1).float().where(~codes.unsqueeze(-1), nan)
+        ),
+    },
+    "encoded to three": lambda data: {"encode": lambda shown: shown[..., [0, 1, 1]]},
     "target float64": lambda data: {"target": data.target.double()},
     "target one column": lambda data: {"target": data.target[:, :1]},
     "target of two values": lambda data: {"target": data.target.repeat(1, 1, 2)},
@@ -182,7 +197,7 @@ def prepared(mistake: str, *, tokens: bool = False, kind: str = "class", split: 
             "float64",
             r"`inputs` of .* test split is torch\.float64 .* Make it a tensor torch\.float32",
         ),
-        ("integers", r"`inputs` .* is torch\.int32 \(5, 7, 2\)"),
+        ("integers", r"`inputs` .* is torch\.uint8 \(5, 7, 2\)"),
         ("one axis less", r"`inputs` .* is torch\.float32 \(5, 7\)\. .* F features"),
         ("numpy", r"`inputs` .* is a ndarray\. Make it a tensor"),
         ("no features", r"`inputs` .* is torch\.float32 \(5, 7, 0\)"),
@@ -199,7 +214,9 @@ def prepared(mistake: str, *, tokens: bool = False, kind: str = "class", split: 
         ),
         ("query -2", r"test split, sequence 1: query 1 is at step -2"),
         ("no query", r"test split, sequence 2: the sequence has no query\. Ask"),
-        ("target int32", r"`target` .* is torch\.int32 \(5, 2\)\. .*torch\.int64 \(5, 2\)"),
+        ("encoded nan", r"sequence 4, step 5: feature 0 of the encoded input is not finite"),
+        ("encoded to three", r"say features: 2, but the inputs of test have 3"),
+        ("target uint8", r"`target` .* is torch\.uint8 \(5, 2\)\. .*torch\.int64 \(5, 2\)"),
         ("target one column", r"`target` .* is torch\.int64 \(5, 1\)\."),
         ("other kind", r"say kind: class, but the targets of test are real values"),
         (
@@ -278,7 +295,7 @@ def test_a_mistake_in_real_targets_is_named(in_tmp, mistake, message):
     [
         ("token -1", r"sequence 0, step 6: the token id is -1\. Make each token id 0 or more"),
         ("token 4", r"sequence 0, step 6: the token id is 4, .* so the vocabulary is 0 to 3"),
-        ("integers", r"`inputs` .* is torch\.int32 \(5, 7\)"),
+        ("integers", r"`inputs` .* is torch\.uint8 \(5, 7\)"),
     ],
 )
 def test_a_mistake_in_tokens_is_named_in_the_padding_too(in_tmp, mistake, message):
@@ -301,6 +318,11 @@ def test_a_task_without_a_mistake_passes(in_tmp, tokens, kind):
 def test_nan_behind_the_length_and_a_padding_query_pass(in_tmp):
     assert prepared("nan in padding")["asked"] == [-1, -2]
     assert prepared("padding query")["asked"] is None
+
+
+@pytest.mark.parametrize("stored", ["narrow numbers", "encoded"])
+def test_narrow_whole_numbers_and_encoded_inputs_pass(in_tmp, stored):
+    assert set(prepared(stored)["digest"]) == {*SIZES}
 
 
 def test_an_empty_validation_split_is_no_mistake_if_the_facts_say_so(in_tmp, monkeypatch):

@@ -1,5 +1,7 @@
 """Every generated task against its definition."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -7,13 +9,22 @@ import pytest
 import torch
 from hydra.utils import instantiate
 
+from lookback.data import generated
 from lookback.data.batch import SequenceDataset
 from lookback.data.content import digest_of
-from lookback.data.generated import distinct, shuffled
+from lookback.data.generated import distinct, narrow, shuffled
 from lookback.data.selective_copy import SelectiveCopy
 from lookback.data.task import SPLITS
 from lookback.errors import UserError
 from tests.data.definitions import CASES, SIZES, Case
+
+
+def digest_as_shown(data: SequenceDataset) -> str:
+    """The digest of the data as batches show them, however they are stored."""
+    batch = data.batch(slice(None))
+    return digest_of(
+        SequenceDataset(batch.inputs, batch.lengths, batch.query, batch.target, batch.lag)
+    )
 
 
 @pytest.fixture(params=CASES)
@@ -75,7 +86,8 @@ def test_a_step_changes_an_answer_only_as_its_evidence(case: Case):
 
 
 def parts(data, count):
-    return data.inputs[:count], data.lengths[:count]
+    batch = data.batch(slice(count))
+    return batch.inputs, batch.lengths
 
 
 def test_no_sequence_is_in_two_splits_or_twice_in_one(case: Case):
@@ -86,9 +98,9 @@ def test_no_sequence_is_in_two_splits_or_twice_in_one(case: Case):
 def test_a_seed_says_everything_on_every_machine(case: Case):
     np.random.default_rng(0).random(5)
     torch.manual_seed(5)
-    assert digest_of(case.task().dataset("test")) == case.digest
-    assert digest_of(case.task(seed=4).dataset("test")) != case.digest
-    assert digest_of(case.task(train=5, validation=0).dataset("test")) == case.digest
+    assert digest_as_shown(case.task().dataset("test")) == case.digest
+    assert digest_as_shown(case.task(seed=4).dataset("test")) != case.digest
+    assert digest_as_shown(case.task(train=5, validation=0).dataset("test")) == case.digest
 
 
 def test_each_run_draws_its_own_train_and_validation_splits_and_the_same_test_split(case: Case):
@@ -110,19 +122,59 @@ def test_with_a_seed_of_its_own_a_task_is_the_same_for_every_run(case: Case):
     assert task.drawn_per_run == ()
 
 
-def test_a_split_is_drawn_once_whatever_else_is_asked(case: Case, monkeypatch):
-    counts = []
-    task = case.task()
+def test_a_split_that_is_in_use_is_not_drawn_again(monkeypatch):
+    counts, task = [], CASES["adding"].task()
     draw = task.draw
     monkeypatch.setattr(
-        task, "draw", lambda count, generator: counts.append(count) or draw(count, generator)
+        task, "draw", lambda count, generator: (counts.append(count), draw(count, generator))[1]
     )
-    data = [task.dataset(split) for split in SPLITS]
+    data = [task.dataset(split) for split in reversed(SPLITS)]
     task.facts()
-    assert [len(split) for split in data] == [60, 20, 40]
-    assert set(counts[:3]) == {60, 20, 40}
-    twice = len(counts) - 3  # more draws only where sequences were equal
-    assert twice == 0 or case.settings["length"] < 14
+    assert counts == [len(split) for split in data] == [40, 20, 60]
+
+
+def test_a_long_split_is_drawn_in_parts_and_has_no_sequence_twice(case: Case, monkeypatch):
+    monkeypatch.setattr(generated, "STEPS_AT_ONCE", 7 * case.settings["length"])
+    for split in SPLITS:
+        data = case.task().dataset(split)
+        assert len({row.numpy().tobytes() for row in data.inputs}) == len(data) == SIZES[split]
+        hold_against_walk(case, data)
+
+
+def test_steps_and_classes_and_codes_are_stored_in_one_byte(case: Case):
+    data = case.task().dataset("test")
+    for name in ("inputs", "query", "target", "lag"):
+        tensor = getattr(data, name)
+        assert tensor.is_floating_point() or tensor.dtype == torch.int8, name
+
+
+def test_numbers_that_a_task_does_not_promise_are_refused():
+    with pytest.raises(UserError, match="drew the numbers 0 to 3 where it promises 0 to 2"):
+        narrow(torch.tensor([0, 3]), 3)
+    assert narrow(torch.tensor([-1, 127]), 128).dtype == torch.int8
+    assert narrow(torch.tensor([128]), 129).dtype == torch.int16
+    assert narrow(torch.tensor([32767]), 32768).dtype == torch.int16
+    assert narrow(torch.tensor([5]), 32769).dtype == torch.int32
+
+
+def test_fresh_sequences_are_new_at_each_step_and_the_same_for_a_seed_and_a_step(case: Case):
+    task = case.task(fresh=True)
+    held_out = {
+        row.numpy().tobytes()
+        for split in ("validation", "test")
+        for row in task.dataset(split).inputs
+    }
+    steps = [task.fresh_sequences(step, 9) for step in (0, 1, 2**31)]
+    rows = [{row.numpy().tobytes() for row in data.inputs} for data in steps]
+    assert [len(of_step) for of_step in rows] == [9, 9, 9]
+    assert not set.union(*rows) & held_out
+    assert rows[0] != rows[1] != rows[2]
+    for data in steps:
+        hold_against_walk(case, data)
+    again = case.task(fresh=True).fresh_sequences(2**31, 9)
+    assert digest_as_shown(again) == digest_as_shown(steps[2])
+    other = case.task(fresh=True, seed=4).fresh_sequences(0, 9)
+    assert digest_as_shown(other) != digest_as_shown(steps[0])
 
 
 SHIPPED = [name for name in CASES if "_of_" not in name]
@@ -135,7 +187,7 @@ def test_the_shipped_task_has_its_facts_and_goes_on_at_four_times_the_length(nam
     longer = instantiate(settings | {"length": 4 * facts.length}).facts()
     assert (longer.features, longer.outputs) == (facts.features, facts.outputs)
     assert longer.length == 4 * facts.length
-    data = instantiate(settings).dataset("test")
+    data = instantiate(settings).dataset("test").batch(slice(None))
     assert facts.tokens == (not data.inputs.is_floating_point())
     assert data.inputs.shape[1] == facts.length
     if facts.tokens:
@@ -149,16 +201,20 @@ def test_the_shipped_task_has_its_facts_and_goes_on_at_four_times_the_length(nam
 
 def test_sequences_that_came_before_are_drawn_anew_until_every_one_is_found():
     """One of two symbols at one of two steps gives four different sequences."""
-    task = SelectiveCopy(length=3, symbols=2, items=1, train=2, validation=1, test=1, seed=0)
+    task = SelectiveCopy(
+        length=3, symbols=2, items=1, train=2, validation=1, test=1, seed=0, fresh=False
+    )
     rows = {tuple(r) for split in SPLITS for r in task.dataset(split).inputs.tolist()}
     assert rows == {(1, 0, 3), (2, 0, 3), (0, 1, 3), (0, 2, 3)}
 
 
 def test_more_sequences_than_there_are_is_a_mistake():
-    task = SelectiveCopy(length=3, symbols=2, items=1, train=3, validation=1, test=1, seed=0)
+    task = SelectiveCopy(
+        length=3, symbols=2, items=1, train=3, validation=1, test=1, seed=0, fresh=False
+    )
     task.dataset("validation")
     with pytest.raises(
-        UserError, match=r"too few different sequences\. Of the 3 of train, 1 could"
+        UserError, match=r"too few different sequences\. Of the 3 that are needed, 1 could"
     ):
         task.dataset("train")
 
@@ -231,3 +287,26 @@ def test_shuffled_rows_are_every_order_alike():
 def test_a_wrong_setting_is_a_mistake_that_says_the_cure(name, changes, message):
     with pytest.raises(UserError, match=message):
         CASES[name].task(**changes)
+
+
+PEAK = """
+import resource
+from lookback.data.delayed_recall import DelayedRecall
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+settings = {"length": 10_000, "symbols": 8, "longest_lag": 9_999, "seed": 0, "fresh": False}
+task = DelayedRecall(**settings, train=1000, validation=100, test=100)
+before = peak()
+data = [task.dataset(split) for split in ("test", "validation", "train")]
+task.facts()
+print(peak() - before)
+"""
+
+
+def test_long_sequences_need_a_fraction_of_the_memory_of_their_feature_vectors():
+    """The one-hot vectors of all splits have 432 MB, and their codes 12 MB."""
+    vectors = 1200 * 10_000 * 9 * 4
+    added = subprocess.run([sys.executable, "-c", PEAK], check=True, capture_output=True, text=True)
+    assert int(added.stdout) < vectors / 2

@@ -11,7 +11,7 @@ from tests.data.definitions import CASES, SIZES
 def listops(depth, arguments):
     """20,000 expressions of all lengths up to 1,000 tokens."""
     settings = {"length": 1000, "shortest": 4, "depth": depth, "arguments": arguments}
-    task = ListOps(**settings, train=1, validation=0, test=1, seed=0)
+    task = ListOps(**settings, train=1, validation=0, test=1, seed=0, fresh=False)
     return task.draw(20_000, np.random.default_rng(0))
 
 

@@ -9,7 +9,7 @@ from lookback.data.memory_function import MemoryFunction, error_by_window, memor
 from lookback.data.task import SPLITS
 
 KINDS = [("exponential", 3.0), ("polynomial", 2.0), ("impulse", 5.0), ("airy", 6.0)]
-SIZES = {"train": 600, "validation": 5, "test": 600, "seed": 0}
+SIZES = {"train": 600, "validation": 5, "test": 600, "seed": 0, "fresh": False}
 
 
 @pytest.mark.parametrize(("function", "strength"), KINDS)
@@ -23,7 +23,10 @@ def test_the_error_by_window_is_that_of_least_squares_on_simulated_data(function
         error = np.mean((test[1] - test[0][:, :used] @ weights) ** 2)
         assert error == pytest.approx(expected[used], abs=0.025)
     assert weights == pytest.approx(task.weights, abs=1e-5)
-    assert task.facts().baseline == pytest.approx(expected[0], abs=0.025)
+    baselines = task.facts().baselines
+    assert baselines["mean of the targets"] == pytest.approx(expected[0], abs=0.025)
+    own_step = baselines.get("input of the query's own step", expected[0])
+    assert own_step == pytest.approx(expected[1], abs=0.025)
 
 
 def pairs(data, window):

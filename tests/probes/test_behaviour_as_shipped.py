@@ -21,6 +21,7 @@ ADDING = {
     "validation": 5,
     "test": 20,
     "seed": 0,
+    "fresh": False,
 }
 LEARNED = shipped("transformer", positions="learned", longest=30)
 

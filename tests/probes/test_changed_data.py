@@ -10,7 +10,7 @@ from tests.cells import GRU, write_cell, write_plan
 from tests.conftest import ROOT
 from tests.models.cases import shipped
 
-ADDING = {"_target_": "lookback.data.adding.Adding", "length": 12, "seed": 0}
+ADDING = {"_target_": "lookback.data.adding.Adding", "length": 12, "seed": 0, "fresh": False}
 ADDING |= {"train": 30, "validation": 5, "test": 20}
 ATTENTION = shipped("transformer", positions="learned", longest=30)
 STAGES = [

@@ -24,6 +24,7 @@ ADDING = {
     "validation": 10,
     "test": 200,
     "seed": 0,
+    "fresh": False,
 }
 
 

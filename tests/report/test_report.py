@@ -10,6 +10,7 @@ import pytest
 
 from lookback.report import report
 from lookback.report.inputs import read
+from lookback.report.result_tables import draw_of_the_data
 from lookback.report.verdicts import answers
 from lookback.storage.atomic import read_json
 from lookback.storage.tables import read_parquet, write_parquet
@@ -140,6 +141,29 @@ def test_the_theoretical_optimum_stands_beside_the_results_of_a_task_that_knows_
     known, unknown = whole.table("mse (test)"), whole.table("accuracy (test)", 1)
     assert ["theoretical optimum", "0.00", "every answer right"] in known
     assert not [row for row in unknown if row[0] == "theoretical optimum"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "notes"),
+    [
+        ({"seed": 0}, ["intervals leave out the draw of the data"]),
+        ({}, ["intervals leave out the draw of the data"]),
+        ({"seed": "per_run"}, ["intervals include the draw of the data"]),
+        (
+            {"seed": "per_run", "fresh": True},
+            ["Train sequences are never repeated", "intervals include the draw of the data"],
+        ),
+    ],
+)
+def test_the_note_says_whether_the_intervals_include_the_draw_of_the_data(
+    whole: Made, settings, notes
+):
+    material = read(whole.plan, whole.page.parents[1] / "summary")
+    study = {**material.study, "tasks": {"adding": settings}}
+    said = list(draw_of_the_data(replace(material, document={"study": study}), "adding"))
+    assert all(note in sentence for note, sentence in zip(notes, said, strict=True))
+    one_seed = replace(material, document={"study": study | {"seeds": [0]}})
+    assert len(list(draw_of_the_data(one_seed, "adding"))) == len(notes) - 1
 
 
 def test_every_table_says_that_parameters_are_not_matched(whole: Made):

@@ -12,7 +12,17 @@ CONF = Path(__file__).parents[2] / "conf"
 
 
 def adding(**changes: Any) -> Adding:
-    return Adding(**{"length": 12, "train": 53, "validation": 20, "test": 30, "seed": 1, **changes})
+    return Adding(
+        **{
+            "length": 12,
+            "train": 53,
+            "validation": 20,
+            "test": 30,
+            "seed": 1,
+            "fresh": False,
+            **changes,
+        }
+    )
 
 
 def shipped(model: str, *overrides: str) -> CellConfig:

@@ -17,6 +17,8 @@ import torch
 
 from lookback.data import prepare
 from lookback.data.content import digest_of
+from lookback.data.fresh import FreshSequences
+from lookback.data.generated import GeneratedTask
 from lookback.data.task import Facts
 from lookback.errors import Diverged, UserError
 from lookback.storage import run_store
@@ -462,6 +464,43 @@ def test_a_probe_of_a_run_refuses_other_train_sequences_than_the_run_was_trained
     assert run.task(length=20).dataset("train").inputs.shape[1] == 20
     with pytest.raises(UserError, match="train split on this machine differs"):
         replace(run, seed=2).dataset("train")
+
+
+def test_fresh_sequences_are_trained_on_step_by_step_and_a_killed_run_ends_in_the_same_bytes(
+    fresh, monkeypatch
+):
+    settings = ("task.fresh=true", "task.seed=per_run")
+    plan, task, cell = fresh("whole", "gru", *settings)
+    seen, batches = [], FreshSequences.train_batch
+
+    def recorded(self, step, index):
+        batch = batches(self, step, index)
+        seen.append((step, batch.inputs.numpy().tobytes()))
+        return batch
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FreshSequences, "train_batch", recorded)
+        train.main(plan, task, [1], cell)
+    assert [step for step, _ in seen] == list(range(40))  # 4 epochs of 10 batches
+    assert len({inputs for _, inputs in seen}) == 40
+    whole = contents(cell)
+
+    plan, task, cell = fresh("killed", "gru", *settings)
+    stop_in_the_third_epoch(monkeypatch, plan, task, 1, cell)
+    train.main(plan, task, [1], cell)
+    assert contents(cell) == whole
+    (run,) = load_runs(cell)
+    assert len(run.dataset("train")) == 160  # a sample, for the background of an explainer
+
+
+def test_a_fresh_training_does_not_draw_the_train_split(fresh, monkeypatch):
+    plan, task, cell = fresh("lazy", "gru", "task.fresh=true")
+    splits, drawn = [], GeneratedTask._drawn
+    monkeypatch.setattr(
+        GeneratedTask, "_drawn", lambda self, split: splits.append(split) or drawn(self, split)
+    )
+    train.main(plan, task, [0], cell)
+    assert splits == ["test", "validation"]
 
 
 def test_a_compiled_network_learns_as_the_plain_one(fresh):

@@ -5,7 +5,7 @@ def manifest_of_task(wildcards):
 
 
 # Write the facts about a task that models and tables need: shapes, classes, scaling fitted on the
-# train split, the score of the trivial baseline, and a digest of the data of each split.
+# train split, the scores of the baselines, and a digest of the data of each split.
 rule prepare:
     input:
         plan=plan_of("prepare"),

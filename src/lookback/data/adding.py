@@ -31,8 +31,10 @@ class Adding(GeneratedTask):
     kind = "value"
     features, outputs = 2, 1
 
-    def __init__(self, length: int, train: int, validation: int, test: int, seed: int | str):
-        super().__init__(length, train, validation, test, seed)
+    def __init__(
+        self, length: int, train: int, validation: int, test: int, seed: int | str, fresh: bool
+    ):
+        super().__init__(length, train, validation, test, seed, fresh)
         if length < 2:
             raise UserError(
                 f"length: {length} is too short for the two marked steps of the adding problem; "
@@ -40,9 +42,9 @@ class Adding(GeneratedTask):
             )
 
     def draw(self, count: int, generator: np.random.Generator) -> SequenceDataset:
-        """Draw N sequences with inputs (N, T, 2) and targets (N, 1, 1).
+        """Draw N sequences with stored inputs (N, T) and targets (N, 1, 1).
 
-        The two features of the inputs are the value and the marker.
+        A stored input is a value, with a negative sign if the value is marked.
         """
         half = self.length // 2
         values = generator.random((count, self.length), dtype=np.float32)
@@ -50,24 +52,29 @@ class Adding(GeneratedTask):
         second = generator.integers(half, self.length, count)
 
         rows = np.arange(count)
-        inputs = np.zeros((count, self.length, 2), dtype=np.float32)
-        inputs[..., 0] = values
-        inputs[rows, first, 1] = inputs[rows, second, 1] = 1
         target = values[rows, first] + values[rows, second]
+        for step in (first, second):
+            values[rows, step] = -values[rows, step]
         last = self.length - 1
         return SequenceDataset(
-            inputs=torch.from_numpy(inputs),
+            inputs=torch.from_numpy(values),
             lengths=torch.full((count,), self.length),
             query=torch.full((count, 1), last),
             target=torch.from_numpy(target).view(count, 1, 1),
             lag=torch.from_numpy(last - first).unsqueeze(1),
             evidence=marked_steps,
+            encode=value_and_marker,
         )
 
     def shortcuts(self, train: SequenceDataset, test: SequenceDataset) -> list[Baseline]:
         """Twice the mean of all values, which needs no marker."""
-        answers = 2 * test.inputs[..., 0].mean(dim=1)
+        answers = 2 * test.inputs.abs().mean(dim=1)
         return [shortcut("twice the mean of the values", answers.view(-1, 1, 1), test)]
+
+
+def value_and_marker(signed: Float[Tensor, "batch time"]) -> Float[Tensor, "batch time 2"]:
+    """The features of a step: its value, and 1 if the stored value has a negative sign, else 0."""
+    return torch.stack([signed.abs(), signed.signbit().to(signed.dtype)], dim=-1)
 
 
 def marked_steps(inputs: Float[Tensor, "batch time 2"]) -> Bool[Tensor, "batch 1 time"]:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 from lookback.data.generated import GeneratedTask
 from lookback.errors import UserError
@@ -21,7 +22,8 @@ class AskedLags(GeneratedTask):
     """A task with R questions, one for each lag.
 
     The last R features of the inputs are the question, the one-hot code of the lag that a step asks
-    for. They are zero at the steps before the first query.
+    for. They are zero at the steps before the first query. A split stores the number of the lag in
+    the list `lags`, and R at the steps without a query.
     """
 
     def __init__(
@@ -32,8 +34,9 @@ class AskedLags(GeneratedTask):
         validation: int,
         test: int,
         seed: int | str,
+        fresh: bool,
     ):
-        super().__init__(length, train, validation, test, seed)
+        super().__init__(length, train, validation, test, seed, fresh)
         if not lags or len(set(lags)) < len(lags) or not 1 <= min(lags) <= max(lags) < length:
             raise UserError(
                 f"lags: {list(lags)}; make them one or more different numbers from 1 to "
@@ -45,20 +48,27 @@ class AskedLags(GeneratedTask):
     def draw_questions(
         self, count: int, generator: np.random.Generator
     ) -> tuple[
-        Float[np.ndarray, "count time question"],
+        Int[np.ndarray, "count time"],
         Int[np.ndarray, "count query"],
         Int[np.ndarray, "count query"],
     ]:
         """Draw the lag of each query of `count` sequences, with equal probabilities.
 
-        Returns the question features of the inputs, the steps of the queries, and their lags.
+        Returns the stored question of each step, the steps of the queries, and their lags.
         """
         queries = self.length - self.first_query
         number = generator.integers(0, len(self.lags), (count, queries))
-        question = np.zeros((count, self.length, len(self.lags)), dtype=np.float32)
-        np.put_along_axis(question[:, self.first_query :], number[..., None], 1, axis=2)
+        question = np.full((count, self.length), len(self.lags))
+        question[:, self.first_query :] = number
         steps = np.tile(np.arange(self.first_query, self.length), (count, 1))
         return question, steps, self.lags[number]
+
+    def one_hot_question(
+        self, question: Int[Tensor, "batch time"]
+    ) -> Float[Tensor, "batch time question"]:
+        """The question features of stored questions."""
+        table = torch.eye(len(self.lags) + 1, len(self.lags), device=question.device)
+        return functional.embedding(question, table)
 
     def asked_step(
         self, inputs: Float[Tensor, "batch time feature"]

@@ -50,8 +50,9 @@ class AssociativeRecall(GeneratedTask):
         validation: int,
         test: int,
         seed: int | str,
+        fresh: bool,
     ):
-        super().__init__(length, train, validation, test, seed)
+        super().__init__(length, train, validation, test, seed, fresh)
         keys, most_pairs = vocabulary // 2 - 1, length // 4
         if not 1 <= pairs <= most_pairs:
             raise UserError(

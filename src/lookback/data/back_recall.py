@@ -17,11 +17,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
 
 from lookback.data.asked_lags import AskedLags
 from lookback.data.baselines import Baseline, shortcut
 from lookback.data.batch import SequenceDataset
-from lookback.data.generated import require_symbols
+from lookback.data.generated import narrow, require_symbols
 
 
 class BackRecall(AskedLags):
@@ -36,33 +39,45 @@ class BackRecall(AskedLags):
         validation: int,
         test: int,
         seed: int | str,
+        fresh: bool,
     ):
-        super().__init__(length, lags, train, validation, test, seed)
+        super().__init__(length, lags, train, validation, test, seed, fresh)
         require_symbols(symbols)
         self.symbols = symbols
         self.features, self.outputs = symbols + len(lags), symbols
 
     def draw(self, count: int, generator: np.random.Generator) -> SequenceDataset:
-        """Draw N sequences with inputs (N, T, S + R) and targets (N, Q), Q = T − max(lags).
+        """Draw N sequences with stored inputs (N, T) and targets (N, Q), Q = T − max(lags).
 
-        The features of the inputs are the one-hot symbol (S) and the question (R).
+        A stored input is the symbol, plus S times the stored question.
         """
         symbols = generator.integers(0, self.symbols, (count, self.length))
         question, query, lag = self.draw_questions(count, generator)
-        inputs = np.zeros((count, self.length, self.features), dtype=np.float32)
-        np.put_along_axis(inputs[..., : self.symbols], symbols[..., None], 1, axis=2)
-        inputs[..., self.symbols :] = question
+        codes = torch.from_numpy(symbols + self.symbols * question)
         return SequenceDataset(
-            inputs=torch.from_numpy(inputs),
+            inputs=narrow(codes, self.symbols * (len(self.lags) + 1)),
             lengths=torch.full((count,), self.length),
             query=torch.from_numpy(query),
             target=torch.from_numpy(np.take_along_axis(symbols, query - lag, axis=1)),
             lag=torch.from_numpy(lag),
             evidence=self.asked_step,
+            encode=self.symbol_and_question,
         )
+
+    def symbol_and_question(
+        self, codes: Int[Tensor, "batch time"]
+    ) -> Float[Tensor, "batch time feature"]:
+        """The features of a step: the one-hot symbol (S) and the one-hot question (R)."""
+        codes = codes.int()
+        symbols = torch.eye(self.symbols, device=codes.device)
+        one_hot = functional.embedding(codes % self.symbols, symbols)
+        question = self.one_hot_question(codes // self.symbols)
+        return torch.cat([one_hot, question], dim=-1)
 
     def shortcuts(self, train: SequenceDataset, test: SequenceDataset) -> list[Baseline]:
         """The most frequent symbol so far, whatever the lag that is asked."""
-        counts = test.inputs[..., : self.symbols].cumsum(dim=1)
+        symbols = test.inputs % self.symbols
+        is_symbol = torch.stack([symbols == symbol for symbol in range(self.symbols)], dim=-1)
+        counts = is_symbol.cumsum(dim=1)
         answers = counts[:, self.first_query :].argmax(dim=2)
         return [shortcut("most frequent symbol so far", answers, test)]

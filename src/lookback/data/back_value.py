@@ -16,6 +16,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from lookback.data.asked_lags import AskedLags
 from lookback.data.batch import SequenceDataset
@@ -34,22 +36,30 @@ class BackValue(AskedLags):
         validation: int,
         test: int,
         seed: int | str,
+        fresh: bool,
     ):
-        super().__init__(length, lags, train, validation, test, seed)
+        super().__init__(length, lags, train, validation, test, seed, fresh)
         self.features, self.outputs = 1 + len(lags), 1
 
     def draw(self, count: int, generator: np.random.Generator) -> SequenceDataset:
-        """Draw N sequences with inputs (N, T, 1 + R) and targets (N, Q, 1), Q = T − max(lags).
+        """Draw N sequences with stored inputs (N, T, 2) and targets (N, Q, 1), Q = T − max(lags).
 
-        The features of the inputs are the value (1) and the question (R).
+        A stored input is the value and the stored question.
         """
         values = generator.uniform(-1, 1, (count, self.length)).astype(np.float32)
         question, query, lag = self.draw_questions(count, generator)
         return SequenceDataset(
-            inputs=torch.from_numpy(np.concatenate([values[..., None], question], axis=2)),
+            inputs=torch.from_numpy(np.stack([values, question.astype(np.float32)], axis=2)),
             lengths=torch.full((count,), self.length),
             query=torch.from_numpy(query),
             target=torch.from_numpy(np.take_along_axis(values, query - lag, axis=1)).unsqueeze(-1),
             lag=torch.from_numpy(lag),
             evidence=self.asked_step,
+            encode=self.value_and_question,
         )
+
+    def value_and_question(
+        self, stored: Float[Tensor, "batch time 2"]
+    ) -> Float[Tensor, "batch time feature"]:
+        """The features of a step: the value (1) and the one-hot question (R)."""
+        return torch.cat([stored[..., :1], self.one_hot_question(stored[..., 1].int())], dim=-1)

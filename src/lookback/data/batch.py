@@ -51,11 +51,13 @@ class Batch:
 class SequenceDataset:
     """All N sequences of a split.
 
-    Each field except `evidence` is one tensor for all sequences, so that one indexing operation per
-    field selects the sequences of a batch.
+    Each field except `evidence` and `encode` is one tensor for all sequences, so that one indexing
+    operation per field selects the sequences of a batch. Whole numbers may be stored in a narrow
+    type, such as int8, and inputs may be stored as codes; `batch` widens and encodes them.
     """
 
-    inputs: Float[Tensor, "batch time feature"] | Int[Tensor, "batch time"]
+    # Feature vectors, token ids, or what `encode` turns into feature vectors.
+    inputs: Float[Tensor, "batch time *feature"] | Int[Tensor, "batch time *feature"]
     lengths: Int[Tensor, " batch"]
     query: Int[Tensor, "batch query"]
     target: Int[Tensor, "batch query"] | Float[Tensor, "batch query value"]
@@ -63,6 +65,9 @@ class SequenceDataset:
     # `evidence` is a function that computes the evidence from the inputs of a batch.
     # A stored evidence tensor of Q × T booleans per sequence would need too much memory.
     evidence: Callable[[Tensor], Bool[Tensor, "batch query time"]] | None = None
+    # `encode` turns stored inputs into feature vectors, each step by itself. The one-hot vectors
+    # (float32) of a whole split would need up to a hundred times the memory of their codes (int8).
+    encode: Callable[[Tensor], Float[Tensor, "batch time feature"]] | None = None
 
     def __post_init__(self) -> None:
         """Raise UserError if the length of a sequence is below 1 or above the number of steps T.
@@ -91,15 +96,38 @@ class SequenceDataset:
 
         If `evidence` is true and the task defines evidence, the batch contains the evidence.
         """
-        inputs = self.inputs[index]
+        inputs = self._encoded(self.inputs[index])
         return Batch(
             inputs=inputs,
             lengths=self.lengths[index],
-            query=self.query[index],
-            target=self.target[index],
-            lag=None if self.lag is None else self.lag[index],
+            query=_wide(self.query[index]),
+            target=_wide(self.target[index]),
+            lag=None if self.lag is None else _wide(self.lag[index]),
             evidence=self.evidence(inputs) if evidence and self.evidence else None,
         )
+
+    def inputs_at(
+        self, rows: Int[Tensor, " batch"], steps: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch feature"] | Int[Tensor, " batch"]:
+        """The input of one step of each of the sequences `rows`."""
+        return self._encoded(self.inputs[rows, steps].unsqueeze(1))[:, 0]
+
+    @property
+    def holds_tokens(self) -> bool:
+        """Whether the inputs of a batch are token ids instead of feature vectors."""
+        return self.encode is None and not self.inputs.is_floating_point()
+
+    def _encoded(self, stored: Tensor) -> Tensor:
+        return self.encode(stored) if self.encode else _wide(stored)
+
+    def train_batch(self, step: int, index: Int[Tensor, " batch"]) -> Batch:
+        """The batch of a training step: the sequences at `index`, whatever the step."""
+        return self.batch(index)
+
+    @property
+    def device(self) -> torch.device:
+        """The device of all tensors."""
+        return self.inputs.device
 
     def to(self, device: torch.device | str) -> "SequenceDataset":
         """A copy of the data on `device`."""
@@ -109,3 +137,8 @@ class SequenceDataset:
             if isinstance(value := getattr(self, field.name), Tensor)
         }
         return replace(self, **moved)
+
+
+def _wide(values: Tensor) -> Tensor:
+    """Whole numbers as int64, which torch needs for indices and classes; real values unchanged."""
+    return values if values.is_floating_point() else values.long()

@@ -20,7 +20,10 @@ from lookback.data.fact_types import check_types, kind_of, said
 from lookback.data.task import Facts, Split
 from lookback.errors import TRACEBACK, UserError
 
+STEPS_AT_ONCE = 2**20  # maximum number of time steps that are encoded at once, to limit memory
 SHOWN = 2  # number of sequences per split whose evidence is computed, to check its shape
+NARROW = (torch.int8, torch.int16, torch.int32)  # types that `SequenceDataset.batch` widens
+Shapes = dict[torch.dtype, tuple[int | str, ...]]
 METRICS = {"class": "accuracy", "value": "mse"}  # the metric of each kind of task
 
 
@@ -81,30 +84,36 @@ def check_facts(facts: Any, datasets: Mapping[Split, SequenceDataset]) -> None:
 
 def _check_tensors(split: Split, data: SequenceDataset) -> None:
     """Check the type and the shape of each tensor."""
-    floats, ints = torch.float32, torch.int64
-    _expect(split, "inputs", data.inputs, {floats: ("N", "T", "F"), ints: ("N", "T")})
     count = len(data.inputs)
-    _expect(split, "lengths", data.lengths, {ints: (count,)})
-    _expect(split, "query", data.query, {ints: (count, "Q")})
+    _expect(split, "lengths", data.lengths, {torch.int64: (count,)})
+    _expect(split, "query", data.query, _whole(count, "Q"))
     queries = data.query.shape[1]
-    shapes = {ints: (count, queries), floats: (count, queries, "D")}
+    shapes = _whole(count, queries) | {torch.float32: (count, queries, "D")}
     _expect(split, "target", data.target, shapes)
     if data.lag is not None:
-        _expect(split, "lag", data.lag, {ints: (count, queries)})
+        _expect(split, "lag", data.lag, _whole(count, queries))
+    vectors: Shapes = {torch.float32: ("N", "T", "F")}
+    if data.encode is None:
+        _expect(split, "inputs", data.inputs, vectors | _whole("N", "T"))
+    else:
+        shown = data.batch(slice(SHOWN)).inputs
+        _expect(split, f"encode(inputs[:{SHOWN}])", shown, vectors)
 
 
-def _expect(
-    split: Split,
-    field: str,
-    value: object,
-    shapes: Mapping[torch.dtype, tuple[int | str, ...]],
-) -> None:
+def _whole(*shape: int | str) -> Shapes:
+    """The shape of a tensor of whole numbers, of any of their types."""
+    return dict.fromkeys((torch.int64, *NARROW), shape)
+
+
+def _expect(split: Split, field: str, value: object, shapes: Shapes) -> None:
     """Raise UserError unless `value` is a tensor whose type and shape are among `shapes`.
 
     A letter in a shape stands for any number. The number is 1 or more, unless the split is empty.
     """
     allowed = " or ".join(
-        f"{dtype} ({', '.join(map(str, shape))})" for dtype, shape in shapes.items()
+        f"{dtype} ({', '.join(map(str, shape))})"
+        for dtype, shape in shapes.items()
+        if dtype not in NARROW
     )
     if isinstance(value, Tensor):
         needed = shapes.get(value.dtype, ())
@@ -140,7 +149,9 @@ def _check_storage(split: Split, field: str, value: Tensor) -> None:
 
 
 def _check_inputs(split: Split, data: SequenceDataset) -> None:
-    if not data.inputs.is_floating_point():
+    if data.encode is not None:
+        _check_encoded(split, data)
+    elif data.holds_tokens:
         if place := _first(data.inputs < 0):
             raise UserError(
                 f"{_place(split, *place)}: the token id is {data.inputs[place]}. Make each token "
@@ -155,6 +166,17 @@ def _check_inputs(split: Split, data: SequenceDataset) -> None:
                 f"{_place(split, *place[:2])}: feature {place[2]} of the input is "
                 f"{data.inputs[place]}. Fill in or leave out missing values in the data; only "
                 "steps behind the length of a sequence may hold them."
+            )
+
+
+def _check_encoded(split: Split, data: SequenceDataset) -> None:
+    """Check the feature vectors of encoded inputs, a batch at a time."""
+    size = max(1, STEPS_AT_ONCE // data.inputs.shape[1])
+    for start in range(0, len(data), size):
+        if place := _first(~data.batch(slice(start, start + size)).inputs.isfinite()):
+            raise UserError(
+                f"{_place(split, start + place[0], place[1])}: feature {place[2]} of the encoded "
+                "input is not finite. Correct `encode` or the stored inputs."
             )
 
 
@@ -204,7 +226,7 @@ def _check_evidence(split: Split, data: SequenceDataset) -> None:
             f"`evidence` of the task's {split} split is a {type(data.evidence).__name__}. "
             "Make it a function that computes the evidence from inputs."
         )
-    inputs = data.inputs[:SHOWN]
+    inputs = data.batch(slice(SHOWN)).inputs
     shape = (len(inputs), data.query.shape[1], inputs.shape[1])
     field = f"evidence(inputs[:{SHOWN}])"
     try:
@@ -218,13 +240,14 @@ def _check_evidence(split: Split, data: SequenceDataset) -> None:
 
 
 def _check_facts_of_inputs(facts: Facts, split: Split, data: SequenceDataset) -> None:
-    is_float = data.inputs.is_floating_point()
+    is_float = not data.holds_tokens
     if facts.tokens == is_float:
         kind = "feature vectors" if is_float else "token ids"
         raise UserError(said("tokens", facts.tokens, f"the inputs of {split} are {kind}"))
     if is_float:
-        if data.inputs.shape[2] != facts.features:
-            truth = f"the inputs of {split} have {data.inputs.shape[2]} features"
+        features = data.batch(slice(1)).inputs.shape[2]
+        if features != facts.features:
+            truth = f"the inputs of {split} have {features} features"
             raise UserError(said("features", facts.features, truth))
     elif place := _first(data.inputs >= facts.features):
         raise UserError(

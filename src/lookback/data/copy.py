@@ -47,8 +47,9 @@ class Copy(GeneratedTask):
         validation: int,
         test: int,
         seed: int | str,
+        fresh: bool,
     ):
-        super().__init__(length, train, validation, test, seed)
+        super().__init__(length, train, validation, test, seed, fresh)
         most_items = (length - 1) // 2
         require_symbols(symbols)
         if not 1 <= items <= most_items:

@@ -15,12 +15,18 @@ either, but it is no baseline: it is right at short lags alone, as of a model wi
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional
 
-from lookback.data.baselines import MOST_FREQUENT_SYMBOL, Baseline, shortcut
+from lookback.data.baselines import (
+    MOST_FREQUENT_SYMBOL,
+    Baseline,
+    most_frequent_within,
+    shortcut,
+)
 from lookback.data.batch import SequenceDataset
-from lookback.data.generated import GeneratedTask, require_symbols
+from lookback.data.generated import GeneratedTask, narrow, require_symbols
 from lookback.errors import UserError
 
 
@@ -36,8 +42,9 @@ class DelayedRecall(GeneratedTask):
         validation: int,
         test: int,
         seed: int | str,
+        fresh: bool,
     ):
-        super().__init__(length, train, validation, test, seed)
+        super().__init__(length, train, validation, test, seed, fresh)
         require_symbols(symbols)
         if not 1 <= longest_lag < length:
             raise UserError(
@@ -48,29 +55,37 @@ class DelayedRecall(GeneratedTask):
         self.features, self.outputs = symbols + 1, symbols
 
     def draw(self, count: int, generator: np.random.Generator) -> SequenceDataset:
-        """Draw N sequences with inputs (N, T, S + 1) and targets (N, 1).
+        """Draw N sequences with stored inputs (N, T) and targets (N, 1).
 
-        The inputs at a step are the one-hot symbol (S features) and the cue (1 feature).
+        A stored input is the number of the symbol, plus S at the cued step.
         """
         symbols = generator.integers(0, self.symbols, (count, self.length))
         bounds = np.cumsum(1 / np.arange(1, self.longest_lag + 1))
         lag = 1 + np.searchsorted(bounds[:-1], generator.random(count) * bounds[-1], side="right")
         rows, last = np.arange(count), self.length - 1
-        inputs = np.zeros((count, self.length, self.features), dtype=np.float32)
-        np.put_along_axis(inputs, symbols[..., None], 1, axis=2)
-        inputs[rows, last - lag, -1] = 1
+        target = torch.from_numpy(symbols[rows, last - lag]).unsqueeze(1)
+        symbols[rows, last - lag] += self.symbols
         return SequenceDataset(
-            inputs=torch.from_numpy(inputs),
+            inputs=narrow(torch.from_numpy(symbols), 2 * self.symbols),
             lengths=torch.full((count,), self.length),
             query=torch.full((count, 1), last),
-            target=torch.from_numpy(symbols[rows, last - lag]).unsqueeze(1),
+            target=target,
             lag=torch.from_numpy(lag).unsqueeze(1),
             evidence=cued_step,
+            encode=self.symbol_and_cue,
         )
+
+    def symbol_and_cue(
+        self, codes: Int[Tensor, "batch time"]
+    ) -> Float[Tensor, "batch time feature"]:
+        """The features of a step: the one-hot symbol, and 1 if the step is cued, else 0."""
+        cue = (torch.arange(2 * self.symbols) >= self.symbols).unsqueeze(-1)
+        table = torch.cat([torch.eye(self.symbols).repeat(2, 1), cue], dim=1)
+        return functional.embedding(codes.int(), table.to(codes.device))
 
     def shortcuts(self, train: SequenceDataset, test: SequenceDataset) -> list[Baseline]:
         """The most frequent symbol of the sequence, wherever the cue is."""
-        answers = test.inputs[..., : self.symbols].sum(dim=1).argmax(dim=1)
+        answers = most_frequent_within(test.inputs % self.symbols, self.symbols)
         return [shortcut(MOST_FREQUENT_SYMBOL, answers.unsqueeze(1), test)]
 
 

@@ -8,12 +8,15 @@ With the setting `seed: per_run`, each run of a study draws its own train and va
 the seed of the run, and the spread of the scores over seeds includes the draw of the data. The test
 split is that of `seed: 0` for all runs, so all runs answer the same test sequences, and their
 scores can be compared in pairs.
+
+With the setting `fresh: true`, each training step draws new sequences, as for the adding problem of
+[hochreiter1997] and the copying task of [arjovsky2016] (data/fresh.py). The train split then is a
+sample for the baselines and explainers, and `train` is the number of sequences in an epoch.
 """
 
 import copy
 import weakref
 from abc import abstractmethod
-from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any, ClassVar, Literal
 
@@ -40,6 +43,7 @@ ORDER: tuple[Split, ...] = (
     "train",
 )  # order in which the splits of a task are drawn
 PER_RUN = "per_run"  # the value of `seed` with which each run draws its own train sequences
+STEPS_AT_ONCE = 2**22  # maximum number of time steps that are drawn at once
 ROUNDS = 50  # maximum number of attempts to draw the missing sequences of a split
 
 
@@ -53,11 +57,20 @@ class GeneratedTask(Task):
     features: int  # number of features per step, or size of the vocabulary if inputs are tokens
     outputs: int  # number of classes, or number of real values per answer
 
-    def __init__(self, length: int, train: int, validation: int, test: int, seed: int | str):
+    def __init__(
+        self,
+        length: int,
+        train: int,
+        validation: int,
+        test: int,
+        seed: int | str,
+        fresh: bool = False,
+    ):
         self.length = length
         self.sizes: dict[Split, int] = {"train": train, "validation": validation, "test": test}
         if seed != PER_RUN and not isinstance(seed, int):
             raise UserError(f"seed: {seed}; make it a whole number, or `{PER_RUN}`.")
+        self.fresh = fresh
         self.drawn_per_run = ("train", "validation") if seed == PER_RUN else ()
         self.seeds = dict.fromkeys(SPLITS, 0 if seed == PER_RUN else int(seed))
         # A split that is in use is not drawn again, and neither are the hashes of its sequences.
@@ -98,18 +111,36 @@ class GeneratedTask(Task):
         Raises UserError if the task's settings allow fewer different sequences than the splits
         need.
         """
+        return self._drawn(split)
+
+    def _drawn(self, split: Split) -> SequenceDataset:
+        """The sequences of a split, drawn if no other part of the process uses the split."""
         data = self._in_use.get(split)
         if data is None:
             seen: set[bytes] = set()
             for earlier_split in ORDER[: ORDER.index(split)]:
                 if earlier_split not in self._hashes:
-                    self.dataset(earlier_split)
+                    self._drawn(earlier_split)
                 seen |= self._hashes[earlier_split]
             generator = split_generators(self.seeds[split])[split]
-            data = self._in_use[split] = self._draw_unseen(split, generator, seen)
+            data = self._draw_unseen(self.sizes[split], generator, seen)
+            self._in_use[split] = data
             if split != "train":  # no split is drawn after train
                 self._hashes[split] = seen
         return data
+
+    def fresh_sequences(self, step: int, count: int) -> SequenceDataset:
+        """New train sequences for one training step, none of which is in another split.
+
+        They depend only on the seed of the train split and on the number of the step. Raises
+        UserError if the task's settings allow too few different sequences.
+        """
+        if "validation" not in self._hashes:
+            self._drawn("validation")
+        key = (len(SPLITS), step)  # the generators of the splits have the keys (0,), (1,) and (2,)
+        sequence = np.random.SeedSequence(self.seeds["train"], spawn_key=key)
+        generator = np.random.default_rng(sequence)
+        return self._draw_unseen(count, generator, set(self._hashes["validation"]))
 
     def facts(self) -> Facts:
         """The shapes, split sizes, baselines and optimum of the task.
@@ -122,7 +153,7 @@ class GeneratedTask(Task):
         constant = fit_constant(asked_targets(train), asked_targets(test))
         return Facts(
             kind=self.kind,
-            tokens=not test.inputs.is_floating_point(),
+            tokens=test.holds_tokens,
             features=self.features,
             length=self.length,
             outputs=self.outputs,
@@ -132,23 +163,56 @@ class GeneratedTask(Task):
         )
 
     def _draw_unseen(
-        self, split: Split, generator: np.random.Generator, seen: set[bytes]
+        self, count: int, generator: np.random.Generator, seen: set[bytes]
     ) -> SequenceDataset:
-        """Draw sequences whose hashes are not in `seen`, and add the new hashes to `seen`."""
-        count = missing = self.sizes[split]
-        parts: list[SequenceDataset] = []
-        for _ in range(ROUNDS):
-            drawn = self.draw(count, generator)
-            rows = unseen_rows(drawn.inputs, seen, missing)
-            parts.append(drawn if len(rows) == count else _select(drawn, rows))
-            missing -= len(rows)
-            if not missing:
-                return _concatenate(parts)
+        """Draw `count` different sequences with hashes not in `seen`, and add the hashes to it.
+
+        At most `STEPS_AT_ONCE` steps are drawn at a time, because a draw needs many times the
+        memory of what is stored.
+        """
+        stored, filled = None, 0
+        size = max(1, min(count, STEPS_AT_ONCE // self.length))
+        for _ in range(ROUNDS * -(-max(1, count) // size)):
+            drawn = self._narrow(self.draw(min(size, count), generator))
+            rows = unseen_rows(drawn.inputs, seen, count - filled)
+            if stored is None:
+                stored = _with_room_for(drawn, count)
+            for name, tensor in _tensors(stored).items():
+                tensor[filled : filled + len(rows)] = getattr(drawn, name)[rows]
+            filled += len(rows)
+            if filled == count:
+                return stored
         raise UserError(
             f"{type(self).__name__}, length {self.length}: too few different sequences. Of the "
-            f"{count:,} of {split}, {missing:,} could not be drawn. Make `length` or the alphabet "
-            "larger, or `train`, `validation` and `test` smaller."
+            f"{count:,} that are needed, {count - filled:,} could not be drawn. Make `length` or "
+            "the alphabet larger, or `train`, `validation` and `test` smaller."
         )
+
+    def _narrow(self, data: SequenceDataset) -> SequenceDataset:
+        """The data with token ids, classes and steps in the narrowest integer types."""
+        bounds = {"query": self.length, "lag": self.length, "target": self.outputs}
+        if data.holds_tokens:
+            bounds["inputs"] = self.features
+        tensors: dict[str, Any] = {
+            name: narrow(tensor, bounds[name])
+            for name, tensor in _tensors(data).items()
+            if name in bounds and not tensor.is_floating_point()
+        }
+        return replace(data, **tensors)
+
+
+def narrow(values: Int[Tensor, "..."], bound: int) -> Int[Tensor, "..."]:
+    """Whole numbers from −1 to `bound` − 1, in the narrowest integer type that holds them all.
+
+    Raises UserError if a number is not in this range.
+    """
+    if values.numel() and not -1 <= values.min() <= values.max() < bound:
+        raise UserError(
+            f"The task drew the numbers {values.min()} to {values.max()} where it promises 0 to "
+            f"{bound - 1}. Correct its `draw`, `length`, `features` or `outputs`."
+        )
+    types = (torch.int8, torch.int16, torch.int32, torch.int64)
+    return values.to(next(kind for kind in types if bound - 1 <= torch.iinfo(kind).max))
 
 
 def require_symbols(symbols: int) -> None:
@@ -190,14 +254,10 @@ def _tensors(data: SequenceDataset) -> dict[str, Any]:
     }
 
 
-def _select(data: SequenceDataset, rows: list[int]) -> SequenceDataset:
-    return replace(data, **{name: tensor[rows] for name, tensor in _tensors(data).items()})
-
-
-def _concatenate(parts: Sequence[SequenceDataset]) -> SequenceDataset:
-    if len(parts) == 1:
-        return parts[0]
-    tensors: dict[str, Any] = {
-        name: torch.cat([getattr(part, name) for part in parts]) for name in _tensors(parts[0])
+def _with_room_for(data: SequenceDataset, count: int) -> SequenceDataset:
+    """A dataset of `count` sequences like those of `data`, whose values are not yet set."""
+    # The lengths are 1 until they are set, because a dataset refuses lengths below 1.
+    room: dict[str, Any] = {
+        name: tensor.new_ones(count, *tensor.shape[1:]) for name, tensor in _tensors(data).items()
     }
-    return replace(parts[0], **tensors)
+    return replace(data, **room)

@@ -75,8 +75,9 @@ class ListOps(GeneratedTask):
         validation: int,
         test: int,
         seed: int | str,
+        fresh: bool,
     ):
-        super().__init__(length, train, validation, test, seed)
+        super().__init__(length, train, validation, test, seed, fresh)
         if depth < 2:
             raise UserError(f"depth: {depth} leaves no room for an operator; make it 2 or more.")
         if arguments < 2:

@@ -15,7 +15,8 @@ on, where all terms of the sum exist.
 
 The best linear answer from the last w inputs is Σ_{s<w} ρ(s) x_{t−s}, and its mean squared error is
 Σ_{s≥w} ρ(s)². No nonlinear answer is better, because the missing inputs are independent of the last
-w inputs.
+w inputs. The answer from the input of the query's own step (w = 1) needs no memory. It is a
+baseline.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,6 +27,7 @@ from jaxtyping import Bool, Float
 from scipy.special import airy
 from torch import Tensor
 
+from lookback.data.baselines import Baseline, shortcut
 from lookback.data.batch import SequenceDataset
 from lookback.data.generated import GeneratedTask
 from lookback.errors import UserError
@@ -57,8 +59,9 @@ class MemoryFunction(GeneratedTask):
         validation: int,
         test: int,
         seed: int | str,
+        fresh: bool,
     ):
-        super().__init__(length, train, validation, test, seed)
+        super().__init__(length, train, validation, test, seed, fresh)
         if not 1 <= window <= length:
             raise UserError(
                 f"window: {window} does not fit a sequence of length {length}; make it 1 to "
@@ -82,6 +85,13 @@ class MemoryFunction(GeneratedTask):
             lag=torch.full_like(query, farthest),
             evidence=self.weighted_steps,
         )
+
+    def shortcuts(self, train: SequenceDataset, test: SequenceDataset) -> list[Baseline]:
+        """The term of the query's own step, which needs no memory."""
+        if self.weights[0] == 0:
+            return []
+        answers = float(self.weights[0]) * test.inputs[:, self.window - 1 :]
+        return [shortcut("input of the query's own step", answers, test)]
 
     def weighted_steps(
         self, inputs: Float[Tensor, "batch time 1"]

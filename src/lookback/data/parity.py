@@ -29,8 +29,10 @@ class Parity(GeneratedTask):
 
     features, outputs = 2, 2
 
-    def __init__(self, length: int, train: int, validation: int, test: int, seed: int | str):
-        super().__init__(length, train, validation, test, seed)
+    def __init__(
+        self, length: int, train: int, validation: int, test: int, seed: int | str, fresh: bool
+    ):
+        super().__init__(length, train, validation, test, seed, fresh)
         if length < 1:
             raise UserError(f"length: {length} leaves no room for a bit; make it 1 or more.")
 

@@ -32,7 +32,9 @@ def main(plan: Path, out: Path) -> None:
     config = read_json(plan)["task"]
     task: Task = instantiate(config)
     try:
-        datasets = {split: task.dataset(split) for split in SPLITS}
+        # A generated task draws test first, then validation, then train.
+        drawn = {split: task.dataset(split) for split in reversed(SPLITS)}
+        datasets = {split: drawn[split] for split in SPLITS}
         check_data(datasets)
         facts = task.facts()
     except MISSING_FILE as error:

@@ -42,8 +42,9 @@ class SelectiveCopy(GeneratedTask):
         validation: int,
         test: int,
         seed: int | str,
+        fresh: bool,
     ):
-        super().__init__(length, train, validation, test, seed)
+        super().__init__(length, train, validation, test, seed, fresh)
         require_symbols(symbols)
         if not 1 <= items <= length // 2:
             raise UserError(

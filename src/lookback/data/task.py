@@ -77,10 +77,15 @@ class Task(ABC):
 
     # The splits that each run of a study draws anew, from its own seed.
     drawn_per_run: tuple[Split, ...] = ()
+    fresh: bool = False  # whether each training step draws new sequences (data/fresh.py)
 
     def of_run(self, seed: int) -> "Task":
         """The task with the splits `drawn_per_run` of the run with the seed `seed`."""
         return self
+
+    def fresh_sequences(self, step: int, count: int) -> SequenceDataset:
+        """New train sequences for one training step, if the task is `fresh`."""
+        raise NotImplementedError
 
     @abstractmethod
     def facts(self) -> Facts:

@@ -17,16 +17,17 @@ for two marks, and 1/2 for three marks.
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 from lookback.data.baselines import Baseline, most_frequent_given, shortcut
 from lookback.data.batch import SequenceDataset
-from lookback.data.generated import GeneratedTask
+from lookback.data.generated import GeneratedTask, narrow
 from lookback.errors import UserError
 
 # The features of the one-hot symbols are, in this order, a, b, c, d, E, B, X and Y.
-DISTRACTORS, START, END, X, Y = 4, 4, 5, 6, 7
+DISTRACTORS, START, END, X, Y, PADDING = 4, 4, 5, 6, 7, 8
 LONGEST, SHORTEST = 110, 100  # steps of the paper's sequences
 BOUNDS = {2: ((10, 20), (50, 60)), 3: ((10, 20), (33, 43), (66, 76))}  # step ranges by marks
 
@@ -37,9 +38,16 @@ class TemporalOrder(GeneratedTask):
     features = Y + 1
 
     def __init__(
-        self, length: int, marks: int, train: int, validation: int, test: int, seed: int | str
+        self,
+        length: int,
+        marks: int,
+        train: int,
+        validation: int,
+        test: int,
+        seed: int | str,
+        fresh: bool,
     ):
-        super().__init__(length, train, validation, test, seed)
+        super().__init__(length, train, validation, test, seed, fresh)
         if marks not in BOUNDS:
             raise UserError(
                 f"marks: {marks}; make it 2 (problem 6a of the paper) or 3 (problem 6b)."
@@ -53,10 +61,7 @@ class TemporalOrder(GeneratedTask):
         self.outputs = 2**marks
 
     def draw(self, count: int, generator: np.random.Generator) -> SequenceDataset:
-        """Draw N sequences with one-hot inputs (N, T, 8) and targets (N, 1).
-
-        The inputs are zero after the end of a sequence.
-        """
+        """Draw N sequences with the numbers of their symbols (N, T) and targets (N, 1)."""
         rows = np.arange(count)
         lengths = self._between(SHORTEST, LONGEST, count, generator)
         symbols = generator.integers(0, DISTRACTORS, (count, self.length))
@@ -64,20 +69,20 @@ class TemporalOrder(GeneratedTask):
         is_y = generator.integers(0, 2, steps.shape)
         symbols[:, 0], symbols[rows, lengths - 1] = START, END
         np.put_along_axis(symbols, steps, X + is_y, axis=1)
-        inputs = np.eye(self.features, dtype=np.float32)[symbols]
-        inputs[np.arange(self.length) >= lengths[:, None]] = 0
+        symbols[np.arange(self.length) >= lengths[:, None]] = PADDING
         return SequenceDataset(
-            inputs=torch.from_numpy(inputs),
+            inputs=narrow(torch.from_numpy(symbols), PADDING + 1),
             lengths=torch.from_numpy(lengths),
             query=torch.from_numpy(lengths - 1).unsqueeze(1),
             target=torch.from_numpy(is_y @ 2 ** np.arange(steps.shape[1])[::-1]).unsqueeze(1),
             lag=torch.from_numpy(lengths - 1 - steps[:, 0]).unsqueeze(1),
             evidence=marked_steps,
+            encode=one_hot,
         )
 
     def shortcuts(self, train: SequenceDataset, test: SequenceDataset) -> list[Baseline]:
         """The most frequent class of the sequences with the same number of marks Y."""
-        marks_y, test_marks_y = (data.inputs[..., Y].sum(dim=1).long() for data in (train, test))
+        marks_y, test_marks_y = ((data.inputs == Y).sum(dim=1) for data in (train, test))
         answers = most_frequent_given(marks_y, train.target[:, 0], test_marks_y)
         return [shortcut("number of marks without their order", answers.unsqueeze(1), test)]
 
@@ -87,6 +92,12 @@ class TemporalOrder(GeneratedTask):
         """Draw integers from `low` · `length` / 110 to `high` · `length` / 110, both included."""
         least, most = (bound * self.length // LONGEST for bound in (low, high))
         return generator.integers(least, most, count, endpoint=True)
+
+
+def one_hot(symbols: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time 8"]:
+    """The one-hot vectors of symbols, which are zero after the end of a sequence."""
+    table = torch.eye(PADDING + 1, PADDING, device=symbols.device)
+    return functional.embedding(symbols.int(), table)
 
 
 def marked_steps(inputs: Float[Tensor, "batch time 8"]) -> Bool[Tensor, "batch 1 time"]:

@@ -104,12 +104,13 @@ class GradientFlow:
             return None
         distances = spaced(dataset.inputs.shape[1] - 1)
         norms, steps_left = list[Tensor](), self.jacobian_steps
-        for inputs, query in zip(dataset.inputs, dataset.query.amax(dim=1).tolist(), strict=True):
+        for row, query in enumerate(dataset.query.amax(dim=1).tolist()):
             if norms and query + 1 > steps_left:
                 break
             steps_left -= query + 1
             with torch.no_grad():
-                embedded = network.embed(in_float64(inputs[None, : query + 1]))[0]
+                inputs = dataset.batch(slice(row, row + 1)).inputs[:, : query + 1]
+                embedded = network.embed(in_float64(inputs))[0]
             states = trajectory(encoder, embedded)
             # The earliest measured state is s_1, so the first Jacobian ∂s_1/∂s_0 is not needed.
             backward_jacobians = jacobians(encoder, embedded[1:], states[1:], backwards=True)

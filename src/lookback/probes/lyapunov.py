@@ -78,7 +78,8 @@ class Lyapunov:
                 break
             steps_left -= length
             with torch.no_grad():
-                embedded = network.embed(in_float64(dataset.inputs[row : row + 1, :length]))[0]
+                inputs = dataset.batch(slice(row, row + 1)).inputs[:, :length]
+                embedded = network.embed(in_float64(inputs))[0]
             spectra.append(driven_spectrum(encoder, embedded, warm_up=int(self.warm_up * length)))
         return torch.stack(spectra).mean(dim=0)
 

@@ -111,9 +111,9 @@ def direction(
     positive.
     """
     size = max(1, INPUT_STEPS // dataset.inputs.shape[1])
-    inputs, lengths = dataset.inputs[:size], dataset.lengths[:size]
-    valid = torch.arange(inputs.shape[1]) < lengths.unsqueeze(1)
-    embedded = network.embed(inputs)[valid].double()
+    batch = dataset.batch(slice(size))
+    valid = torch.arange(batch.inputs.shape[1]) < batch.lengths.unsqueeze(1)
+    embedded = network.embed(batch.inputs)[valid].double()
     mean = embedded.mean(dim=0)
     centred = embedded - mean
     variance, axes = torch.linalg.eigh(centred.T @ centred / len(centred))

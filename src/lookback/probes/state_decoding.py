@@ -133,7 +133,7 @@ class Places:
 
         The one-hot code has columns only for the tokens that occur at a first evidence step.
         """
-        inputs = dataset.inputs[self.rows, self.first]
+        inputs = dataset.inputs_at(self.rows, self.first)
         if inputs.is_floating_point():
             return inputs.double()
         tokens: Tensor = torch.unique(inputs)

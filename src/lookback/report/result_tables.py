@@ -179,10 +179,13 @@ def _notes(inputs: ReportInputs, receipts: Sequence[Receipt]) -> list[str]:
 
 
 def draw_of_the_data(inputs: ReportInputs, task: str) -> Iterator[str]:
-    """Yield whether the intervals include the draw of the train and validation sequences."""
+    """Yield whether train sequences are repeated, and whether the intervals include their draw."""
+    settings = inputs.study["tasks"][task]
+    if settings.get("fresh"):
+        yield "Train sequences are never repeated: each training step draws new ones."
     if len(inputs.study["seeds"]) == 1:
         return
-    if inputs.study["tasks"][task].get("seed") == "per_run":
+    if settings.get("seed") == "per_run":
         yield (
             "Each seed drew its own train and validation sequences, so the intervals include the "
             "draw of the data. The test sequences are the same for all seeds and models."

@@ -1,7 +1,8 @@
 """Shuffled batches of training sequences.
 
 The order of the batches depends only on the seed and the epoch number, so a resumed run gets the
-same batches without a saved state of the random generator.
+same batches without a saved state of the random generator. A fresh task draws the batch of a step
+from the seed and the number of the step alone.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,6 +13,9 @@ from jaxtyping import Int
 from torch import Tensor
 
 from lookback.data.batch import Batch, SequenceDataset
+from lookback.data.fresh import FreshSequences
+
+TrainData = SequenceDataset | FreshSequences
 
 
 def order(sequences: int, *, seed: int, epoch: int) -> Int[Tensor, " sequence"]:
@@ -35,7 +39,7 @@ class Batches:
 
     def __init__(
         self,
-        data: SequenceDataset,
+        data: TrainData,
         batch_size: int,
         window: int,
         *,
@@ -50,8 +54,9 @@ class Batches:
 
     def __iter__(self) -> Iterator[Iterator[Batch]]:
         epoch = self.epoch()
-        index = order(len(self.data), seed=self.seed, epoch=epoch).to(self.data.inputs.device)
+        index = order(len(self.data), seed=self.seed, epoch=epoch).to(self.data.device)
         parts = torch.split(index, self.batch_size)
         first_end = self.window - epoch * len(parts) % self.window
         for start, end in pairwise([0, *range(first_end, len(parts), self.window), len(parts)]):
-            yield map(self.data.batch, parts[start:end])
+            steps = range(epoch * len(parts) + start, epoch * len(parts) + end)
+            yield map(self.data.train_batch, steps, parts[start:end])

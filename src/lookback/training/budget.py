@@ -24,14 +24,14 @@ from typing import Any
 
 import torch
 
-from lookback.data.batch import Batch, SequenceDataset
+from lookback.data.batch import Batch
 from lookback.data.task import Facts
 from lookback.models.cost import training_flops
 from lookback.models.network import build_network, undrawn_network
 from lookback.storage import run_store
 from lookback.storage.atomic import read_json, write_json
 from lookback.storage.cell_paths import measured_steps_file
-from lookback.training.batches import order
+from lookback.training.batches import TrainData, order
 from lookback.training.modes import set_modes
 from lookback.training.module import TrainingModule
 from lookback.training.trainer import fit
@@ -72,7 +72,7 @@ def with_steps(config: Mapping[str, Any], facts: Facts, runs: Path) -> dict[str,
 
 
 def with_measured_steps(
-    config: Mapping[str, Any], facts: Facts, train: SequenceDataset, runs: Path
+    config: Mapping[str, Any], facts: Facts, train: TrainData, runs: Path
 ) -> dict[str, Any]:
     """The settings `config`, with `max_steps` computed from a training budget in seconds.
 
@@ -100,9 +100,9 @@ def _steps_for(sequences: float, of_epoch: int, batch_size: int) -> int:
     return max(1, epochs * -(-of_epoch // batch_size) + rest // batch_size)
 
 
-def _time_steps(config: Mapping[str, Any], facts: Facts, train: SequenceDataset) -> list[float]:
+def _time_steps(config: Mapping[str, Any], facts: Facts, train: TrainData) -> list[float]:
     """The durations, in seconds, of `TIMED` training steps of a temporary network."""
-    trainer, device = config["trainer"], str(train.inputs.device)
+    trainer, device = config["trainer"], str(train.device)
     network = build_network(config["model"], config["recipe"]["initialisation"], facts, seed=0)
     set_modes(network, trainer, device)
     # Each step lasts from one start to the next, so the start of one more step is recorded.
@@ -114,12 +114,12 @@ def _time_steps(config: Mapping[str, Any], facts: Facts, train: SequenceDataset)
     return [end - start for start, end in pairwise(starts[WARM:])]
 
 
-def _recorded(train: SequenceDataset, batch_size: int, starts: list[float]) -> Iterator[Batch]:
+def _recorded(train: TrainData, batch_size: int, starts: list[float]) -> Iterator[Batch]:
     """Yield full batches without end, and append the time of each to `starts`, in seconds."""
     whole = len(train) // batch_size * batch_size or len(train)
-    shuffled = order(len(train), seed=0, epoch=0)[:whole].to(train.inputs.device)
-    for index in cycle(torch.split(shuffled, batch_size)):
-        if train.inputs.is_cuda:
+    shuffled = order(len(train), seed=0, epoch=0)[:whole].to(train.device)
+    for step, index in enumerate(cycle(torch.split(shuffled, batch_size))):
+        if train.device.type == "cuda":
             torch.cuda.synchronize()
         starts.append(time.perf_counter())
-        yield train.batch(index)
+        yield train.train_batch(step, index)

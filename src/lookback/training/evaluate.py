@@ -79,7 +79,7 @@ def sequences_at_once(network: Network, data: SequenceDataset) -> int:
     steps, queries = data.inputs.shape[1], data.query.shape[1]
     width, outputs = network.encoder.output_size, network.head.out_features
     # The factor 2 counts the copy of the inputs in which the network sets the padding to zero.
-    inputs = 2 * data.inputs.shape[1:].numel()
+    inputs = 2 * data.batch(slice(1)).inputs.numel()
     values = inputs + steps * STATES * width + queries * (width + LOGITS * outputs)
     return max(1, min(MOST, VALUES // values))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,12 @@ class Run:
 
         Raises UserError if the data have changed since the task was prepared.
         """
-        return as_prepared(self.task(), split, self.digests)
+        return as_prepared(self._own_task, split, self.digests)
+
+    @cached_property
+    def _own_task(self) -> Task:
+        """The task with the settings of the run, which draws no split again that is in use."""
+        return self.task()
 
     def task(self, **changes: Any) -> Task:
         """The task of the run, with changed settings, for example `run.task(length=400)`.

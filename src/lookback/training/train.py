@@ -16,6 +16,7 @@ import torch
 
 from lookback.data.batch import SequenceDataset
 from lookback.data.content import as_prepared, digest_of
+from lookback.data.fresh import FreshSequences
 from lookback.data.task import SPLITS, Facts, Split, Task
 from lookback.errors import Diverged, UserError
 from lookback.models.network import Network, build_network
@@ -30,7 +31,7 @@ from lookback.storage.journal import Journal
 from lookback.storage.tables import write_parquet
 from lookback.training import seed_processes
 from lookback.training.assemble import assemble
-from lookback.training.batches import Batches
+from lookback.training.batches import Batches, TrainData
 from lookback.training.budget import steps_of, with_measured_steps, with_steps
 from lookback.training.callbacks import Log, Resume, Validate
 from lookback.training.divergence import require_sound
@@ -66,7 +67,15 @@ class TrainingCell:
         task = self.task.of_run(seed)
         with cpu_time.work():
             drawn = {split: task.dataset(split).to(self.device) for split in own}
-        return replace(self, data={**self.data, **drawn})
+        return replace(self, task=task, data={**self.data, **drawn})
+
+    @property
+    def train(self) -> TrainData:
+        """The train sequences, after `with_data_of`."""
+        if self.task.fresh:
+            size = self.facts.sizes["train"]
+            return FreshSequences(self.task, size, torch.device(self.device))
+        return self.data["train"]
 
 
 def main(plan: Path, task: Path, seeds: list[int], out: Path) -> None:
@@ -173,13 +182,17 @@ def open_cell(
     torch.set_flush_denormal(True)
     task_object: Task = instantiate(config["task"])
     digests = read_json(task)["digest"]
-    shared = [split for split in splits if split not in task_object.drawn_per_run]
+    # A generated task draws test first, then validation, then train.
+    needed = [split for split in reversed(SPLITS) if split in splits]
+    if task_object.fresh:
+        needed.remove("train")
+    shared = [split for split in needed if split not in task_object.drawn_per_run]
     with cpu_time.work():
         data = {split: as_prepared(task_object, split, digests).to(device) for split in shared}
     name = (out.parent.name, out.name)
-    cell = TrainingCell(name, config, plan.stem, facts, data, device, task_object, splits)
+    cell = TrainingCell(name, config, plan.stem, facts, data, device, task_object, needed)
     if "seconds" in (config["trainer"]["budget"] or {}):
-        train = cell.with_data_of(0).data["train"]
+        train = cell.with_data_of(0).train
         return replace(cell, config=with_measured_steps(config, facts, train, runs))
     return cell
 
@@ -242,7 +255,7 @@ def _train(
             machines = " → ".join(resume.origins)
             print(f"seed {seed} continues from a resume state of another machine: {machines}")
     batches = Batches(
-        cell.data["train"],
+        cell.train,
         config["batch_size"],
         config["log_every"],
         seed=seed,
@@ -313,7 +326,8 @@ def _write_results(
     with atomic_write(SeedPaths(folder).weights) as temporary, temporary.open("wb") as file:
         torch.save(weights, file)
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    drawn = {split: digest_of(cell.data[split].to("cpu")) for split in cell.task.drawn_per_run}
+    own = [split for split in cell.task.drawn_per_run if split in cell.data]
+    drawn = {split: digest_of(cell.data[split].to("cpu")) for split in own}
     result_of_seed = {"parameters": parameters, "scores": result, "digest": drawn}
     write_json(SeedPaths(folder).result, result_of_seed)
     cost = {

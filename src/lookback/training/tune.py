@@ -63,6 +63,7 @@ def main(plan: Path, task: Path, out: Path) -> None:
     with leased(settings["trainer"]["devices"]) as device:
         shared = _trial_settings(settings, {})
         cell = open_cell(shared, plan, task, out.parent, folder, device, ("train", "validation"))
+        cell = cell.with_data_of(run_store.TUNING_SEED)  # drawn once for all trials
         better = 1 if facts.higher_is_better else -1
         attempt = partial(run_trial, cell, settings, folder)
         trials = search(settings["tune"], attempt, better)
