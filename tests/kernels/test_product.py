@@ -1,5 +1,9 @@
 """The tile and the functions that every kernel is made of."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from numba.core.errors import TypingError
@@ -74,3 +78,16 @@ def test_a_matrix_in_another_order_is_refused():
     matrix = np.ones((8, 16), np.float32, order="F")
     with pytest.raises(TypingError, match="C order"):
         pack(matrix, np.empty(matrix.size, np.float32))
+
+
+def test_without_a_writable_folder_kernels_are_compiled_without_a_cache(tmp_path):
+    """A file stands where the cache folder should be. Nothing is written beside the sources."""
+    (tmp_path / "lookback").touch()
+    code = (
+        "import numpy as np; from lookback.kernels.product import pack;"
+        "packed = np.zeros(8, np.float32); pack(np.ones((1, 8), np.float32), packed);"
+        "assert packed.all(); assert not pack.stats.cache_path"
+    )
+    env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

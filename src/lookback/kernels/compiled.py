@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -36,9 +37,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 def compiled(kernel: F) -> F:
     """Compile a kernel at its first call, and cache its machine code.
 
-    The compiled kernel releases the GIL while it runs.
+    The compiled kernel releases the GIL while it runs. If the cache folder is not writable, each
+    process compiles the kernel anew.
     """
-    machine_code: F = njit(cache=True, nogil=True, **OPTIONS)(kernel)
+    machine_code: F = njit(cache=_is_writable(), nogil=True, **OPTIONS)(kernel)
     return machine_code
 
 
@@ -96,6 +98,21 @@ def _folder() -> Path:
     return Path(cache_root) / "lookback" / f"kernels-{content.hexdigest()[:16]}"
 
 
+@cache
+def _is_writable() -> bool:
+    """Whether machine code can be kept in the cache folder.
+
+    Without this check, numba would keep the machine code beside the source files, or raise an error
+    at the import if that folder is not writable, too.
+    """
+    try:
+        _folder().mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=_folder()).close()
+    except (OSError, RuntimeError):  # Path.home raises RuntimeError if there is no home
+        return False
+    return True
+
+
 class ByContent(caching._CacheLocator):
     """A cache locator that lets numba find machine code by a hash of the kernels' source files."""
 
@@ -116,19 +133,8 @@ class ByContent(caching._CacheLocator):
 
     @classmethod
     def from_function(cls, function: Any, file: str) -> "ByContent | None":
-        """The cache locator of `function`, or None if this class cannot cache the function.
-
-        Returns None if the function is not defined in kernels/, or if the cache folder is not
-        writable.
-        """
-        if Path(file).parent != HERE:
-            return None
-        locator = cls(function, file)
-        try:
-            locator.ensure_cache_path()  # type: ignore[no-untyped-call]
-        except (OSError, RuntimeError):
-            return None
-        return locator
+        """The cache locator of `function`, or None if the function is not defined in kernels/."""
+        return cls(function, file) if Path(file).parent == HERE else None
 
 
 caching.CacheImpl._locator_classes.insert(0, ByContent)
