@@ -64,11 +64,11 @@ class Stopwatch(pl.Callback):
 
 def ours(network: Network, task: Adding, batches: Batches, config: dict, folder: Path) -> float:
     """Milliseconds per step of the training loop of `lookback train`."""
-    module = TrainingModule(network, config["recipe"], task.facts(), STEPS)
+    module = TrainingModule(network, config["recipe"], task.facts(), STEPS, seed=0)
     journal = Journal(folder / "journal.jsonl")
     log = Log(journal, None)
-    validate = Validate(task.dataset("validation"), journal, log, None)
-    resume = Resume(folder / "resume.ckpt", 0, "bench", log, validate)
+    validate = Validate(task.dataset("validation"), journal, log, STEPS, None)
+    resume = Resume(folder / "resume.ckpt", "bench", log, validate)
     watch = Stopwatch()
     callbacks = [log, validate, resume, watch]
     trainer_of("cpu", config["trainer"], callbacks).fit(module, batches)
@@ -87,7 +87,7 @@ def compare(batch: int, length: int, rounds: int) -> dict[str, float]:
             start = config["recipe"]["initialisation"]
             network = build_network(cell.model, start, task.facts(), seed=0)
             every = config["trainer"]["log_every"]
-            batches = Batches(data, batch, every, seed=0, epoch=lambda: 0)
+            batches = Batches(data, batch, (every,), seed=0, step=lambda: 0)
             if name == "bare":
                 measured.append(bare(network, task, batches, config["recipe"], STEPS))
             else:

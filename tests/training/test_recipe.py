@@ -156,7 +156,7 @@ def test_every_sequence_comes_once_an_epoch_in_an_order_of_its_own():
     data = adding().dataset("train")
     seen = []
     for epoch in (0, 1):
-        batches = Batches(data, 7, 3, seed=3, epoch=lambda epoch=epoch: epoch)
+        batches = Batches(data, 7, (3,), seed=3, step=lambda epoch=epoch: 8 * epoch)
         windows = [[batch.inputs for batch in window] for window in batches]
         assert [len(window) for window in windows] == [[3, 3, 2], [1, 3, 3, 1]][epoch]
         parts = [part for window in windows for part in window]

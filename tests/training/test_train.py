@@ -65,10 +65,10 @@ def fresh(tmp_path, monkeypatch):
 
 
 def stop_in_the_third_epoch(monkeypatch, plan: Path, task: Path, seed: int, cell: Path) -> None:
-    """Train a seed until it is interrupted there; a resume state of every epoch is left."""
+    """Train a seed until it is interrupted there; a resume state of every validation is left."""
 
     def stop(self, *_):
-        if self.epoch == 2:
+        if self.step >= 20:  # 10 steps an epoch
             raise KeyboardInterrupt
 
     monkeypatch.setattr(callbacks, "RESUME_EVERY", 0.0)
@@ -217,7 +217,7 @@ def _wait_for_training(plan: Path, task: Path, process) -> None:
 def test_a_resumed_run_goes_on_where_it_was_and_does_not_begin_again(fresh, monkeypatch):
     monkeypatch.setattr(callbacks, "RESUME_EVERY", 0.0)
     plan, task, cell = fresh("resumed", "gru")
-    stop_at = 24  # of 40 steps: in the third epoch
+    stop_at = 24  # of 40 steps
 
     def stop(self, *_):
         if self.step == stop_at:
@@ -234,7 +234,49 @@ def test_a_resumed_run_goes_on_where_it_was_and_does_not_begin_again(fresh, monk
         for e in map(json.loads, journal.read_text().splitlines())
         if e.get("event") == "start"
     ]
-    assert starts == [0, 20]
+    assert starts == [0, stop_at]  # in the middle of the third epoch
+
+
+@pytest.mark.parametrize(
+    ("trainer", "wanted"),
+    [
+        (["trainer.max_epochs=4"], list(range(2, 41, 2))),
+        (["trainer.max_steps=23"], list(range(1, 24))),
+        (["trainer.max_epochs=2", "trainer.batch_size=200"], [1, 2]),
+        (["trainer.validate_every=7"], [7, 14, 21, 28, 35, 40]),
+    ],
+)
+def test_validations_come_every_so_many_steps_whatever_the_epoch(fresh, trainer, wanted):
+    plan, task, cell = fresh("one", "gru", *trainer)
+    train.main(plan, task, [0], cell)
+    history = read_parquet(cell / "history.parquet")
+    assert sorted(set(history.step[history.split == "validation"])) == wanted
+
+
+def test_the_interval_of_validations_changes_no_weight(fresh):
+    last = ["recipe.select=last", "model.layers=2", "model.dropout=0.3"]
+    weights = []
+    for every in (3, 40):
+        plan, task, cell = fresh(f"every{every}", "lstm", *last, f"trainer.validate_every={every}")
+        train.main(plan, task, [0], cell)
+        weights.append(torch.load(cell / "checkpoints" / "seed=0.ckpt", weights_only=True))
+    torch.testing.assert_close(*weights, rtol=0, atol=0)
+
+
+def test_a_terminated_run_loses_at_most_the_steps_since_the_last_validation(fresh):
+    """No 10 seconds have passed, so nothing was saved before SIGTERM."""
+    plan, task, cell = fresh("ended", "gru", "trainer.validate_every=7")
+
+    def end(self, *_):
+        if self.step == 15:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(train.TrainingModule, "on_train_batch_end", end, raising=False)
+        with pytest.raises(KeyboardInterrupt):
+            train.main(plan, task, [0], cell)
+    seed = SeedPaths(run_store.seed_folder(run_store.runs_folder(plan, task), 0))
+    assert train._resume_state(seed)["step"] == 14
 
 
 EXPLODES = ("recipe.clip=null", "recipe.optimizer.lr=1e30")
@@ -291,16 +333,16 @@ def test_a_squared_error_far_above_the_baseline_is_a_failure(metric, score, is_s
 
 @pytest.fixture
 def poison(monkeypatch):
-    """One batch without a number, of one seed, in one epoch, at one place."""
+    """One batch without a number, of one seed, at one step."""
 
     def at(*where: int) -> None:
         class Poisoned(train.Batches):
             def __iter__(self):
-                place = itertools.count()
+                place = itertools.count(self.step())
                 for window in super().__iter__():
                     batches = list(window)
                     for batch in batches:
-                        if (self.seed, self.epoch(), next(place)) == where:
+                        if (self.seed, next(place)) == where:
                             batch.inputs.fill_(torch.nan)
                     yield iter(batches)
 
@@ -310,7 +352,7 @@ def poison(monkeypatch):
 
 
 def test_a_seed_that_diverges_is_named_by_its_step_and_the_others_make_the_cell(fresh, poison):
-    poison(1, 1, 3)  # 10 steps an epoch, logged every 3
+    poison(1, 13)
     plan, task, cell = fresh("two", "gru")
     train.main(plan, task, [0, 1, 2], cell)
     metrics = read_json(cell / "metrics.json")
@@ -332,7 +374,7 @@ def test_a_seed_that_diverges_is_named_by_its_step_and_the_others_make_the_cell(
 
 
 def test_a_seed_that_diverges_at_its_first_step_had_no_update_to_blame(fresh, poison):
-    poison(0, 0, 0)
+    poison(0, 0)
     plan, task, cell = fresh("first", "gru")
     with pytest.raises(Diverged, match="became nan at step 1, before any update"):
         train.main(plan, task, [0], cell)
@@ -340,7 +382,7 @@ def test_a_seed_that_diverges_at_its_first_step_had_no_update_to_blame(fresh, po
 
 def test_a_seed_that_diverges_after_a_kill_says_the_same(fresh, poison, monkeypatch):
     """The update before the bad step lies before the kill: the resume state knows it."""
-    poison(1, 2, 0)
+    poison(1, 20)
     plan, task, cell = fresh("straight", "gru")
     with pytest.raises(Diverged, match="became nan at step 21, after") as wanted:
         train.main(plan, task, [1], cell)
@@ -357,6 +399,7 @@ def test_a_training_ends_once_validation_is_no_better_for_as_long_as_patience_sa
     monkeypatch.setattr(callbacks, "RESUME_EVERY", 0.0)
     impatient = ["recipe.early_stopping={patience: 2}", "recipe.optimizer.lr=0.05"]
     impatient += ["trainer.max_epochs=40", "recipe.schedule.shape=constant"]
+    impatient += ["trainer.validate_every=7"]
     plan, task, cell = fresh("straight", "gru", *impatient)
     train.main(plan, task, [0], cell)
     wanted = contents(cell)
@@ -367,11 +410,11 @@ def test_a_training_ends_once_validation_is_no_better_for_as_long_as_patience_sa
     assert stale[-2:] == [True, True]
     assert not any(one and other for one, other in itertools.pairwise(stale[:-1]))
     scores = read_json(cell / "metrics.json")["seeds"]["0"]
-    assert scores["steps"] == reached.step.max() == 10 * len(values) < 400
-    assert scores["step"] == scores["steps"] - 20
+    assert scores["steps"] == reached.step.max() == 7 * len(values) < 400
+    assert scores["step"] == scores["steps"] - 14
 
-    def stop(self, *_):  # in every epoch anew: the count of stale ones must survive
-        if self.trainer.current_epoch == 1:
+    def stop(self, *_):  # after every validation anew: the count of stale ones must survive
+        if self.step > (self.resumed or {"step": 0})["step"] and self.step % 7 == 0:
             raise KeyboardInterrupt
 
     plan, task, cell = fresh("killed", "gru", *impatient)

@@ -29,34 +29,40 @@ def order(sequences: int, *, seed: int, epoch: int) -> Int[Tensor, " sequence"]:
 
 
 class Batches:
-    """The batches of one epoch, grouped into windows of consecutive optimiser steps.
+    """The remaining batches of an epoch, grouped into windows of consecutive optimiser steps.
 
     An iteration over a `Batches` object yields windows, and an iteration over a window yields
-    batches. A window ends when the number of optimiser steps since the start of the run is a
-    multiple of `window`, and at the end of an epoch. The whole training split is stored on the
-    device, so that one indexing operation makes a batch.
+    batches. The first batch is that of the optimiser step `step()`, counted from 0 at the start of
+    the run. A window ends when the number of optimiser steps since the start of the run is a
+    multiple of a number in `windows`, and at the end of an epoch. The whole training split is
+    stored on the device, so that one indexing operation makes a batch.
     """
 
     def __init__(
         self,
         data: TrainData,
         batch_size: int,
-        window: int,
+        windows: tuple[int, ...],
         *,
         seed: int,
-        epoch: Callable[[], int],
+        step: Callable[[], int],
     ):
         self.data = data
         self.batch_size = batch_size
-        self.window = window
+        self.windows = windows
         self.seed = seed
-        self.epoch = epoch
+        self.step = step
 
     def __iter__(self) -> Iterator[Iterator[Batch]]:
-        epoch = self.epoch()
+        epoch, first = divmod(self.step(), -(-len(self.data) // self.batch_size))
         index = order(len(self.data), seed=self.seed, epoch=epoch).to(self.data.device)
         parts = torch.split(index, self.batch_size)
-        first_end = self.window - epoch * len(parts) % self.window
-        for start, end in pairwise([0, *range(first_end, len(parts), self.window), len(parts)]):
-            steps = range(epoch * len(parts) + start, epoch * len(parts) + end)
+        before = epoch * len(parts)  # optimiser steps before this epoch
+        ends = [
+            end
+            for end in range(first + 1, len(parts))
+            if any((before + end) % window == 0 for window in self.windows)
+        ]
+        for start, end in pairwise([first, *ends, len(parts)]):
+            steps = range(before + start, before + end)
             yield map(self.data.train_batch, steps, parts[start:end])

@@ -38,6 +38,7 @@ from lookback.training.trainer import fit
 
 # The measurement performs `WARM` training steps without timing, then `TIMED` steps with timing.
 WARM, TIMED = 3, 11
+POINTS = 20  # minimum number of validations of a run, if the trainer does not set their distance
 
 
 def steps_of(trainer: Mapping[str, Any], sequences: int) -> int:
@@ -49,6 +50,15 @@ def steps_of(trainer: Mapping[str, Any], sequences: int) -> int:
     if trainer["max_steps"] is not None:
         return int(trainer["max_steps"])
     return int(trainer["max_epochs"]) * -(-sequences // int(trainer["batch_size"]))
+
+
+def steps_between_validations(trainer: Mapping[str, Any], steps: int) -> int:
+    """Number of optimiser steps between two validations of a run of `steps` steps.
+
+    The result is the setting `validate_every`. If `validate_every` is None, a run has `POINTS` to
+    2 · `POINTS` validations, or one after each step if it has fewer steps than `POINTS`.
+    """
+    return int(trainer["validate_every"] or max(1, steps // POINTS))
 
 
 def with_steps(config: Mapping[str, Any], facts: Facts, runs: Path) -> dict[str, Any]:
@@ -106,7 +116,7 @@ def _time_steps(config: Mapping[str, Any], facts: Facts, train: TrainData) -> li
     network = build_network(config["model"], config["recipe"]["initialisation"], facts, seed=0)
     set_modes(network, trainer, device)
     # Each step lasts from one start to the next, so the start of one more step is recorded.
-    module = TrainingModule(network, config["recipe"], facts, steps=WARM + TIMED + 1)
+    module = TrainingModule(network, config["recipe"], facts, steps=WARM + TIMED + 1, seed=0)
     starts: list[float] = []
     # Lightning would take a list for several data loaders, so it gets an iterator over one window.
     window = _recorded(train, trainer["batch_size"], starts)

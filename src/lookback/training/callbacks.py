@@ -1,5 +1,6 @@
 """Lightning callbacks that log losses, validate the network, and save states for resuming."""
 
+import copy
 import math
 import time
 from collections.abc import Mapping
@@ -16,8 +17,9 @@ from lookback.training.divergence import diverged, first_not_finite
 from lookback.training.evaluate import evaluate
 from lookback.training.module import TrainingModule, Update
 
-# The minimum time in seconds between two saves of the state of a training run.
-# If a run is killed, it loses at most `RESUME_EVERY` seconds plus one epoch of training.
+# The minimum time in seconds between two saves of the state of a training run. A run stopped
+# by SIGTERM or Ctrl-C loses the steps since the last validation. A run that is killed by SIGKILL
+# loses at most `RESUME_EVERY` seconds more.
 RESUME_EVERY = 10.0
 
 
@@ -52,11 +54,12 @@ class Log(pl.Callback):
 
 
 class Validate(pl.Callback):
-    """Scores the validation split after each epoch, and selects the weights to keep.
+    """Scores the validation split every `every` steps, and selects the weights to keep.
 
-    The recipe's setting `select` decides whether the best or the last weights are kept. If the
-    validation split is empty, the last weights are kept. If the recipe sets early stopping, the
-    training stops after `patience` epochs without a better score.
+    The split is also scored after the last step. The recipe's setting `select` decides whether the
+    best or the last weights are kept. If the validation split is empty, the last weights are kept.
+    If the recipe sets early stopping, the training stops after `patience` validations without a
+    better score.
     """
 
     def __init__(
@@ -64,23 +67,27 @@ class Validate(pl.Callback):
         data: SequenceDataset,
         journal: Journal,
         losses: Log,
+        every: int,
         resumed: Mapping[str, Any] | None,
     ):
         self.data = data
+        self.every = every
         self.journal = journal
         self.losses = losses
         self.kept: dict[str, Any] = {"step": 0, "network": {}}
         self.best = math.inf  # best validation score so far (the lowest)
-        self.stale = 0  # number of epochs since the best score last improved
+        self.stale = 0  # number of validations since the best score improved
         if resumed:
             self.kept, self.best, self.stale = resumed["validate"]
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Score the current weights on the validation split, and keep or discard them.
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
+        """Score the current weights on the validation split if it is time, and keep the best.
 
-        If two epochs have equal scores, the weights of the later epoch are kept.
+        If two validations have equal scores, the weights of the later one are kept.
         """
         assert isinstance(module, TrainingModule)
+        if module.step % self.every and not trainer.should_stop:
+            return
         score = self._score(module) if len(self.data) else math.inf
         if score <= self.best or module.recipe["select"] == "last":
             weights = {name: value.clone() for name, value in module.network.state_dict().items()}
@@ -103,20 +110,20 @@ class Validate(pl.Callback):
         return -scores.metric if module.facts.higher_is_better else scores.metric
 
     def state(self) -> tuple[dict[str, Any], float, int]:
-        """The selected weights, the best score, and the number of epochs since the best score."""
+        """The selected weights, the best score, and the validations since the best score."""
         return self.kept, self.best, self.stale
 
 
 class Resume(pl.Callback):
-    """Saves the state of the training at the ends of epochs, so that a killed run can continue."""
+    """Saves the state of the training after validations, so that a stopped run can continue."""
 
-    def __init__(self, path: Path, seed: int, origin: str, losses: Log, validate: Validate):
+    def __init__(self, path: Path, origin: str, losses: Log, validate: Validate):
         self.path = path
-        self.seed = seed
         self.losses = losses
         self.validate = validate
         self.seconds = 0.0  # training time of this seed in earlier processes, in seconds
         self.origins = [origin]
+        self._unsaved: dict[str, Any] | None = None  # the state after the last validation
         self._started = self._saved = time.monotonic()
 
     def continue_from(self, resumed: Mapping[str, Any]) -> None:
@@ -124,39 +131,45 @@ class Resume(pl.Callback):
         self.seconds = resumed["seconds"]
         self.origins = list(dict.fromkeys([*resumed["origins"], *self.origins]))
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Seed torch's random generator from the run's seed and the epoch number.
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
+        """After a validation, save the training state, or keep it in memory.
 
-        With this seeding, dropout masks depend only on the run's seed and the epoch number, so a
-        saved training state does not need the state of the random generator.
+        The state is saved if none was saved in the last `RESUME_EVERY` seconds.
         """
         assert isinstance(module, TrainingModule)
-        torch.manual_seed(self.seed * 1_000_003 + module.epoch)
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Save the training state, if none was saved in the last `RESUME_EVERY` seconds."""
-        assert isinstance(module, TrainingModule)
-        if time.monotonic() - self._saved < RESUME_EVERY or trainer.should_stop:
+        if module.step % self.validate.every or trainer.should_stop:
             return
         assert self.losses.last is not None
-        # A training that continues after a power cut needs the journal up to this step.
-        self.validate.journal.sync()
         last = self.losses.last._replace(gradient_norm=float(self.losses.last.gradient_norm))
-        state = {
-            "epoch": module.epoch + 1,
+        # The next step changes the tensors, so the state gets copies.
+        self._unsaved = {
             "step": module.step,
-            "network": module.network.state_dict(),
-            "optimizer": trainer.optimizers[0].state_dict(),
+            "network": copy.deepcopy(module.network.state_dict()),
+            "optimizer": copy.deepcopy(trainer.optimizers[0].state_dict()),
             "last": last._asdict(),
             "validate": self.validate.state(),
             "seconds": self.elapsed(),
             "origins": self.origins,
             "journal_bytes": self.validate.journal.path.stat().st_size,
         }
+        if time.monotonic() - self._saved >= RESUME_EVERY:
+            self._save()
+
+    def on_exception(
+        self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Save the state after the last validation if SIGTERM or Ctrl-C stops the training."""
+        self._save()
+
+    def _save(self) -> None:
+        if self._unsaved is None:
+            return
+        # A training that continues after a power cut needs the journal up to this step.
+        self.validate.journal.sync()
         # If torch.save opens the file itself, it hides the cause of a write error: open it here.
         with atomic_write(self.path) as temporary, temporary.open("wb") as file:
-            torch.save(state, file)
-        self._saved = time.monotonic()
+            torch.save(self._unsaved, file)
+        self._unsaved, self._saved = None, time.monotonic()
 
     def elapsed(self) -> float:
         """Training time of this seed in seconds, including the time before the last resume."""

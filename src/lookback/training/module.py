@@ -1,4 +1,4 @@
-"""The Lightning module that trains a network by a recipe, and counts optimiser steps and epochs."""
+"""The Lightning module that trains a network by a recipe, and counts optimiser steps."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -35,8 +35,12 @@ class TrainingModule(pl.LightningModule):
     One iteration of Lightning's loop costs half a millisecond or more, so one iteration
     (`training_step`) performs all optimiser steps of a window. This class restores a saved training
     state without Lightning's help, because Lightning's own resuming repeats a batch of a finished
-    epoch. A resumed run performs only the remaining steps, and its `epoch` and `step` count from
-    the start of the whole run.
+    epoch. A resumed run performs only the remaining steps, and its `step` counts from the start of
+    the whole run.
+
+    Before each step, torch's random generator is seeded from the run's seed and the step. So the
+    numbers of dropout depend on these two alone, and a saved training state does not need the state
+    of the random generator.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class TrainingModule(pl.LightningModule):
         recipe: Mapping[str, Any],
         facts: Facts,
         steps: int,
+        seed: int,
         resumed: Mapping[str, Any] | None = None,
     ):
         super().__init__()
@@ -53,6 +58,7 @@ class TrainingModule(pl.LightningModule):
         self.recipe = recipe
         self.facts = facts
         self.steps = steps
+        self.seed = seed
         self.resumed = resumed
         # Number of optimiser steps since the start of the run, including those before a resume.
         self.step = int(resumed["step"]) if resumed else 0
@@ -61,11 +67,6 @@ class TrainingModule(pl.LightningModule):
         if resumed:
             network.load_state_dict(resumed["network"])
 
-    @property
-    def epoch(self) -> int:
-        """The number of the current epoch, counted from 0 at the start of the whole run."""
-        return int(self.resumed["epoch"] if self.resumed else 0) + self.trainer.current_epoch
-
     def training_step(self, window: Iterator[Batch], batch_idx: int) -> dict[str, list[Update]]:
         """Perform the optimiser steps of a window, and stop at the last step of the run."""
         updates: list[Update] = []
@@ -73,6 +74,7 @@ class TrainingModule(pl.LightningModule):
             if self.trainer.received_sigterm:
                 # Without this check, Lightning would react to SIGTERM only after the whole window.
                 raise SIGTERMException
+            torch.manual_seed(self.seed * 1_000_003 + self.step)
             updates.append(self.update(self.trainer.optimizers[0], batch))
             self.step += 1
             self.trainer.should_stop |= self.step >= self.steps

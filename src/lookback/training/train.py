@@ -32,7 +32,12 @@ from lookback.storage.tables import write_parquet
 from lookback.training import seed_processes
 from lookback.training.assemble import assemble
 from lookback.training.batches import Batches, TrainData
-from lookback.training.budget import steps_of, with_measured_steps, with_steps
+from lookback.training.budget import (
+    steps_between_validations,
+    steps_of,
+    with_measured_steps,
+    with_steps,
+)
 from lookback.training.callbacks import Log, Resume, Validate
 from lookback.training.divergence import require_sound
 from lookback.training.evaluate import Scores, evaluate, evaluate_with_predictions
@@ -242,13 +247,14 @@ def _train(
     check_recipe(recipe, cell.facts)
     set_modes(network, config, cell.device)
     steps = steps_of(config, cell.facts.sizes["train"])
-    module = TrainingModule(network, recipe, cell.facts, steps, resumed)
+    module = TrainingModule(network, recipe, cell.facts, steps, seed, resumed)
     names = {"task": cell.name[0], "model": cell.name[1], "seed": seed, "plan": cell.plan}
     journal.event("start", module.step, steps=steps, **names)
     log = Log(journal, resumed)
-    validate = Validate(cell.data["validation"], journal, log, resumed)
+    every = steps_between_validations(config, steps)
+    validate = Validate(cell.data["validation"], journal, log, every, resumed)
     origin = _origin(cell.device, config["threads"])
-    resume = Resume(SeedPaths(folder).resume, seed, origin, log, validate)
+    resume = Resume(SeedPaths(folder).resume, origin, log, validate)
     if resumed:
         resume.continue_from(resumed)
         if len(resume.origins) > 1:
@@ -257,9 +263,9 @@ def _train(
     batches = Batches(
         cell.train,
         config["batch_size"],
-        config["log_every"],
+        (config["log_every"], every),
         seed=seed,
-        epoch=lambda: module.epoch,
+        step=lambda: module.step,
     )
     with cpu_time.work():
         fit(module, batches, config, cell.device, [log, validate, resume])
