@@ -64,7 +64,7 @@ class Stopwatch(pl.Callback):
 
 def ours(network: Network, task: Adding, batches: Batches, config: dict, folder: Path) -> float:
     """Milliseconds per step of the training loop of `lookback train`."""
-    module = TrainingModule(network, config["recipe"], task.facts(), STEPS, seed=0)
+    module = TrainingModule(network, config["recipe"], task.facts(), STEPS, seed=0, accumulate=1)
     journal = Journal(folder / "journal.jsonl")
     log = Log(journal, None)
     validate = Validate(task.dataset("validation"), journal, log, STEPS, None)

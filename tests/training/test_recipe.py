@@ -1,6 +1,8 @@
 """Schedules against their closed forms; the loss against torch's on hand-picked queries."""
 
+import copy
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,10 +13,11 @@ from lookback.models.base import Initialisation
 from lookback.models.lru import LRU
 from lookback.training.batches import Batches, order
 from lookback.training.loss import answer_loss
+from lookback.training.module import TrainingModule
 from lookback.training.recipe import optimizer_of
 from lookback.training.schedule import share_of
 from tests.shipped import make_layer
-from tests.training.small import adding
+from tests.training.small import adding, network_of, shipped
 
 
 def rates(shape: str, warmup: float, steps: int) -> list[float]:
@@ -34,13 +37,28 @@ def test_constant_without_warmup_never_moves():
     assert rates("constant", 0.0, 7) == [2.0] * 7
 
 
+def test_one_cycle_is_that_of_torch():
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=2.0, total_steps=50, pct_start=0.3, cycle_momentum=False
+    )
+    wanted = []
+    for _ in range(50):
+        wanted.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates("one_cycle", 0.3, 50) == pytest.approx(wanted)
+    assert rates("one_cycle", 0.0, 50)[0] < 2.0
+
+
 def test_drop_is_a_tenth_from_the_middle_on():
     assert rates("drop", 0.0, 7) == pytest.approx([2.0] * 4 + [0.2] * 3)
 
 
 def weights_after_a_step(recipe: dict, network: nn.Module) -> dict[str, torch.Tensor]:
     """One step without a gradient: what weight decay alone does."""
-    optimizer = optimizer_of({"optimizer": recipe}, network)
+    optimizer = optimizer_of({"groups": [], "optimizer": recipe}, network)
     for weight in network.parameters():
         weight.grad = torch.zeros_like(weight)
     optimizer.step()
@@ -87,7 +105,7 @@ def test_the_users_way_of_updating_the_weights_is_the_one_that_is_used(
 ):
     recipe = {"_target_": f"torch.optim.{kind}", "lr": 0.1, **settings}
     network = nn.Linear(2, 2)
-    optimizer = optimizer_of({"optimizer": recipe}, network)
+    optimizer = optimizer_of({"groups": [], "optimizer": recipe}, network)
     (group, *_) = optimizer.param_groups
     assert (group["fused"], group["foreach"]) == (is_fused, is_foreach)
     weights_after_a_step(recipe, network)
@@ -105,7 +123,7 @@ def test_the_users_way_of_updating_the_weights_is_the_one_that_is_used(
 def test_settings_that_an_optimiser_refuses_are_a_mistake_of_the_user(settings, message):
     recipe = {"_target_": "torch.optim.AdamW", "lr": 0.1, **settings}
     with pytest.raises(UserError, match=f"AdamW refuses its settings: .*{message}"):
-        optimizer_of({"optimizer": recipe}, nn.Linear(2, 2))
+        optimizer_of({"groups": [], "optimizer": recipe}, nn.Linear(2, 2))
 
 
 @pytest.mark.parametrize("kind", ["Adam", "AdamW", "SGD", "RMSprop"])
@@ -115,7 +133,9 @@ def test_a_step_of_every_optimiser_is_that_of_torchs_own_loop_over_weights(kind)
     make = getattr(torch.optim, kind)
     settings = {"lr": 0.01, **({"weight_decay": 0.0} if kind == "AdamW" else {})}
     plain = make(twin.parameters(), **settings, foreach=False)
-    ours = optimizer_of({"optimizer": {"_target_": f"torch.optim.{kind}", **settings}}, network)
+    ours = optimizer_of(
+        {"groups": [], "optimizer": {"_target_": f"torch.optim.{kind}", **settings}}, network
+    )
     for _ in range(3):
         for weight, other in zip(network.parameters(), twin.parameters(), strict=True):
             weight.grad = torch.randn_like(weight)
@@ -162,8 +182,70 @@ def test_every_sequence_comes_once_an_epoch_in_an_order_of_its_own():
         parts = [part for window in windows for part in window]
         assert [len(part) for part in parts] == [7] * (len(data) // 7) + [len(data) % 7]
         seen.append(torch.cat(parts))
-    key = [tuple(map(tuple, s[:, :, 0].tolist())) for s in (*seen, data.inputs)]
+    key = [tuple(map(tuple, s[:, :, 0].tolist())) for s in (*seen, data.batch(slice(None)).inputs)]
     assert sorted(key[0]) == sorted(key[1]) == sorted(key[2])
     assert key[0] != key[1]
     assert torch.equal(order(50, seed=3, epoch=1), order(50, seed=3, epoch=1))
     assert not torch.equal(order(50, seed=3, epoch=1), order(50, seed=4, epoch=1))
+
+
+def test_groups_change_the_learning_rate_and_the_decay_of_the_weights_they_name():
+    """One step of the LRU's recipe against torch's AdamW with groups written out."""
+    recipe = shipped("lru", "recipe=lru", "recipe.clip=null").recipe
+    task = adding()
+    network = network_of("lru", task.facts(), seed=0)
+    twin = copy.deepcopy(network)
+    module = TrainingModule(network, recipe, task.facts(), steps=10, seed=0, accumulate=1)
+    batch = task.dataset("train").batch(slice(16))
+    optimizer = module.configure_optimizers()
+    slow, matrices, vectors = [], [], []
+    for name, weight in twin.named_parameters():
+        is_slow = name.endswith(("nu_log", "theta_log", "gamma_log"))
+        (slow if is_slow else matrices if weight.dim() > 1 else vectors).append(weight)
+    rate = 3e-3 * module.share(0)
+    plain = torch.optim.AdamW(
+        [
+            {"params": slow, "lr": rate / 4, "weight_decay": 0.0},
+            {"params": matrices, "weight_decay": 0.01},
+            {"params": vectors, "weight_decay": 0.0},
+        ],
+        lr=rate,
+    )
+    for _ in range(2):
+        module.update(optimizer, batch)  # `step` stays 0, so both steps have the same rate
+        answers = twin(batch.inputs, batch.lengths, batch.query)
+        plain.zero_grad()
+        answer_loss(answers, batch.query, batch.target, "value").backward()
+        plain.step()
+    for (name, weight), other in zip(network.named_parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(weight, other, atol=1e-6, rtol=1e-5, msg=name)
+
+
+def test_a_group_of_weights_that_the_model_lacks_is_a_mistake_of_the_user():
+    recipe = shipped("gru", "recipe=lru").recipe
+    with pytest.raises(UserError, match=r"nu_log.*no other weight.*weight_ih_l0"):
+        optimizer_of(recipe, network_of("gru", adding().facts(), seed=0))
+
+
+@pytest.mark.parametrize("parts", [2, 3, 99])
+def test_a_gradient_in_parts_is_that_of_the_whole_batch(parts):
+    """Also if the parts have unequal sizes and unequal numbers of queries, or none."""
+    task = adding()
+    batch = task.dataset("train").batch(slice(7))
+    batch = replace(
+        batch,
+        query=torch.cat([batch.query, batch.query - 3], dim=1),
+        target=torch.cat([batch.target, batch.target], dim=1),
+        lag=None,
+    )
+    batch.query[:3, 1] = -1
+    batch.query[5:] = -1
+    found = {}
+    for count in (1, parts):
+        network = network_of("gru", task.facts(), seed=0)
+        recipe = shipped("gru").recipe
+        module = TrainingModule(network, recipe, task.facts(), steps=10, seed=0, accumulate=count)
+        update = module.update(module.configure_optimizers(), batch)
+        gradients = [weight.grad for weight in network.parameters()]
+        found[count] = [update.loss, update.gradient_norm, *gradients]
+    torch.testing.assert_close(found[parts], found[1], atol=1e-6, rtol=1e-5)

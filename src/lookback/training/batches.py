@@ -6,7 +6,7 @@ from the seed and the number of the step alone.
 """
 
 from collections.abc import Callable, Iterator
-from itertools import pairwise
+from itertools import pairwise, starmap
 
 import torch
 from jaxtyping import Int
@@ -26,6 +26,13 @@ def order(sequences: int, *, seed: int, epoch: int) -> Int[Tensor, " sequence"]:
     """
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     return torch.randperm(sequences, generator=generator)
+
+
+def parts_of(batch: Batch, parts: int) -> Iterator[Batch]:
+    """The sequences of a batch, divided among at most `parts` batches of nearly equal size."""
+    names = ("inputs", "lengths", "query", "target")
+    divided = (getattr(batch, name).chunk(parts) for name in names)
+    return starmap(Batch, zip(*divided, strict=True))
 
 
 class Batches:

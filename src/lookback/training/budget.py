@@ -116,7 +116,14 @@ def _time_steps(config: Mapping[str, Any], facts: Facts, train: TrainData) -> li
     network = build_network(config["model"], config["recipe"]["initialisation"], facts, seed=0)
     set_modes(network, trainer, device)
     # Each step lasts from one start to the next, so the start of one more step is recorded.
-    module = TrainingModule(network, config["recipe"], facts, steps=WARM + TIMED + 1, seed=0)
+    module = TrainingModule(
+        network,
+        config["recipe"],
+        facts,
+        steps=WARM + TIMED + 1,
+        seed=0,
+        accumulate=trainer["accumulate"],
+    )
     starts: list[float] = []
     # Lightning would take a list for several data loaders, so it gets an iterator over one window.
     window = _recorded(train, trainer["batch_size"], starts)

@@ -11,6 +11,7 @@ from torch import Tensor
 from lookback.data.batch import Batch
 from lookback.data.task import Facts
 from lookback.models.network import Network
+from lookback.training.batches import parts_of
 from lookback.training.clipping import clip_gradient
 from lookback.training.loss import answer_loss
 from lookback.training.recipe import optimizer_of
@@ -50,6 +51,7 @@ class TrainingModule(pl.LightningModule):
         facts: Facts,
         steps: int,
         seed: int,
+        accumulate: int,
         resumed: Mapping[str, Any] | None = None,
     ):
         super().__init__()
@@ -59,6 +61,7 @@ class TrainingModule(pl.LightningModule):
         self.facts = facts
         self.steps = steps
         self.seed = seed
+        self.accumulate = accumulate
         self.resumed = resumed
         # Number of optimiser steps since the start of the run, including those before a resume.
         self.step = int(resumed["step"]) if resumed else 0
@@ -83,23 +86,31 @@ class TrainingModule(pl.LightningModule):
         return {"updates": updates}
 
     def update(self, optimizer: torch.optim.Optimizer, batch: Batch) -> Update:
-        """Perform one optimiser step on `batch` with the settings of the recipe."""
+        """Perform one optimiser step on `batch` with the settings of the recipe.
+
+        The gradient is the sum over `accumulate` parts of the batch, of which one at a time needs
+        memory. The loss is the mean over all queries of the batch, whatever part they are in.
+        """
         rate = self.recipe["optimizer"]["lr"] * self.share(self.step)
         for group in optimizer.param_groups:
-            group["lr"] = rate
-        answers = self.network(batch.inputs, batch.lengths, batch.query)
-        loss = answer_loss(
-            answers,
-            batch.query,
-            batch.target,
-            self.facts.kind,
-            label_smoothing=self.recipe["label_smoothing"],
-        )
+            group["lr"] = rate * group["lr_factor"]
         optimizer.zero_grad()
-        torch.autograd.backward(loss)
+        queries, losses = (batch.query >= 0).sum(), list[Tensor]()
+        for part in parts_of(batch, self.accumulate):
+            answers = self.network(part.inputs, part.lengths, part.query)
+            loss = answer_loss(
+                answers,
+                part.query,
+                part.target,
+                self.facts.kind,
+                reduction="sum",
+                label_smoothing=self.recipe["label_smoothing"],
+            )
+            torch.autograd.backward(loss / queries)
+            losses.append(loss.detach())
         norm = clip_gradient(self.weights, self.recipe["clip"])
         optimizer.step()
-        return Update(loss.detach(), norm, rate)
+        return Update(torch.stack(losses).sum() / queries, norm, rate)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The recipe's optimiser, with its saved state if the run is resumed."""

@@ -13,7 +13,8 @@ def share_of(recipe: Mapping[str, Any], steps: int) -> Callable[[int], float]:
     learning rate.
     """
     schedule = recipe["schedule"]
-    shape = {"constant": constant, "cosine": cosine, "drop": drop}[schedule["shape"]]
+    shapes = {"constant": constant, "cosine": cosine, "drop": drop, "one_cycle": one_cycle}
+    shape = shapes[schedule["shape"]]
     warmup = max(1, round(schedule["warmup"] * steps)) if schedule["warmup"] else 0
     return partial(shape, warmup=warmup, steps=steps)
 
@@ -39,3 +40,15 @@ def drop(step: int, *, warmup: int, steps: int) -> float:
     The published code of the authors of [bai2018] uses this schedule on sequential MNIST.
     """
     return constant(step, warmup=warmup, steps=steps) * (1.0 if 2 * step < steps else 0.1)
+
+
+def one_cycle(step: int, *, warmup: int, steps: int) -> float:
+    """Learning-rate factor at `step`: half cosines from 1/25 up to 1, and down to 1/250,000.
+
+    The factors are those of torch's OneCycleLR with its default settings. The momentum stays
+    constant.
+    """
+    peak = warmup - 1  # the step at which the factor is 1
+    first, start, end = (0, 1 / 25, 1.0) if step <= peak else (peak, 1.0, 1 / 250_000)
+    last = peak if step <= peak else steps - 1
+    return end + (start - end) / 2 * (1 + math.cos(math.pi * (step - first) / max(1, last - first)))

@@ -247,7 +247,7 @@ def _train(
     check_recipe(recipe, cell.facts)
     set_modes(network, config, cell.device)
     steps = steps_of(config, cell.facts.sizes["train"])
-    module = TrainingModule(network, recipe, cell.facts, steps, seed, resumed)
+    module = TrainingModule(network, recipe, cell.facts, steps, seed, config["accumulate"], resumed)
     names = {"task": cell.name[0], "model": cell.name[1], "seed": seed, "plan": cell.plan}
     journal.event("start", module.step, steps=steps, **names)
     log = Log(journal, resumed)
