@@ -39,6 +39,20 @@ def linear(weight: Tensor) -> Network:
     return network.eval()
 
 
+class Squares(Flat):
+    """The squares of all inputs side by side."""
+
+    def forward(self, inputs: Tensor, lengths: Tensor, query: Tensor) -> Tensor:
+        return super().forward(inputs.square(), lengths, query)
+
+
+def quadratic(weight: Tensor) -> Network:
+    """answer_c = Σ_t Σ_f weight[c, t, f] x[t, f]² + 0.5; weight (C, T, F)."""
+    network = linear(weight)
+    network.encoder = Squares(*weight.shape[1:])
+    return network.eval()
+
+
 def gated(name: str, features: int = 3, outputs: int = 4) -> Network:
     """Two layers of five, with dropout between them, in float64 and eval mode."""
     torch.manual_seed(0)

@@ -18,6 +18,7 @@ GRADIENTS = {
     "_target_": "lookback.explain.integrated_gradients.IntegratedGradients",
     "sequences": 5,
     "points": 32,
+    "baseline": "mean",
 }
 ATTENTION = {"_target_": "lookback.explain.attention.Attention", "sequences": 5}
 
@@ -58,6 +59,7 @@ def test_gradients_of_each_seed_add_up_to_its_answer_at_the_last_query(tmp_path,
         change = (here - there).gather(1, output[:, None])[:, 0].numpy()
         np.testing.assert_allclose(found["values"][place].sum((1, 2)), change, atol=1e-4)
         assert found["error"][place].max() < 1e-4
+    assert found["baseline"] == "mean"
 
     assert list(scores.columns) == ["seed", "score", "value", "chance"]
     assert scores.seed.tolist() == [0, 0, 1, 1]
@@ -73,6 +75,7 @@ def test_the_same_files_come_out_twice(tmp_path):
     for name, array in first[0].items():
         np.testing.assert_array_equal(array, second[0][name])
     assert "error" not in first[0]
+    assert first[0]["baseline"] == ""
 
 
 def test_tokens_are_explained_through_their_embedding_and_kept_as_ids(tmp_path):

@@ -22,7 +22,7 @@ OUTPUT = torch.tensor([0, 3, 2])
 def attribute(network, *, points=32, device="cpu"):
     batch = asked(padded(LENGTHS, 7, 3), LENGTHS).to(device)
     background = padded(torch.full((5,), 7), 7, 3, seed=1).to(device)
-    explainer = IntegratedGradients(sequences=3, points=points)
+    explainer = IntegratedGradients(sequences=3, points=points, baseline="mean")
     attribution = attribution_of(
         explainer,
         network,
@@ -71,7 +71,7 @@ def test_values_sum_to_the_change_from_the_background_and_error_is_what_is_missi
         there = answer(network, mean, LENGTHS, (LENGTHS - 1).unsqueeze(1))
     change = (here - there).gather(1, OUTPUT[:, None])[:, 0]
     for points in (2, 32):
-        attribution = IntegratedGradients(3, points).attribute(
+        attribution = IntegratedGradients(3, points, "mean").attribute(
             network, batch, OUTPUT, background=background, generator=torch.Generator()
         )
         missing = (attribution.values.sum((1, 2)) - change).abs()

@@ -22,6 +22,7 @@ class Attribution:
     # Numerical error |Σ values − (output − output at the background)| of each sequence.
     # The error is None if the method's exact values do not sum to the change of the output.
     error: Float[Tensor, " batch"] | None = None
+    baseline: str = ""  # name of the baseline, as in baselines.py; "" if the method has none
 
 
 @runtime_checkable  # The tests need this decorator to check types by isinstance().
@@ -80,6 +81,17 @@ def answer(
     """The logits or values at the single query of each sequence, computed from embedded inputs."""
     answers: Tensor = model.head(model.encoder(inputs, lengths, query))
     return answers[:, 0]
+
+
+def explained_answer(
+    model: Network,
+    batch: Batch,
+    output: Int[Tensor, " batch"],
+    inputs: Float[Tensor, "batch time feature"],
+) -> Float[Tensor, " batch"]:
+    """The answer `output` of each sequence, if `inputs` take the place of the batch's inputs."""
+    answers = answer(model, inputs, batch.lengths, batch.query)
+    return answers.gather(1, output.unsqueeze(1)).squeeze(1)
 
 
 def within(lengths: Int[Tensor, " batch"], time: int) -> Bool[Tensor, "batch time"]:

@@ -35,10 +35,11 @@ def main(plan: Path, cell: Path, out: Path) -> None:
 
     The function writes the attributions to `out` (.npz) and their scores to a .scores.parquet file.
     For S seeds and N sequences, `out` holds values (S, N, T, F), output and prediction (S, N),
-    inputs (N, T, F) or token ids (N, T, 1), lengths and target (N,), seeds (S,), and an empty
-    string `reason`. `out` also holds error (S, N) if the explainer computes it, and evidence (N, T)
-    if it is known. If the explainer does not apply to the model, `out` holds only the seeds and the
-    reason, and the table of scores has one row {seed, reason} per seed.
+    inputs (N, T, F) or token ids (N, T, 1), lengths and target (N,), seeds (S,), an empty string
+    `reason`, and the name of the baseline, which is empty if the explainer has none. `out` also
+    holds error (S, N) if the explainer computes it, and evidence (N, T) if it is known. If the
+    explainer does not apply to the model, `out` holds only the seeds and the reason, and the table
+    of scores has one row {seed, reason} per seed.
     """
     torch.set_flush_denormal(True)
     torch.set_num_threads(1)
@@ -62,11 +63,11 @@ def explain(explainer: Explainer, runs: list[Run]) -> tuple[dict[str, Any], pd.D
     # sequences. The test split is the same for all of them.
     test, train = runs[0].dataset("test"), runs[0].dataset("train")
     asked = test.batch(slice(explainer.sequences), evidence=True).asked_last()
-    arrays_of_runs, frames = [], []
+    arrays_of_runs, frames, baseline = [], [], ""
     for run in runs:
         if run is not runs[0] and "train" in run.task().drawn_per_run:
             train = run.dataset("train")
-        arrays, frame = explain_run(explainer, run, asked, train)
+        arrays, frame, baseline = explain_run(explainer, run, asked, train)
         arrays_of_runs.append(arrays)
         frames.append(frame.assign(seed=run.seed)[["seed", *frame.columns]])
     stacked = {
@@ -78,6 +79,7 @@ def explain(explainer: Explainer, runs: list[Run]) -> tuple[dict[str, Any], pd.D
         "lengths": asked.lengths,
         "target": asked.target.flatten(1)[:, 0],
         "reason": "",
+        "baseline": baseline,
     }
     if asked.evidence is not None:
         shared["evidence"] = asked.evidence[:, 0]
@@ -86,8 +88,8 @@ def explain(explainer: Explainer, runs: list[Run]) -> tuple[dict[str, Any], pd.D
 
 def explain_run(
     explainer: Explainer, run: Run, asked: Batch, train: SequenceDataset
-) -> tuple[Mapping[str, Tensor], pd.DataFrame]:
-    """Arrays of the attributions and explained answers of one run, and a table of their scores."""
+) -> tuple[Mapping[str, Tensor], pd.DataFrame, str]:
+    """Arrays of the attributions and answers of one run, a table of scores, and the baseline."""
     generator = torch.Generator().manual_seed(run.seed)
     batch = replace(asked, inputs=embedded(run.model, asked))
     background = background_of(run.model, train, batch.inputs.shape[1], generator)
@@ -106,7 +108,7 @@ def explain_run(
     }
     if attribution.error is not None:
         arrays["error"] = attribution.error
-    return arrays, scores(explained, attribution.values, generator)
+    return arrays, scores(explained, attribution.values, generator), attribution.baseline
 
 
 @torch.no_grad()

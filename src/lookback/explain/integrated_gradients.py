@@ -1,11 +1,13 @@
 """Integrated gradients: (x_i − b_i) ∫₀¹ ∂f/∂x_i (b + α(x − b)) dα [sundararajan2017], eq. 1.
 
-The baseline b is the mean of the background sequences at each step. The attributions sum to f(x) −
-f(b), except for the error of the numerical integration, which is returned as `error`. The library
-Captum computes the integral by the Gauss–Legendre rule.
+The baseline b is zero, or the mean of the background sequences at each step (baselines.py). The
+attributions sum to f(x) − f(b), except for the error of the numerical integration, which is
+returned as `error`. The library Captum computes the integral by the Gauss–Legendre rule. The
+explainer `gradient_shap` averages over baselines from the data.
 """
 
 from functools import partial
+from typing import Literal
 
 import torch
 from captum.attr import IntegratedGradients as CaptumIntegratedGradients
@@ -14,6 +16,7 @@ from torch import Tensor
 
 from lookback.data.batch import Batch
 from lookback.explain.base import Attribution, answer, within
+from lookback.explain.baselines import baselines_of
 from lookback.models.network import Network
 
 # To limit memory, one pass has at most this many sequences × integration points × time steps.
@@ -23,8 +26,9 @@ STEPS_AT_ONCE = 32_768
 class IntegratedGradients:
     """Integrated gradients with `points` integration points between the baseline and the input."""
 
-    def __init__(self, sequences: int, points: int):
+    def __init__(self, sequences: int, points: int, baseline: Literal["zero", "mean"]):
         self.sequences = sequences
+        self.baseline: Literal["zero", "mean"] = baseline
         self.points = points
 
     def attribute(
@@ -44,7 +48,7 @@ class IntegratedGradients:
         count, time = batch.inputs.shape[:2]
         values, gap = method.attribute(
             batch.inputs,
-            baselines=background.mean(dim=0, keepdim=True).expand_as(batch.inputs),
+            baselines=baselines_of(self.baseline, background, draws=1).expand_as(batch.inputs),
             target=output,
             additional_forward_args=(batch.lengths, batch.query),
             n_steps=self.points,
@@ -52,4 +56,4 @@ class IntegratedGradients:
             return_convergence_delta=True,
         )
         inside = within(batch.lengths, time).unsqueeze(-1)
-        return Attribution(values.detach() * inside, gap.detach().abs())
+        return Attribution(values.detach() * inside, gap.detach().abs(), self.baseline)
