@@ -4,7 +4,7 @@ import torch
 from torch.testing import assert_close
 
 from lookback.data.batch import SequenceDataset
-from lookback.explain import explain
+from lookback.explain import controls, explain
 from lookback.models.network import Network
 from lookback.models.rnn import RNN
 from lookback.storage.provenance import plans_of
@@ -61,10 +61,13 @@ def test_gradients_of_each_seed_add_up_to_its_answer_at_the_last_query(tmp_path,
         assert found["error"][place].max() < 1e-4
     assert found["baseline"] == "mean"
 
-    assert list(scores.columns) == ["seed", "score", "value", "chance"]
+    assert list(scores.columns) == ["seed", "score", "value", "chance", *controls.NAMES]
     assert scores.seed.tolist() == [0, 0, 1, 1]
     assert scores.score.tolist() == ["evidence_auc", "deletion"] * 2
-    assert (scores.chance[scores.score == "evidence_auc"] == 0.5).all()
+    areas = scores[scores.score == "evidence_auc"]
+    assert (areas.chance == 0.5).all()
+    assert (areas.oracle == 1).all()
+    assert scores.notna().all(axis=None)
 
 
 def test_the_same_files_come_out_twice(tmp_path):
@@ -85,6 +88,8 @@ def test_tokens_are_explained_through_their_embedding_and_kept_as_ids(tmp_path):
     np.testing.assert_array_equal(found["inputs"], tokens.unsqueeze(-1).numpy())
     assert found["error"].max() < 1e-4
     assert set(scores.score) == {"deletion"}
+    assert scores.oracle.isna().all()  # the task does not know its evidence
+    assert scores.untrained.notna().all()
 
 
 def test_where_it_does_not_apply_both_files_say_why(tmp_path):

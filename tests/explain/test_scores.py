@@ -112,7 +112,9 @@ def test_chance_of_deletion_repeats_with_the_generator_and_lies_below_the_best_r
     weight = drawn(3, 10, 1, seed=3)
     explained = explained_linear(weight, "class", torch.tensor([2, 0, 1]))
     values = weight[explained.output] * (explained.batch.inputs - explained.background.mean(0))
-    once, again = (scores(explained, values, torch.Generator().manual_seed(5)) for _ in range(2))
+    once, again = (
+        scores(explained, values, {}, torch.Generator().manual_seed(5)) for _ in range(2)
+    )
     assert once.equals(again)
     assert once.score.tolist() == ["deletion"]  # no evidence, no evidence_auc
     assert once.chance[0] < once.value[0]

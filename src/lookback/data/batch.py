@@ -36,6 +36,15 @@ class Batch:
         }
         return replace(self, **moved)
 
+    def first(self, count: int) -> "Batch":
+        """A batch of the first `count` sequences."""
+        kept = {
+            field.name: value[:count]
+            for field in fields(self)
+            if (value := getattr(self, field.name)) is not None
+        }
+        return replace(self, **kept)
+
     def asked_last(self) -> "Batch":
         """A copy of the batch with only the last query of each sequence (Q = 1)."""
         rows, last = torch.arange(len(self.query), device=self.query.device), self.query.argmax(1)

@@ -19,6 +19,7 @@ from torch import Tensor
 from lookback.data.batch import Batch, SequenceDataset
 from lookback.errors import NotApplicable
 from lookback.explain.base import Explainer, answer, attribution_of, within
+from lookback.explain.controls import controls
 from lookback.explain.scores import Explained, scores
 from lookback.models.network import Network
 from lookback.runtime import cpu_time
@@ -91,8 +92,7 @@ def explain_run(
 ) -> tuple[Mapping[str, Tensor], pd.DataFrame, str]:
     """Arrays of the attributions and answers of one run, a table of scores, and the baseline."""
     generator = torch.Generator().manual_seed(run.seed)
-    batch = replace(asked, inputs=embedded(run.model, asked))
-    background = background_of(run.model, train, batch.inputs.shape[1], generator)
+    batch, background = seen_by(run.model, asked, train, run.seed)
     with torch.no_grad():
         answers = answer(run.model, batch.inputs, batch.lengths, batch.query)
     is_class = run.facts.kind == "class"
@@ -100,6 +100,9 @@ def explain_run(
     attribution = attribution_of(
         explainer, run.model, batch, output, background=background, generator=generator
     )
+    initial = run.initial()
+    untrained = (initial, *seen_by(initial, asked, train, run.seed))
+    of_controls = controls(explainer, attribution.values, batch, untrained, output, generator)
     explained = Explained(run.model, batch, run.facts.kind, output, background)
     arrays = {
         "values": attribution.values.float(),
@@ -108,7 +111,17 @@ def explain_run(
     }
     if attribution.error is not None:
         arrays["error"] = attribution.error
-    return arrays, scores(explained, attribution.values, generator), attribution.baseline
+    frame = scores(explained, attribution.values, of_controls, generator)
+    return arrays, frame, attribution.baseline
+
+
+def seen_by(
+    model: Network, asked: Batch, train: SequenceDataset, seed: int
+) -> tuple[Batch, Float[Tensor, "sequence time feature"]]:
+    """The batch and the background as `model` embeds them, with the background drawn by `seed`."""
+    batch = replace(asked, inputs=embedded(model, asked))
+    generator = torch.Generator().manual_seed(seed)
+    return batch, background_of(model, train, batch.inputs.shape[1], generator)
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Scores of attributions, each compared with the score of a random attribution (chance level).
+"""Scores of attributions, each beside the scores of a random attribution and of the controls.
 
 evidence_auc  Do the attributed steps hold the evidence? The area under the ROC curve of the
               strength Σ_f |value| of a step, evidence steps against all other steps within the
@@ -12,7 +12,8 @@ deletion      Does the model need the attributed steps? The drop of the answer w
               of `deletion` is the drop of the answer when the replaced steps are chosen at random.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import pandas as pd
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from lookback.data.batch import Batch
 from lookback.explain.base import answer, within
+from lookback.explain.controls import NAMES
 from lookback.models.network import Network
 
 DELETED = 0.2  # Share of the steps within a sequence's length that `deletion` replaces.
@@ -41,6 +43,10 @@ class Explained:
     output: Int[Tensor, " batch"]
     background: Float[Tensor, "sequence time feature"]
 
+    def first(self, count: int) -> "Explained":
+        """The first `count` explained answers."""
+        return replace(self, batch=self.batch.first(count), output=self.output[:count])
+
     @torch.no_grad()
     def answered(self, inputs: Float[Tensor, "batch time feature"]) -> Float[Tensor, " batch"]:
         """The explained answer (a probability or a value) for changed inputs of the model."""
@@ -53,22 +59,35 @@ class Explained:
 def scores(
     explained: Explained,
     values: Float[Tensor, "batch time feature"],
+    controls: Mapping[str, Float[Tensor, "batch time _"]],
     generator: torch.Generator,
 ) -> pd.DataFrame:
-    """Table of all scores, with the mean over sequences and the score of a random attribution.
+    """Table of all scores, each a mean over sequences. One row per score.
+
+    A control that has only the first sequences is scored on them.
 
     Columns:
         score: name of the score, "evidence_auc" or "deletion".
-        value: mean score over sequences.
+        value: score of `values`.
         chance: score of a random attribution.
+        position, magnitude, untrained, oracle: scores of `controls` (controls.py), NaN if missing.
     """
-    batch, rows = explained.batch, []
-    if batch.evidence is not None:
-        areas = evidence_auc(values, batch.evidence[:, 0], within(batch.lengths, values.shape[1]))
-        rows.append(("evidence_auc", areas.nanmean().item(), 0.5))
-    drop = deletion(explained, ranking(values, explained.kind))
-    rows.append(("deletion", drop.mean().item(), random_deletion(explained, generator)))
-    return pd.DataFrame(rows, columns=["score", "value", "chance"])
+    attributions, rows = {"value": values, **controls}, list[dict[str, str | float]]()
+    evidence, lengths = explained.batch.evidence, explained.batch.lengths
+    if evidence is not None:
+        inside = within(lengths, values.shape[1])
+        areas = {
+            name: evidence_auc(part, evidence[: len(part), 0], inside[: len(part)]).nanmean().item()
+            for name, part in attributions.items()
+        }
+        rows.append({"score": "evidence_auc", "chance": 0.5, **areas})
+    drops = {
+        name: deletion(explained.first(len(part)), ranking(part, explained.kind)).mean().item()
+        for name, part in attributions.items()
+    }
+    chance = random_deletion(explained, generator)
+    rows.append({"score": "deletion", "chance": chance, **drops})
+    return pd.DataFrame(rows, columns=["score", "value", "chance", *NAMES])
 
 
 def evidence_auc(
