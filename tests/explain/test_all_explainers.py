@@ -1,12 +1,14 @@
 """What every explainer of conf/explainer/ promises, whichever it is."""
 
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from torch.testing import assert_close
 
+from lookback.errors import NotApplicable
 from lookback.explain.base import Attribution, Explainer, answer, attribution_of
 from lookback.models.attention import AttentionModel
 from lookback.models.gru import GRU
@@ -14,9 +16,10 @@ from lookback.models.network import Network
 from lookback.runtime.instantiate import instantiate
 from tests.cells import padded
 from tests.conftest import ROOT
+from tests.models import cases
 from tests.shipped import make_layer
 
-from .known import asked, state_of
+from .known import asked, gated, state_of
 
 CONFIGS = sorted((ROOT / "conf/explainer").glob("*.yaml"))
 LENGTHS = torch.tensor([7, 4, 1, 6])
@@ -45,21 +48,49 @@ def attributed(
     )
 
 
+def shipped(path: Path) -> Explainer:
+    return instantiate(yaml.safe_load(path.read_text(encoding="utf-8")))
+
+
 @pytest.fixture(params=CONFIGS, ids=lambda path: path.stem)
 def explainer(request) -> Explainer:
-    return instantiate(yaml.safe_load(request.param.read_text(encoding="utf-8")))
+    return shipped(request.param)
 
 
-def test_values_are_zero_past_each_length_and_not_zero_before(explainer):
-    values = attributed(explainer, attending()).values
+@pytest.fixture
+def network(explainer) -> Network:
+    """A network to which the explainer applies: a GRU with attention, or an LSTM."""
+    try:
+        attributed(explainer, attending())
+    except NotApplicable:
+        return gated("lstm")
+    return attending()
+
+
+@pytest.mark.parametrize("name", cases.CASES)
+def test_every_explainer_applies_to_every_model_or_says_why_not(name):
+    network = Network(cases.build(name), 4).double().eval()
+    for path in CONFIGS:
+        reason, values = "", torch.zeros(4, 7, 3)
+        try:
+            values = attributed(shipped(path), network).values
+        except NotApplicable as given:
+            reason = str(given)
+        assert type(network.encoder).__name__ in reason or not reason
+        assert values.shape == (4, 7, 3)
+        assert values.isfinite().all()
+
+
+def test_values_are_zero_past_each_length_and_not_zero_before(explainer, network):
+    values = attributed(explainer, network).values
     inside = torch.arange(7) < LENGTHS[:, None]
     assert values.shape == (4, 7, 3)
     assert (values[~inside] == 0).all()
     assert (values[inside] != 0).any()
 
 
-def test_the_model_its_gradients_and_the_global_random_state_stay_as_they_were(explainer):
-    network, batch = attending(), asked(padded(LENGTHS, 7, 3), LENGTHS)
+def test_the_model_its_gradients_and_the_global_random_state_stay_as_they_were(explainer, network):
+    batch = asked(padded(LENGTHS, 7, 3), LENGTHS)
     before, random = state_of(network), torch.get_rng_state()
     is_enabled = torch.backends.cudnn.enabled
     with torch.no_grad():
@@ -72,13 +103,12 @@ def test_the_model_its_gradients_and_the_global_random_state_stay_as_they_were(e
         assert torch.equal(answer(network, batch.inputs, batch.lengths, batch.query), answers)
 
 
-def test_the_same_generator_gives_the_same_values(explainer):
-    first, second = (attributed(explainer, attending()).values for _ in range(2))
+def test_the_same_generator_gives_the_same_values(explainer, network):
+    first, second = (attributed(explainer, network).values for _ in range(2))
     assert torch.equal(first, second)
 
 
-def test_a_sequence_alone_gets_the_values_that_it_gets_in_a_batch(explainer):
-    network = attending()
+def test_a_sequence_alone_gets_the_values_that_it_gets_in_a_batch(explainer, network):
     whole = attributed(explainer, network)
     for row in range(len(LENGTHS)):
         alone = attributed(explainer, network, slice(row, row + 1))
@@ -111,7 +141,7 @@ class Careless:
 )
 def test_a_careless_explainer_breaks_every_promise(promise):
     with pytest.raises(AssertionError):
-        promise(Careless())
+        promise(Careless(), attending())
 
 
 def test_cudnn_is_off_while_any_explainer_runs():
