@@ -13,7 +13,14 @@ from lookback.training.run import load_runs
 from tests.cells import GRU, MARKED, PLANS, TOKENS, Marked, write_cell, write_plan
 from tests.shipped import make_layer
 
-OCCLUSION = {"_target_": "lookback.explain.occlusion.Occlusion", "sequences": 5, "windows": 64}
+OCCLUSION = {
+    "_target_": "lookback.explain.occlusion.Occlusion",
+    "sequences": 5,
+    "windows": 64,
+    "each_feature": False,
+    "baseline": "mean",
+    "draws": 8,
+}
 GRADIENTS = {
     "_target_": "lookback.explain.integrated_gradients.IntegratedGradients",
     "sequences": 5,
@@ -78,7 +85,7 @@ def test_the_same_files_come_out_twice(tmp_path):
     for name, array in first[0].items():
         np.testing.assert_array_equal(array, second[0][name])
     assert "error" not in first[0]
-    assert first[0]["baseline"] == ""
+    assert first[0]["baseline"] == "mean"
 
 
 def test_tokens_are_explained_through_their_embedding_and_kept_as_ids(tmp_path):

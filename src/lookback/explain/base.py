@@ -19,10 +19,11 @@ class Attribution:
     """Signed contribution of each input value to the explained output, and zero at padded steps."""
 
     values: Float[Tensor, "batch time feature"]
-    # Numerical error |Σ values − (output − output at the background)| of each sequence.
-    # The error is None if the method's exact values do not sum to the change of the output.
+    # Error |Σ values − the sum that the method promises| of each sequence. Most methods promise the
+    # change of the output from the baseline to the inputs. None if the method promises no sum.
     error: Float[Tensor, " batch"] | None = None
     baseline: str = ""  # name of the baseline, as in baselines.py; "" if the method has none
+    standard_error: Float[Tensor, "batch time feature"] | None = None  # of a random estimate
 
 
 @runtime_checkable  # The tests need this decorator to check types by isinstance().

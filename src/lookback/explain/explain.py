@@ -38,9 +38,9 @@ def main(plan: Path, cell: Path, out: Path) -> None:
     For S seeds and N sequences, `out` holds values (S, N, T, F), output and prediction (S, N),
     inputs (N, T, F) or token ids (N, T, 1), lengths and target (N,), seeds (S,), an empty string
     `reason`, and the name of the baseline, which is empty if the explainer has none. `out` also
-    holds error (S, N) if the explainer computes it, and evidence (N, T) if it is known. If the
-    explainer does not apply to the model, `out` holds only the seeds and the reason, and the table
-    of scores has one row {seed, reason} per seed.
+    holds error (S, N) and standard_error (S, N, T, F) if the explainer computes them, and evidence
+    (N, T) if it is known. If the explainer does not apply to the model, `out` holds only the seeds
+    and the reason, and the table of scores has one row {seed, reason} per seed.
     """
     torch.set_flush_denormal(True)
     torch.set_num_threads(1)
@@ -111,6 +111,8 @@ def explain_run(
     }
     if attribution.error is not None:
         arrays["error"] = attribution.error
+    if attribution.standard_error is not None:
+        arrays["standard_error"] = attribution.standard_error.float()
     frame = scores(explained, attribution.values, of_controls, generator)
     return arrays, frame, attribution.baseline
 

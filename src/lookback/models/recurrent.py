@@ -166,6 +166,40 @@ class RecurrentModel(RecurrentEncoder):
         weight = self.kernel.all_weights[0][0]
         return truncated_features(self._advance, weight, inputs, ends, query, self.truncate)
 
+    def resume(
+        self,
+        inputs: Float[Tensor, "batch time feature"],
+        lengths: Int[Tensor, " batch"],
+        states: Sequence[Parts] | None,
+    ) -> Float[Tensor, "batch time hidden"]:
+        """The last layer's hidden state at every step, if each layer starts from its own state.
+
+        `states` holds the state of each layer before the first step of `inputs`. Without it, every
+        state starts at zero. `lengths` are the steps that `inputs` holds of each sequence. No
+        gradients flow to `states`.
+
+        Raises NotApplicable if the model is bidirectional.
+        """
+        if self.bidirectional:
+            raise NotApplicable("a bidirectional model has no state before a step")
+        if states is None:
+            return self.outputs(inputs, lengths)
+        if self.fused is not None and applies(inputs, self._weights(0)[0]):
+            for layer, state in enumerate(states):
+                (weights,) = self._weights(layer)
+                inputs, _ = run_layer(self.fused, inputs, lengths, weights, state, carries=False)
+            return inputs
+        if self.fused is not None:
+            stacked = tuple(torch.stack(parts) for parts in zip(*states, strict=True))
+            start = stacked if len(stacked) > 1 else stacked[0]
+            return self._by_torch(inputs, lengths, start)[0]
+        joined = torch.cat([part for parts in states for part in parts], dim=1)
+        outputs = list[Tensor]()
+        for step in inputs.unbind(dim=1):
+            output, joined = self.step(step, joined)
+            outputs.append(output)
+        return torch.stack(outputs, dim=1)
+
     @property
     def _truncates_now(self) -> bool:
         return self.truncate is not None and self.training and torch.is_grad_enabled()
