@@ -48,8 +48,12 @@ def attributed(
     )
 
 
+FEW = {"points": 4, "draws": 2, "pairs": 2}  # quick estimates
+
+
 def shipped(path: Path) -> Explainer:
-    return instantiate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return instantiate(settings | {name: few for name, few in FEW.items() if name in settings})
 
 
 @pytest.fixture(params=CONFIGS, ids=lambda path: path.stem)

@@ -48,9 +48,9 @@ def test_on_a_linear_model_the_gradient_is_the_weight_and_times_the_distance_its
 
 def test_gradient_shap_of_a_linear_model_is_the_weight_times_the_mean_distance():
     """With as many draws as one pleases, the mean baseline is the mean of the background."""
-    found = attribute(GradientShap(3, draws=4000), linear(WEIGHT))
+    found = attribute(GradientShap(3, draws=1000), linear(WEIGHT))
     expected = WEIGHT[OUTPUT] * INSIDE * (INPUTS - BACKGROUND.mean(0))
-    assert_close(found.values, expected, atol=0.15, rtol=0)  # 4 standard errors
+    assert_close(found.values, expected, atol=0.3, rtol=0)  # 4 standard errors
     assert found.error.max() < 1e-9  # a linear answer leaves no error of the integration
     assert found.baseline == "data"
 
@@ -82,7 +82,7 @@ def test_noise_of_smooth_grad_has_the_share_of_the_range_that_the_setting_says()
 
 def test_gradient_shap_sums_to_the_change_from_its_draws_and_error_says_what_is_missing():
     network = gated("gru")
-    few, many = (attribute(GradientShap(3, draws), network) for draws in (4, 2000))
+    few, many = (attribute(GradientShap(3, draws), network) for draws in (4, 250))
     with torch.no_grad():
         query = (LENGTHS - 1).unsqueeze(1)
         here = answer(network, INPUTS, LENGTHS, query).gather(1, OUTPUT[:, None])[:, 0]
@@ -90,8 +90,8 @@ def test_gradient_shap_sums_to_the_change_from_its_draws_and_error_says_what_is_
             [answer(network, b.expand_as(INPUTS), LENGTHS, query) for b in BACKGROUND]
         ).mean(0)
     change = here - there.gather(1, OUTPUT[:, None])[:, 0]
-    assert_close(many.values.sum((1, 2)), change, atol=0.05, rtol=0)
-    assert many.error.max() < 0.02 < few.error.max()
+    assert_close(many.values.sum((1, 2)), change, atol=0.1, rtol=0)
+    assert many.error.max() < 0.05 < few.error.max()
 
 
 def test_a_noise_of_zero_is_refused():

@@ -98,7 +98,7 @@ def _decomposed(
         of_directions = []
         for direction in range(encoder.directions):
             weights = encoder.kernel.all_weights[layer * encoder.directions + direction]
-            given = [*parts, is_chosen.unsqueeze(-1)]
+            given = [*parts, is_chosen.unsqueeze(-1).to(batch.inputs)]
             if direction:
                 given = [reversed_within(values, batch.lengths) for values in given]
             found = _through(weights, *given)
@@ -114,9 +114,12 @@ def _through(
     weights: Sequence[Tensor],
     beta_x: Float[Tensor, "batch time below"],
     gamma_x: Float[Tensor, "batch time below"],
-    is_chosen: Bool[Tensor, "batch time 1"],
+    chosen: Float[Tensor, "batch time 1"],
 ) -> list[Float[Tensor, "batch time hidden"]]:
-    """β and γ of the hidden states of one direction of a layer, from those of its inputs."""
+    """β and γ of the hidden states of one direction of a layer, from those of its inputs.
+
+    `chosen` is 1 at the chosen steps, and 0 at all others.
+    """
     w_x, w_h, b_x, b_h = weights
     beta_steps, gamma_steps = (functional.linear(part, w_x) for part in (beta_x, gamma_x))
     b_i, b_f, b_g, b_o = (b_x + b_h).chunk(4)
@@ -132,8 +135,7 @@ def _through(
         o = torch.sigmoid(beta_z[3] + gamma_z[3] + b_o)
         i, f, g = beta_i + gamma_i + bias_i, beta_f + gamma_f + bias_f, beta_g + gamma_g + bias_g
         c = f * (beta_c + gamma_c) + i * g
-        of_biases = torch.where(is_chosen[:, t], bias_i * bias_g, 0.0)
-        beta_c = (beta_f + bias_f) * beta_c + of_biases
+        beta_c = (beta_f + bias_f) * beta_c + chosen[:, t] * bias_i * bias_g
         beta_c = beta_c + beta_i * (beta_g + bias_g) + bias_i * beta_g
         gamma_c = c - beta_c
         beta = o * (torch.tanh(beta_c) + torch.tanh(c) - torch.tanh(gamma_c)) / 2
