@@ -1,5 +1,7 @@
 """The controls: what they know, and that they unmask an explainer that ignores the model."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 import torch
@@ -47,11 +49,11 @@ def test_position_of_a_sequence_does_not_depend_on_its_own_values():
     assert (position(values[:1], INSIDE[:1]) == 0).all()  # no other sequence
 
 
-def scored(explainer, network, evidence=None) -> pd.Series:
+def scored(explainer, network, evidence) -> pd.Series:
     """The row of the score `evidence_auc`, with the initial network a fresh one."""
     inputs = padded(LENGTHS, 7, 3)
     batch = asked(inputs, LENGTHS)
-    batch = batch if evidence is None else batch.__class__(**{**vars(batch), "evidence": evidence})
+    batch = replace(batch, evidence=evidence)
     generator = torch.Generator().manual_seed(0)
     given = {"background": BACKGROUND, "generator": generator}
     values = attribution_of(explainer, network, batch, OUTPUT, **given).values

@@ -4,7 +4,7 @@ import torch
 from torch.testing import assert_close
 
 from lookback.data.batch import SequenceDataset
-from lookback.explain import controls, explain
+from lookback.explain import controls, evidence_scores, explain
 from lookback.models.network import Network
 from lookback.models.rnn import RNN
 from lookback.storage.provenance import plans_of
@@ -40,6 +40,10 @@ def explained(tmp_path, task, explainer):
     return cell, read_npz(out), read_parquet(table)
 
 
+def areas_of(scores):
+    return scores[scores.score == "evidence_auc"]
+
+
 @pytest.mark.parametrize("kind", ["class", "value"])
 def test_gradients_of_each_seed_add_up_to_its_answer_at_the_last_query(tmp_path, kind):
     cell, found, scores = explained(tmp_path, {**MARKED, "kind": kind}, GRADIENTS)
@@ -68,13 +72,18 @@ def test_gradients_of_each_seed_add_up_to_its_answer_at_the_last_query(tmp_path,
         assert found["error"][place].max() < 1e-4
     assert found["baseline"] == "mean"
 
-    assert list(scores.columns) == ["seed", "score", "value", "chance", *controls.NAMES]
-    assert scores.seed.tolist() == [0, 0, 1, 1]
-    assert scores.score.tolist() == ["evidence_auc", "deletion"] * 2
-    areas = scores[scores.score == "evidence_auc"]
+    assert list(scores.columns) == ["seed", "score", "value", "chance", *controls.NAMES, "share"]
+    assert scores.seed.tolist() == [0] * 5 + [1] * 5
+    assert scores.score.tolist() == [*evidence_scores.NAMES, "deletion"] * 2
+    right = [
+        1.0 if kind == "value" else (output == test.target[:, 1]).double().mean()
+        for output in torch.from_numpy(found["output"])
+    ]
+    assert areas_of(scores).share.tolist() == right
+    areas = areas_of(scores)
     assert (areas.chance == 0.5).all()
-    assert (areas.oracle == 1).all()
-    assert scores.notna().all(axis=None)
+    assert (areas.oracle[areas.share > 0] == 1).all()
+    assert scores[scores.share > 0].drop(columns="untrained").notna().all(axis=None)
 
 
 def test_the_same_files_come_out_twice(tmp_path):

@@ -1,13 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from scipy.special import softmax
-from sklearn.metrics import roc_auc_score
 
 from lookback.explain.scores import (
     Explained,
     deletion,
-    evidence_auc,
     random_deletion,
     ranking,
     scores,
@@ -21,44 +21,6 @@ INSIDE = torch.arange(10) < LENGTHS[:, None]
 
 def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def planted() -> torch.Tensor:
-    evidence = torch.zeros(3, 10, dtype=torch.bool)
-    evidence[0, [1, 9]] = evidence[1, 4] = evidence[2, 0] = True
-    return evidence
-
-
-def test_attribution_on_the_evidence_alone_scores_one_and_off_it_zero():
-    evidence = planted()
-    on = evidence.unsqueeze(-1) * torch.tensor([0.5, -2.0])  # the sign does not matter
-    off = (INSIDE & ~evidence).unsqueeze(-1) * torch.tensor([0.5, -2.0])
-    assert evidence_auc(on, evidence, INSIDE).tolist() == [1, 1, 1]
-    assert evidence_auc(off, evidence, INSIDE).tolist() == [0, 0, 0]
-
-
-def test_evidence_auc_equals_sklearns_with_ties_and_leaves_padding_out():
-    values = (drawn(3, 10, 2) * 2).round()
-    found = evidence_auc(values, planted(), INSIDE)
-    strength = values.abs().sum(-1).numpy()
-    for row, length in enumerate(LENGTHS.tolist()):
-        expected = roc_auc_score(planted()[row, :length].numpy(), strength[row, :length])
-        assert found[row].item() == pytest.approx(expected)
-
-
-def test_a_constant_attribution_scores_a_half_and_no_evidence_has_no_score():
-    evidence = planted()
-    evidence[2] = False
-    found = evidence_auc(torch.ones(3, 10, 1), evidence, INSIDE)
-    assert found[:2].tolist() == [0.5, 0.5]
-    assert found[2].isnan()
-
-
-def test_a_random_attribution_scores_a_half_on_average():
-    evidence = torch.zeros(2000, 10, dtype=torch.bool)
-    evidence[:, 3] = True
-    found = evidence_auc(drawn(2000, 10, 1), evidence, torch.ones_like(evidence))
-    assert found.mean().item() == pytest.approx(0.5, abs=0.03)  # 4 standard errors
 
 
 def explained_linear(weight, kind, output) -> Explained:
@@ -116,5 +78,21 @@ def test_chance_of_deletion_repeats_with_the_generator_and_lies_below_the_best_r
         scores(explained, values, {}, torch.Generator().manual_seed(5)) for _ in range(2)
     )
     assert once.equals(again)
-    assert once.score.tolist() == ["deletion"]  # no evidence, no evidence_auc
+    assert once.score.tolist() == ["deletion"]  # no evidence, no score with evidence
     assert once.chance[0] < once.value[0]
+
+
+def test_scores_with_evidence_leave_out_the_sequences_whose_class_is_wrong():
+    """The attribution finds the evidence of the two right answers, and misses that of the third."""
+    weight, output = drawn(3, 10, 1, seed=3).double(), torch.tensor([2, 0, 1])
+    explained = explained_linear(weight, "class", output)
+    evidence = torch.zeros(3, 1, 10, dtype=torch.bool)
+    evidence[:, 0, 4] = True
+    values = torch.zeros(3, 10, 1)
+    values[:2, 4] = values[2, 5] = 1
+    for target, area, share in (([2, 0, 2], 1.0, 2 / 3), ([2, 0, 1], (1 + 1 + 3.5 / 8) / 3, 1.0)):
+        batch = replace(explained.batch, target=torch.tensor(target)[:, None], evidence=evidence)
+        given = replace(explained, batch=batch), values, {}, torch.Generator().manual_seed(0)
+        row = scores(*given).set_index("score").loc["evidence_auc"]
+        assert row["value"] == pytest.approx(area)
+        assert row["share"] == pytest.approx(share)

@@ -11,6 +11,7 @@ import sys
 import pandas as pd
 import pytest
 
+from lookback.explain.evidence_scores import NAMES
 from lookback.storage.atomic import read_json
 from lookback.storage.tables import read_parquet
 from tests.documents import examples_in, extending
@@ -128,7 +129,7 @@ def test_a_model_a_task_a_probe_and_an_explainer_are_one_file_and_one_yaml_each(
     cell = fresh.study / "largest" / "echo"
     assert read_parquet(cell / "probe/size.parquet").squared_norm.gt(0).all()
     scores = read_parquet(cell / "explain/magnitude.scores.parquet").score
-    assert scores.tolist() == ["evidence_auc", "deletion"]
+    assert scores.tolist() == [*NAMES, "deletion"]
     assert (fresh.study / "report/figures/size_largest.svg").exists()
     page = (fresh.study / "report/index.html").read_text()
     assert all(name in page for name in ("echo", "largest", "size", "magnitude"))

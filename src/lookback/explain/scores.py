@@ -1,15 +1,9 @@
 """Scores of attributions, each beside the scores of a random attribution and of the controls.
 
-evidence_auc  Do the attributed steps hold the evidence? The area under the ROC curve of the
-              strength Σ_f |value| of a step, evidence steps against all other steps within the
-              length. If one evidence step and one step without evidence are drawn at random, the
-              area is the probability that the evidence step has the larger Σ_f |value|. The chance
-              level is an area of 0.5. The score `evidence_auc` exists only for tasks that say which
-              steps are evidence.
-deletion      Does the model need the attributed steps? The drop of the answer when the fifth of the
-              steps with the largest attribution is replaced by the background's mean. The score
-              `deletion` is the «comprehensiveness» of [deyoung2020], equation 1. The chance level
-              of `deletion` is the drop of the answer when the replaced steps are chosen at random.
+deletion  Does the model need the attributed steps? The drop of the answer when the fifth of the
+          steps with the largest attribution is replaced by the background's mean. The score
+          `deletion` is the «comprehensiveness» of [deyoung2020], equation 1. The chance level
+          of `deletion` is the drop of the answer when the replaced steps are chosen at random.
 """
 
 from collections.abc import Mapping
@@ -24,10 +18,12 @@ from torch import Tensor
 from lookback.data.batch import Batch
 from lookback.explain.base import answer, within
 from lookback.explain.controls import NAMES
+from lookback.explain.evidence_scores import NAMES as NAMES_WITH_EVIDENCE
+from lookback.explain.evidence_scores import evidence_scores
 from lookback.models.network import Network
 
 DELETED = 0.2  # Share of the steps within a sequence's length that `deletion` replaces.
-RANDOM_DRAWS = 8  # Number of random rankings whose mean score is the chance level of `deletion`.
+RANDOM_DRAWS = 8  # Number of random attributions whose mean score is the chance level.
 
 
 @dataclass(frozen=True)
@@ -42,6 +38,12 @@ class Explained:
     kind: Literal["class", "value"]
     output: Int[Tensor, " batch"]
     background: Float[Tensor, "sequence time feature"]
+
+    def is_right(self) -> Bool[Tensor, " batch"]:
+        """Whether each explained class is the target. All values count as right."""
+        if self.kind == "value":
+            return torch.ones_like(self.output, dtype=torch.bool)
+        return self.output == self.batch.target[:, 0]
 
     def first(self, count: int) -> "Explained":
         """The first `count` explained answers."""
@@ -64,52 +66,56 @@ def scores(
 ) -> pd.DataFrame:
     """Table of all scores, each a mean over sequences. One row per score.
 
-    A control that has only the first sequences is scored on them.
+    A class is explained only where it is right: the evidence says nothing of a wrong answer, so the
+    scores with evidence leave wrong answers out. A control that has only the first sequences is
+    scored on them.
 
     Columns:
-        score: name of the score, "evidence_auc" or "deletion".
+        score: name of the score, as in evidence_scores.py, or "deletion".
         value: score of `values`.
         chance: score of a random attribution.
         position, magnitude, untrained, oracle: scores of `controls` (controls.py), NaN if missing.
+        share: share of the sequences that the score takes.
     """
     attributions, rows = {"value": values, **controls}, list[dict[str, str | float]]()
-    evidence, lengths = explained.batch.evidence, explained.batch.lengths
-    if evidence is not None:
-        inside = within(lengths, values.shape[1])
-        areas = {
-            name: evidence_auc(part, evidence[: len(part), 0], inside[: len(part)]).nanmean().item()
+    is_right = explained.is_right()
+    if explained.batch.evidence is not None:
+        found = {
+            name: with_evidence(explained.first(len(part)), part)
             for name, part in attributions.items()
         }
-        rows.append({"score": "evidence_auc", "chance": 0.5, **areas})
+        found["chance"] = random_with_evidence(explained, generator)
+        share = is_right.double().mean().item()
+        rows += [
+            {"score": score, "share": share} | {name: of[score] for name, of in found.items()}
+            for score in NAMES_WITH_EVIDENCE
+        ]
     drops = {
         name: deletion(explained.first(len(part)), ranking(part, explained.kind)).mean().item()
         for name, part in attributions.items()
     }
     chance = random_deletion(explained, generator)
-    rows.append({"score": "deletion", "chance": chance, **drops})
-    return pd.DataFrame(rows, columns=["score", "value", "chance", *NAMES])
+    rows.append({"score": "deletion", "chance": chance, "share": 1.0, **drops})
+    return pd.DataFrame(rows, columns=["score", "value", "chance", *NAMES, "share"])
 
 
-def evidence_auc(
-    values: Float[Tensor, "batch time feature"],
-    evidence: Bool[Tensor, "batch time"],
-    inside: Bool[Tensor, "batch time"],
-) -> Float[Tensor, " batch"]:
-    """Area under the ROC curve that separates evidence steps from steps without evidence.
+def with_evidence(explained: Explained, values: Float[Tensor, "batch time _"]) -> dict[str, float]:
+    """The mean of each score with evidence over the sequences whose answers are right."""
+    evidence = explained.batch.evidence
+    assert evidence is not None
+    inside, is_right = within(explained.batch.lengths, values.shape[1]), explained.is_right()
+    if not is_right.any():
+        return dict.fromkeys(NAMES_WITH_EVIDENCE, torch.nan)
+    found = evidence_scores(values[is_right], evidence[is_right, 0], inside[is_right])
+    return {name: areas.nanmean().item() for name, areas in found.items()}
 
-    The area is the share of pairs (one evidence step, one step without evidence) in which the
-    evidence step has the larger Σ_f |value|, where equal values count half. This share is the
-    normalised Mann–Whitney U statistic. The area is NaN if all steps of a sequence are evidence, or
-    if none is.
-    """
-    strength = values.abs().sum(dim=-1)
-    areas = []
-    # The loop takes one sequence at a time, because the pairs of a batch may not fit in memory.
-    for steps, is_evidence, is_inside in zip(strength, evidence, inside, strict=True):
-        positive = steps[is_evidence & is_inside].unsqueeze(1)
-        other = steps[~is_evidence & is_inside]
-        areas.append(((positive > other).double() + (positive == other).double() / 2).mean())
-    return torch.stack(areas).float()
+
+def random_with_evidence(explained: Explained, generator: torch.Generator) -> dict[str, float]:
+    """The mean of each score with evidence over random attributions; 0.5 for `evidence_auc`."""
+    shape = (RANDOM_DRAWS, *explained.batch.inputs.shape[:2], 1)
+    drawn = torch.rand(shape, generator=generator).to(explained.batch.inputs.device)
+    frame = pd.DataFrame([with_evidence(explained, values) for values in drawn])
+    return {**{str(name): float(mean) for name, mean in frame.mean().items()}, "evidence_auc": 0.5}
 
 
 def ranking(

@@ -20,6 +20,10 @@ COMPUTE = {
 }
 SCORES = {
     "evidence_auc": "Does the attribution find the evidence? Area under the ROC curve, 0 to 1.",
+    "evidence_auprc": "Does the attribution find the evidence? Average precision, 0 to 1.",
+    "evidence_hits": "Share of the k evidence steps among the k strongest steps, 0 to 1.",
+    "evidence_mass": "Share of the strength on the evidence. A sharper map has a larger share, "
+    "even with the same order of the steps: for comparison with the literature only.",
     "deletion": "Does the answer change without the steps that the attribution ranks highest?",
 }
 
