@@ -80,6 +80,10 @@ def test_gradients_of_each_seed_add_up_to_its_answer_at_the_last_query(tmp_path,
         for output in torch.from_numpy(found["output"])
     ]
     assert areas_of(scores).share.tolist() == right
+    areas = np.where(found["is_right"], found["evidence_auc"], np.nan)
+    for place, value in enumerate(areas_of(scores)["value"]):
+        if right[place]:
+            assert value == pytest.approx(np.nanmean(areas[place]))
     areas = areas_of(scores)
     assert (areas.chance == 0.5).all()
     assert (areas.oracle[areas.share > 0] == 1).all()

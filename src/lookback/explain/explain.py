@@ -20,6 +20,7 @@ from lookback.data.batch import Batch, SequenceDataset
 from lookback.errors import NotApplicable
 from lookback.explain.base import Explainer, answer, attribution_of, within
 from lookback.explain.controls import controls
+from lookback.explain.evidence_scores import evidence_scores
 from lookback.explain.scores import Explained, scores
 from lookback.models.network import Network
 from lookback.runtime import cpu_time
@@ -38,8 +39,10 @@ def main(plan: Path, cell: Path, out: Path) -> None:
     For S seeds and N sequences, `out` holds values (S, N, T, F), output and prediction (S, N),
     inputs (N, T, F) or token ids (N, T, 1), lengths and target (N,), seeds (S,), an empty string
     `reason`, and the name of the baseline, which is empty if the explainer has none. `out` also
-    holds error (S, N) and standard_error (S, N, T, F) if the explainer computes them, and evidence
-    (N, T) if it is known. If the explainer does not apply to the model, `out` holds only the seeds
+    holds error (S, N) and standard_error (S, N, T, F) if the explainer computes them. If the
+    evidence is known, `out` holds evidence (N, T), each score of evidence_scores.py (S, N), and
+    is_right (S, N), which says whether the explained class is the target. If the lag is known,
+    `out` holds lag (N,). If the explainer does not apply to the model, `out` holds only the seeds
     and the reason, and the table of scores has one row {seed, reason} per seed.
     """
     torch.set_flush_denormal(True)
@@ -84,6 +87,8 @@ def explain(explainer: Explainer, runs: list[Run]) -> tuple[dict[str, Any], pd.D
     }
     if asked.evidence is not None:
         shared["evidence"] = asked.evidence[:, 0]
+    if asked.lag is not None:
+        shared["lag"] = asked.lag[:, 0]
     return {**stacked, **shared}, pd.concat(frames, ignore_index=True)
 
 
@@ -113,6 +118,10 @@ def explain_run(
         arrays["error"] = attribution.error
     if attribution.standard_error is not None:
         arrays["standard_error"] = attribution.standard_error.float()
+    if batch.evidence is not None:
+        inside = within(batch.lengths, batch.inputs.shape[1])
+        arrays |= evidence_scores(attribution.values, batch.evidence[:, 0], inside)
+        arrays["is_right"] = explained.is_right()
     frame = scores(explained, attribution.values, of_controls, generator)
     return arrays, frame, attribution.baseline
 

@@ -11,7 +11,12 @@ from lookback.storage.atomic import read_json
 from lookback.storage.study_paths import StudyPaths, summary_table
 from lookback.storage.tables import read_parquet
 
-MEMORY = ("memory_card", "theory", "failing_lag")  # tables that some studies do not have
+MEMORY = (
+    "memory_card",
+    "theory",
+    "failing_lag",
+    "trust_horizon",
+)  # tables that some studies do not have
 AT_BASELINE = 0.05  # share of the baseline by which a mean score must be better
 
 

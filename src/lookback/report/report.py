@@ -29,6 +29,7 @@ from lookback.report.result_tables import (
     tuning_table,
 )
 from lookback.report.theory_section import findings, lag_table, theory_table
+from lookback.report.trust_table import trust_tables
 from lookback.report.verdicts import answers
 from lookback.storage.atomic import write_json, write_text
 from lookback.storage.contents import contents_of
@@ -61,7 +62,11 @@ def main(plan: Path, summary: Path, out: Path) -> None:
             curves=curve_section(inputs, page),
             probes=[probe_section(inputs, page, probe) for probe in inputs.probes],
             explanations=gallery_section(inputs, page),
-            scores=[page.table(table) for table in score_tables(inputs)],
+            scores=[
+                page.table(table)
+                for tables in (trust_tables, score_tables)
+                for table in tables(inputs)
+            ],
             missing=page.table(missing),
             does_not_apply=page.table(does_not_apply),
             provenance=(made := provenance(inputs)),

@@ -25,6 +25,7 @@ from lookback.summarise.memory_card import memory_card
 from lookback.summarise.quantities.registry import PROBES
 from lookback.summarise.seed_intervals import Better, Interval, interval, winner
 from lookback.summarise.theory import failing_lags, theory
+from lookback.summarise.trust_horizon import COLUMNS, trust_horizons
 from lookback.summarise.validity import lack
 
 Columns = dict[str, str]  # maps the name of a column to its pandas type
@@ -72,7 +73,10 @@ def main(plan: Path, out: Path) -> None:
     probes = {name: measurements(cells, name, missing) for name in document["study"]["probes"]}
     tables |= {f"probe_{name}": frame for name, frame in probes.items()}
     tables |= memory(tables["results"], probes)
-    tables["scores"] = scores(cells, document["study"]["explainers"], missing)
+    explainers = document["study"]["explainers"]
+    tables["scores"] = scores(cells, explainers, missing)
+    if trust := list(trust_horizons(cells, explainers, tables["results"])):
+        tables["trust_horizon"] = table(trust, COLUMNS)
     tables["missing"] = table(missing, MISSING)
     for name, frame in tables.items():
         write_parquet(summary_table(out, name), frame, {"summarise": plan.stem})
