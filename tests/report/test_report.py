@@ -125,6 +125,16 @@ def test_models_at_the_trivial_baseline_are_named_and_their_explanations_not_pra
     assert f"by evidence_auc (chance: 0.500): {best}" in whole.text
 
 
+def test_a_task_on_which_a_control_finds_the_evidence_cannot_tell_explainers_apart(whole: Made):
+    near = "magnitude reaches 0.950 of 0.940 for gru"
+    assert f"By evidence_auc, this task cannot tell explainers apart: {near}" in whole.text
+    assert "By deletion, this task cannot tell explainers apart" in whole.text  # of `adding` alone
+    assert whole.text.count("cannot tell explainers apart") == 2
+    table = whole.csv("controls_adding").set_index(["model", "score"])
+    assert table.loc[("gru", "evidence_auc"), "near"] == "magnitude"
+    assert table.loc[("gru", "evidence_auc"), "explainer"] == "occlusion"
+
+
 def test_published_figures_and_chance_stand_beside_the_results(whole: Made):
     rows = whole.table("accuracy (test)", 1)
     assert ["lstm, published", "0.9813", "Keras"] in rows
@@ -168,8 +178,8 @@ def test_the_note_says_whether_the_intervals_include_the_draw_of_the_data(
 
 def test_every_table_says_that_parameters_are_not_matched(whole: Made):
     scores = len(TASKS) + 1  # deletion on each, and evidence_auc on the adding problem
-    card = 1
-    assert whole.text.count("does not match them") == len(TASKS) + scores + card
+    card, controls = 1, len(TASKS)
+    assert whole.text.count("does not match them") == len(TASKS) + scores + card + controls
 
 
 def test_runs_of_todays_plans_are_linked_and_older_ones_are_not(whole: Made):

@@ -19,6 +19,8 @@ COLUMNS = {
     "runs": "task model seed metric value",
     "history": "task model seed step split metric value",
     "scores": "task model explainer score mean low high chance seeds reason",
+    "controls": "task model score explainer value chance position magnitude untrained oracle share "
+    "near oracle_is_best",
     "cost": "task model seed train_seconds evaluate_seconds device threads commit dirty versions",
     "tuning": "task model trial values metric score parameters steps chosen reason",
     "missing": "task model what reason",

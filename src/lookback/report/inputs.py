@@ -36,6 +36,7 @@ class ReportInputs:
     history: pd.DataFrame
     cost: pd.DataFrame
     scores: pd.DataFrame
+    controls: pd.DataFrame
     tuning: pd.DataFrame
     missing: pd.DataFrame
     probes: Mapping[str, pd.DataFrame]
@@ -94,7 +95,7 @@ def read(plan: Path, summary: Path) -> ReportInputs:
         kinds = {"task": tasks, "model": models}
         return frame.astype({name: kind for name, kind in kinds.items() if name in frame})
 
-    names = ("results", "runs", "history", "cost", "scores", "tuning", "missing")
+    names = ("results", "runs", "history", "cost", "scores", "controls", "tuning", "missing")
     return ReportInputs(
         plans=plan.parents[1],
         digest=plan.stem,

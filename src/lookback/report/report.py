@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from lookback.report import drawing
 from lookback.report.card_table import card_table
+from lookback.report.control_table import control_tables
 from lookback.report.figures import curves, explanations, failing_lag, memory_card, results
 from lookback.report.gallery import sequences
 from lookback.report.inputs import ReportInputs, read
@@ -64,7 +65,7 @@ def main(plan: Path, summary: Path, out: Path) -> None:
             explanations=gallery_section(inputs, page),
             scores=[
                 page.table(table)
-                for tables in (trust_tables, score_tables)
+                for tables in (trust_tables, score_tables, control_tables)
                 for table in tables(inputs)
             ],
             missing=page.table(missing),

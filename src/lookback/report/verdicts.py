@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from lookback.report.control_table import control_sentences
 from lookback.report.inputs import ReportInputs
 from lookback.report.numbers import interval, number
 from lookback.report.probe_figures import findings
@@ -39,6 +40,7 @@ def answers(inputs: ReportInputs) -> Iterator[Answer]:
             *at_baseline(trained, unskilled),
             first,
             *best_explainers(inputs, task),
+            *control_sentences(inputs, task),
         ]
         yield Answer(task, verdict, [sentence for sentence in sentences if sentence], more)
 

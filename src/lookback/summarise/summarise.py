@@ -20,12 +20,15 @@ from lookback.storage.provenance import plans_of
 from lookback.storage.study_paths import StudyPaths, contents_note, summary_table
 from lookback.storage.tables import read_parquet, write_parquet
 from lookback.summarise.cells import CellResults, Hole, Row, cells_of
+from lookback.summarise.controls import COLUMNS as CONTROLS
+from lookback.summarise.controls import beside_controls
 from lookback.summarise.hierarchical_bootstrap import hierarchical, interquartile_mean, mean
 from lookback.summarise.memory_card import memory_card
 from lookback.summarise.quantities.registry import PROBES
 from lookback.summarise.seed_intervals import Better, Interval, interval, winner
 from lookback.summarise.theory import failing_lags, theory
-from lookback.summarise.trust_horizon import COLUMNS, trust_horizons
+from lookback.summarise.trust_horizon import COLUMNS as HORIZONS
+from lookback.summarise.trust_horizon import trust_horizons
 from lookback.summarise.validity import lack
 
 Columns = dict[str, str]  # maps the name of a column to its pandas type
@@ -75,8 +78,9 @@ def main(plan: Path, out: Path) -> None:
     tables |= memory(tables["results"], probes)
     explainers = document["study"]["explainers"]
     tables["scores"] = scores(cells, explainers, missing)
+    tables["controls"] = table(list(beside_controls(cells, explainers)), CONTROLS)
     if trust := list(trust_horizons(cells, explainers, tables["results"])):
-        tables["trust_horizon"] = table(trust, COLUMNS)
+        tables["trust_horizon"] = table(trust, HORIZONS)
     tables["missing"] = table(missing, MISSING)
     for name, frame in tables.items():
         write_parquet(summary_table(out, name), frame, {"summarise": plan.stem})
