@@ -21,9 +21,9 @@ rule probe:
 
 
 # Attribute the predictions of the trained networks of a cell to the time steps of their inputs,
-# with one explainer: integrated gradients, occlusion or attention weights. Then score whether the
-# attributions can be believed, e.g. whether they find the evidence that the task placed. Each
-# explainer of each cell is one pair of files.
+# with one explainer. Then score whether the attributions can be believed, e.g. whether they find the
+# evidence that the task placed, beside attributions that explain nothing. Each explainer of each cell
+# is one pair of files.
 rule explain:
     input:
         plan=plan_of("explain"),
