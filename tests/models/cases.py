@@ -21,13 +21,15 @@ FEATURES, HIDDEN, LAYERS, MODES = 3, 6, 2, 4
 
 
 def shipped(name: str, **changes: Any) -> dict[str, Any]:
-    """The config of conf/model/<name>.yaml, small; `encoder` of a change is laid over its own."""
+    """The config of conf/model/<name>.yaml, small. Another encoder replaces its own."""
     config = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text(encoding="utf-8"))
     small = {"hidden_size": HIDDEN, "layers": LAYERS, "heads": 2, "feedforward": 5}
     small |= {"modes": MODES, "kernel_size": 3}
     config |= {key: value for key, value in small.items() if key in config}
     if "encoder" in config:
-        config["encoder"] |= {"layers": LAYERS, **changes.pop("encoder", {})}
+        change = changes.pop("encoder", {})
+        kept = {"_partial_": True} if "_target_" in change else config["encoder"]
+        config["encoder"] = {**kept, "layers": LAYERS, **change}
     return config | changes
 
 
@@ -52,7 +54,9 @@ CASES: dict[str, tuple[dict[str, Any], Any]] = {
         partial(reference.recurrent, partial(reference.rnn_cell, relu=True)),
     ),
     "lstm": (shipped("lstm"), LSTM),
+    "lstm_single_bias": (shipped("lstm", bias="single"), LSTM),
     "gru": (shipped("gru"), GRU),
+    "gru_single_bias": (shipped("gru", bias="single"), GRU),
     "gru_before": (
         shipped("gru", reset="before"),
         partial(reference.recurrent, reference.gru_before_cell),
@@ -106,7 +110,15 @@ CASES: dict[str, tuple[dict[str, Any], Any]] = {
         partial(reference.lstm_transformer, MINLSTM, {"heads": 2, "causal": True}),
     ),
 }
-RECURRENT = ("rnn", "rnn_relu", "lstm", "gru", "gru_before")
+RECURRENT = (
+    "rnn",
+    "rnn_relu",
+    "lstm",
+    "lstm_single_bias",
+    "gru",
+    "gru_single_bias",
+    "gru_before",
+)
 # Which see what comes after a query.
 LOOKING_AHEAD = {
     "mingru_bidirectional",

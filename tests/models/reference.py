@@ -44,7 +44,8 @@ def softmax(scores: list[float]) -> list[float]:
 
 def affine(weights: Weights, block: int, kind: str, layer: int, vector: Array) -> Array:
     """W x + b of one gate, whose block is the `block`-th in torch's matrix; kind «ih» or «hh»."""
-    matrix, bias = weights[f"weight_{kind}_l{layer}"], weights[f"bias_{kind}_l{layer}"]
+    matrix = weights[f"weight_{kind}_l{layer}"]
+    bias = weights.get(f"bias_{kind}_l{layer}", np.zeros(len(matrix)))  # none: `bias: single`
     size = weights[f"weight_hh_l{layer}"].shape[1]
     rows = range(block * size, (block + 1) * size)
     return np.array([np.dot(matrix[row], vector) + bias[row] for row in rows])

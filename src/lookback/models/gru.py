@@ -10,6 +10,10 @@ The original paper [cho2014] resets the state before the product with W_hn. torc
 after the product, which is faster. A GRU has no forget gate, so a numeric forget bias of a recipe
 has no effect, and all biases start at 0. The forget bias `chrono` sets b_xz, because the update
 gate z_t keeps the state as a forget gate does.
+
+With `bias` "single", all b_h are zero: "before" then has the parameters of Keras' GRU with
+`reset_after=False`, and "after" those of cuDNN's mode CUDNN_RNN_SINGLE_INP_BIAS. Keras' own default
+is "after" with both biases.
 """
 
 from typing import Literal
@@ -36,9 +40,10 @@ class GRU(RecurrentModel):
         layers: int,
         dropout: float,
         reset: Literal["after", "before"],
+        bias: Literal["double", "single"],
         bidirectional: bool,
     ) -> None:
-        super().__init__(nn.GRU, features, hidden_size, layers, dropout, bidirectional)
+        super().__init__(nn.GRU, features, hidden_size, layers, dropout, bias, bidirectional)
         self.reset = reset
         self.fused = KERNEL if reset == "after" else None
 

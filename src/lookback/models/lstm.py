@@ -10,6 +10,8 @@ h_t = o_t ⊙ tanh(c_t)                                hidden state
 A forget bias of 1 is recommended by [jozefowicz2015].
 """
 
+from typing import Literal
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -34,9 +36,10 @@ class LSTM(RecurrentModel):
         hidden_size: int,
         layers: int,
         dropout: float,
+        bias: Literal["double", "single"],
         bidirectional: bool,
     ) -> None:
-        super().__init__(nn.LSTM, features, hidden_size, layers, dropout, bidirectional)
+        super().__init__(nn.LSTM, features, hidden_size, layers, dropout, bias, bidirectional)
 
     def cell(
         self,

@@ -10,7 +10,7 @@ the torch module computes the outputs, for example with cuDNN on a GPU.
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -48,6 +48,10 @@ class RecurrentModel(RecurrentEncoder):
     A bidirectional layer also reads each sequence from its last step to its first. The output of a
     bidirectional layer is the forward h followed by the backward h, so H = 2 · `hidden_size`. In a
     trace, the states and gates of the backward direction have names such as «hidden_reverse/l».
+
+    With `bias` "double", a layer has the biases b_x and b_h, as in torch and cuDNN. With `bias`
+    "single", the only bias is b_x, as in Keras, and b_h is a constant zero. An RNN and an LSTM need
+    only the sum b_x + b_h. With two biases, Adam moves this sum twice as far in a step.
     """
 
     parts: ClassVar[tuple[str, ...]] = ("hidden",)  # the tensors of one layer's state
@@ -60,6 +64,7 @@ class RecurrentModel(RecurrentEncoder):
         hidden_size: int,
         layers: int,
         dropout: float,
+        bias: Literal["double", "single"],
         bidirectional: bool,
     ) -> None:
         super().__init__()
@@ -76,6 +81,12 @@ class RecurrentModel(RecurrentEncoder):
             dropout=dropout,
             bidirectional=bidirectional,
         )
+        if bias == "single":
+            for name, parameter in list(self.kernel.named_parameters()):
+                if name.startswith("bias_hh"):
+                    delattr(self.kernel, name)
+                    zero = nn.Buffer(torch.zeros_like(parameter), persistent=False)
+                    setattr(self.kernel, name, zero)
         self.hidden_size = hidden_size
         self.output_size = self.directions * hidden_size
         self.layers = layers

@@ -4,6 +4,7 @@ With f = ReLU and W_h initialised to the identity, the network is the IRNN of [l
 """
 
 from functools import partial
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -27,12 +28,13 @@ class RNN(RecurrentModel):
         layers: int,
         dropout: float,
         nonlinearity: str,
+        bias: Literal["double", "single"],
         bidirectional: bool,
     ) -> None:
         if nonlinearity not in _FUNCTIONS:
             raise UserError(f"The model's `nonlinearity` is {nonlinearity!r}. Choose tanh or relu.")
         kernel = partial(nn.RNN, nonlinearity=nonlinearity)
-        super().__init__(kernel, features, hidden_size, layers, dropout, bidirectional)
+        super().__init__(kernel, features, hidden_size, layers, dropout, bias, bidirectional)
         self.fused = TANH if nonlinearity == "tanh" else RELU
         self.nonlinearity = nonlinearity
 
