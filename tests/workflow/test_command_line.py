@@ -40,8 +40,26 @@ def test_a_list_of_overrides_may_hold_brackets(project):
 
 
 @pytest.mark.parametrize(
+    ("word", "cells"),
+    [
+        ("overrides=[study.models=[rnn,lstm]]", ["rnn", "lstm"]),
+        (
+            "overrides=[study.models={r2: {base: rnn, overrides: [model.layers=2]}, gru: {}}]",
+            ["r2"],
+        ),
+    ],
+)
+def test_models_of_a_study_may_be_given_as_a_user_types_them(project, word, cells):
+    config = ("--config", "study=small", word)
+    printed = snakemake(project, "-n", "--cores", "1", *config, status=0)
+    for model in cells:
+        assert f"train adding/{model}" in printed
+
+
+@pytest.mark.parametrize(
     ("word", "said"),
     [
+        ("overrides=[study.models=[rnn,grru]]", "Did you mean 'gru'"),
         ("overrides=5", "'5' is not an override"),
         ("overrides=[trainer.budget={steps:", "Put the whole list in quotes"),
         ("seeds=3", "--config does not know 'seeds'"),

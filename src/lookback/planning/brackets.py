@@ -36,18 +36,33 @@ def joined(words: Sequence[str]) -> list[str]:
 def entries_of(text: str) -> list[str]:
     """The overrides in `overrides=TEXT`: one override, or a list `[a.b=1, c.d={e: 2}]`.
 
-    Quotes around a whole entry are removed. Raises UserError if a bracket is never closed.
+    Quotes around a whole entry are removed. Raises UserError if a bracket or a quote is not closed.
     """
     text = text.strip()
-    if not text.startswith("["):
-        return [text] if text else []
-    if _open_brackets(text) or not text.endswith("]"):
+    if mistake := _mistake(text):
         raise UserError(
-            f"overrides={text} opens a bracket that is not closed.\nPut the whole list in quotes: "
+            f"overrides={text} {mistake}.\nPut the whole list in quotes: "
             "--config 'overrides=[trainer.max_epochs=2, recipe.clip=null]'."
         )
+    if not text.startswith("["):
+        return [text] if text else []
     entries = (entry.strip() for entry in _split(text[1:-1]))
     return [_unquoted(entry) for entry in entries if entry]
+
+
+def _mistake(text: str) -> str:
+    """What is wrong with the brackets and the quotes of a text, or an empty string."""
+    closing, end, last = "", 0, 0
+    for last, character, still_open in _outside_quotes(text + " "):
+        if character in CLOSING.values() and len(still_open) == len(closing):
+            needed = f" where '{closing[-1]}' is needed" if closing else ""
+            return f"has '{character}'{needed}, which closes no bracket"
+        closing, end = still_open, end if still_open else end or last + 1
+    if last < len(text):  # the space at the end is inside a quote
+        return "opens a quote that is not closed"
+    if closing:
+        return "opens a bracket that is not closed"
+    return "goes on after its closing ']'" if text.startswith("[") and end < len(text) else ""
 
 
 def _unquoted(entry: str) -> str:
@@ -79,7 +94,7 @@ def _outside_quotes(text: str) -> Iterator[tuple[int, str, str]]:
     closing, quote = "", ""
     for place, character in enumerate(text):
         if quote:
-            quote = "" if character == quote else quote
+            quote = "" if character == quote and text[place - 1] != "\\" else quote
             continue
         if character in "\"'":
             quote = character

@@ -5,16 +5,22 @@ Hydra's own error message for an unknown key suggests no valid key. The error me
 """
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
-from lookback.errors import UserError, shortened
+import yaml
+
+from lookback.errors import UserError, nearest, shortened
 from lookback.planning.constructor_signatures import NotFound, signature_of
-from lookback.planning.validate_settings import did_you_mean
+from lookback.planning.validate_settings import did_you_mean, keys_of
 
 GROUPS = ("task", "model", "recipe", "trainer", "probe", "explainer", "tracking", "study")
+SPACED = re.compile(r"\s*([^\s=]+)\s*=\s*(.*)", re.DOTALL)  # `key = value`
+# A value in which a second override follows without a comma
+SECOND = re.compile(rf"\s[~+]*({'|'.join(GROUPS)})(\.[\w.]+)?=")
 
 
 @dataclass(frozen=True)
@@ -98,26 +104,37 @@ class Override:
 def parse(text: str, where: str) -> Override:
     """Parse the text of an override with Hydra's parser.
 
-    Raises UserError if Hydra cannot parse the override, or if its group does not exist. Raises
-    UserError if the override is a Hydra sweep over several values, or if the override replaces a
-    whole group (only recipe and trainer can be replaced).
+    A list or a mapping that Hydra cannot parse is read as YAML, as in a study's file, for example
+    `study.overrides=[recipe.clip=null]`. Raises UserError if the text is not an override, or if its
+    group does not exist. Raises UserError if the override is a Hydra sweep over several values, or
+    if the override replaces a whole group (only recipe and trainer can be replaced).
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
+    if spaced := SPACED.fullmatch(text):
+        text = f"{spaced[1]}={spaced[2]}"
     try:
         text.encode()  # a locale without UTF-8 reads other characters as halves of a character
-        parsed = OverridesParser.create().parse_override(text)
+        key, equals, written = text.partition("=")
+        try:
+            parsed = OverridesParser.create().parse_override(text)
+            value = None if parsed.is_delete() else parsed.value()
+        except HydraException:
+            if not equals:
+                raise ValueError("it has no '='") from None
+            value = _from_yaml(written)
+            parsed = OverridesParser.create().parse_override(f"{key}=null")
     except (HydraException, ValueError, RecursionError) as error:
         raise UserError(
             f"{where}: '{shortened(text)}' is not an override: {first_line(error)}.\n"
-            "Write it like 'trainer.max_epochs=2' or 'recipe=tutorial'."
+            + _advice(text)
         ) from error
     group, *keys = parsed.key_or_group.split(".")
     if group not in GROUPS:
         raise UserError(
             f"{where}: '{shortened(text)}' begins with '{shortened(group)}', which is not a "
-            "group of conf/.\n" + did_you_mean(group, GROUPS)
+            "group of conf/.\n" + _nearest_group(group, keys)
         )
     if parsed.is_sweep_override():
         raise UserError(
@@ -125,7 +142,6 @@ def parse(text: str, where: str) -> Override:
             "To compare several values, give the study one variant per value under 'models' or "
             "'tasks'."
         )
-    value = None if parsed.is_delete() else parsed.value()
     if not keys and group not in ("recipe", "trainer"):
         raise UserError(
             f"{where}: '{shortened(text)}' replaces the whole {group}, which an override cannot "
@@ -134,6 +150,48 @@ def parse(text: str, where: str) -> Override:
     choice = None if keys else str(value)
     adds = parsed.is_add() or parsed.is_force_add()
     return Override(text, where, group, tuple(keys), value, choice, adds, parsed.is_delete())
+
+
+def _from_yaml(text: str) -> Any:
+    """The list or the mapping that a text is in YAML. Raises ValueError if it is neither."""
+    from omegaconf import OmegaConf
+
+    if not text.startswith(("[", "{")):
+        raise ValueError("its value is neither a word, a number, a list nor a mapping")
+    try:
+        return OmegaConf.to_container(OmegaConf.create(f"value: {text}"))["value"]  # type: ignore[call-overload, index]
+    except yaml.YAMLError as error:
+        problem = getattr(error, "problem", None) or str(error)
+        raise ValueError(f"its value cannot be read as a list or a mapping ({problem})") from error
+
+
+def _advice(text: str) -> str:
+    """What to write instead of a text that is not an override."""
+    key, equals, value = text.partition("=")
+    if text.startswith("["):
+        return "It is a list inside the list of overrides: remove its outer brackets."
+    if not equals:
+        return (
+            "It needs '=' between key and value, as in 'trainer.max_epochs=2'. A list of values "
+            "needs brackets: 'study.models=[rnn, gru]'."
+        )
+    if SECOND.search(value):
+        return "Separate two overrides with a comma: '[trainer.max_epochs=2, recipe.clip=null]'."
+    if re.search(r"[\[\](){};,\"']", value):
+        return (
+            f"Write a list as '{key}=[a, b]', a mapping as '{key}={{name: value}}', and quotes "
+            "around a text with other signs."
+        )
+    return "Write it like 'trainer.max_epochs=2' or 'recipe=tutorial'."
+
+
+def _nearest_group(word: str, keys: Sequence[str]) -> str:
+    """The advice for an override that begins with `word`, which may be a key of a study."""
+    names = {} if keys else {key: f"study.{key}" for key in keys_of("study")}
+    names |= {group: group for group in GROUPS if keys or group in ("recipe", "trainer")}
+    near = nearest(word, names)
+    question = f"Did you mean '{names[near]}'? " if near else ""
+    return f"{question}Valid choices: {', '.join(names.values())}."
 
 
 def _cure(group: str) -> str:

@@ -101,6 +101,11 @@ def _schema(group: str) -> Any:
     return yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
+def keys_of(group: str) -> list[str]:
+    """The keys that the schema of `group` lists."""
+    return list(_schema(group)["properties"])
+
+
 # For each JSON-schema keyword, the phrase that an error message uses for its requirement.
 REQUIREMENTS = {
     "minimum": "at least {}",
