@@ -12,7 +12,7 @@ from lookback.report import report
 from lookback.report.inputs import read
 from lookback.report.result_tables import draw_of_the_data
 from lookback.report.verdicts import answers
-from lookback.storage.atomic import read_json
+from lookback.storage.atomic import read_json, write_json
 from lookback.storage.tables import read_parquet, write_parquet
 from tests.fake_study import MODELS, TASKS, lose_seed, write_study
 
@@ -61,6 +61,27 @@ def is_rounded(shown: str, full: float) -> bool:
     mantissa, _, power = shown.replace(",", "").partition("e")
     digits = len(mantissa.partition(".")[2]) - int(power or 0)
     return abs(float(shown.replace(",", "")) - full) <= 0.5000001 * 10.0**-digits
+
+
+def test_other_scores_are_folded_and_the_accuracy_of_each_class_is_in_the_csv(tmp_path: Path):
+    plan = write_study(tmp_path, tasks=("digits_rows",))
+    path = plan.parents[2] / "quick" / "digits_rows" / "gru" / "metrics.json"
+    metrics = read_json(path)
+    for seed, score in zip(metrics["seeds"], (0.5, 0.25, 0.75), strict=True):
+        metrics["seeds"][seed] |= {"test/macro_f1": score, "test/class_3/accuracy": 1 - score}
+    write_json(path, metrics)
+    made = make(plan)
+    assert made.table("macro F1") == [["model", "macro F1"], ["gru", "0.500 | 0.250 to 0.750"]]
+    assert "<details><summary>Other scores on digits_rows</summary>" in made.text
+    assert "class_3" not in made.text
+    assert "tables/metrics_digits_rows.csv" in made.text
+    full = made.csv("metrics_digits_rows").set_index(["model", "metric"])
+    assert full.loc[("gru", "class_3/accuracy"), "mean"] == 0.5
+    assert made.tables[0][0][1] == "accuracy (test)"  # the task's metric stays first
+
+
+def test_a_study_without_other_scores_has_no_table_of_them(whole: Made):
+    assert "Other scores" not in whole.text
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -17,6 +17,7 @@ COLUMNS = {
     "results": "task model metric better mean low high iqm iqm_low iqm_high seeds parameters "
     "hidden_size baseline baseline_name other_baselines chance optimum best reason",
     "runs": "task model seed metric value",
+    "metrics": "task model metric mean low high seeds",
     "history": "task model seed step split metric value",
     "scores": "task model explainer score mean low high chance seeds reason",
     "controls": "task model score explainer value chance position magnitude untrained oracle share "
@@ -61,6 +62,18 @@ def test_the_mean_is_over_the_seeds_and_the_best_is_clear_of_all(plan: Path):
     assert set(results["baseline"]) == {1 / 6}
     assert set(results["other_baselines"]) == {'{"always 0": 1.1667}'}
     assert set(results["optimum"]) == {0.0}
+
+
+def test_other_scores_have_a_mean_and_an_interval_over_seeds(plan: Path):
+    path = cell(plan, "gru") / "metrics.json"
+    metrics, scores = read_json(path), (0.5, 0.25, 0.75)
+    for seed, score in zip(metrics["seeds"], scores, strict=True):
+        metrics["seeds"][seed] |= {"test/mae": score, "test/loss": 1.0, "validation/mse": 2.0}
+    write_json(path, metrics)
+    table = summary(plan)["metrics"].set_index(["model", "metric"])
+    assert set(table.loc["gru"].index) == {"mse", "mae"}
+    assert table.loc[("gru", "mae")].drop("task").to_list() == [0.5, 0.25, 0.75, 3]
+    assert set(table.loc["lstm"].index) == {"mse"}
 
 
 def test_an_interval_is_over_test_sequences_too(tmp_path: Path):

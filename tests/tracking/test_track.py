@@ -81,6 +81,11 @@ def test_a_cell_has_the_numbers_of_the_report_to_the_last_digit():
         assert parents["metrics.baseline"][model] == 0.3
         assert parents["metrics.baseline/any symbol of this sequence"][model] == 0.3
         assert parents["metrics.baseline/most frequent class"][model] == 0.25
+    others = pd.read_parquet("results/tiny/summary/metrics.parquet").set_index(["model", "metric"])
+    for model in parents.index:
+        names = ("metrics.test/macro_f1", "metrics.test/macro_f1/low")
+        row = others.loc[(model, "macro_f1")]
+        assert [parents[name][model] for name in names] == [row["mean"], row["low"]]
 
 
 def test_a_summary_of_other_numbers_than_the_cell_has_now_is_not_shown():

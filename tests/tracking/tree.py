@@ -129,6 +129,7 @@ class Study:
         name = self.facts.metric
         metrics = {
             str(seed): {f"test/{name}": high, f"validation/{name}": low, "step": 2, "steps": 3}
+            | {"test/macro_f1": low}
             for seed, (low, high) in zip(seeds, scores, strict=True)
         }
         heading = {"plans": plans, "metric": name, "parameters": 77}

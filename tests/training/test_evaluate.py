@@ -2,13 +2,21 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from scipy.special import softmax
-from sklearn.metrics import accuracy_score, log_loss
+from sklearn.metrics import (
+    accuracy_score,
+    f1_score,
+    log_loss,
+    mean_absolute_error,
+    r2_score,
+    recall_score,
+)
 
 from lookback.data.batch import SequenceDataset
 from lookback.data.task import Facts
@@ -23,6 +31,7 @@ from lookback.training.evaluate import (
     scores_of,
     sequences_at_once,
 )
+from lookback.training.metrics import OtherMetrics
 from tests.conftest import ROOT
 from tests.training.small import adding, network_of
 
@@ -52,6 +61,79 @@ def test_loss_and_accuracy_are_scikit_learn_s(split, answers):
     shares = softmax(given, axis=1)
     assert scores.loss == pytest.approx(log_loss(wanted, shares, labels=range(5)), rel=1e-6)
     assert scores.metric == pytest.approx(accuracy_score(wanted, given.argmax(axis=1)))
+
+
+def others(split, answers, facts, batch):
+    """The other scores of a split whose answers come in batches of `batch` sequences."""
+    metrics = OtherMetrics(facts)
+    for start in range(0, len(split), batch):
+        part = slice(start, start + batch)
+        metrics.update(answers[part], split.batch(part))
+    return metrics.compute()
+
+
+@pytest.mark.parametrize("batch", [7, 40])
+def test_other_scores_of_classes_are_those_of_scikit_learn_and_of_a_count(split, answers, batch):
+    """Class 4 is never asked for, and class 3 is never given."""
+    split.target[split.target == 4] = 0
+    answers[..., 3] = -100
+    asked = split.query >= 0
+    answers[:9].scatter_(-1, split.target[:9].clamp(min=0)[..., None], 100)  # whole sequences
+    wanted, given = split.target[asked].numpy(), answers.argmax(-1)[asked].numpy()
+    found = others(split, answers, FACTS, batch)
+    assert found.pop("macro_f1") == pytest.approx(f1_score(wanted, given, average="macro"))
+    recalls = recall_score(wanted, given, labels=range(4), average=None)
+    assert [found.pop(f"class_{k}/accuracy") for k in range(4)] == pytest.approx(list(recalls))
+    rows = zip(split.target.tolist(), answers.argmax(-1).tolist(), asked.tolist(), strict=True)
+    whole = [all(a == b for a, b, is_asked in zip(*row, strict=True) if is_asked) for row in rows]
+    assert 9 <= sum(whole) < 40
+    assert found == {"sequence_accuracy": pytest.approx(sum(whole) / 40)}
+
+
+def test_a_sequence_without_a_query_is_neither_right_nor_wrong(split, answers):
+    split.query[5:] = -1
+    split.target[5:] = -1
+    answers[:3].scatter_(-1, split.target[:3].clamp(min=0)[..., None], 100)
+    wrong = (split.target[3:5].clamp(min=0) + 1) % 5
+    answers[3:5].scatter_(-1, wrong[..., None], 100)
+    found = others(split, answers, FACTS, 8)
+    assert found["sequence_accuracy"] == pytest.approx(3 / 5)
+
+
+def test_one_query_a_sequence_has_no_score_of_whole_sequences(split, answers):
+    single = SequenceDataset(split.inputs, split.lengths, split.query[:, :1], split.target[:, :1])
+    assert "sequence_accuracy" not in others(single, answers[:, :1], FACTS, 7)
+
+
+def test_many_classes_have_no_score_of_each(split, answers):
+    facts = replace(FACTS, outputs=51)
+    wide = torch.cat([answers, torch.full((40, 3, 46), -100.0)], dim=-1)
+    assert set(others(split, wide, facts, 40)) == {"macro_f1", "sequence_accuracy"}
+
+
+@pytest.mark.parametrize("batch", [7, 40])
+@pytest.mark.parametrize("values", [1, 3])
+def test_other_scores_of_values_are_those_of_scikit_learn(split, answers, values, batch):
+    """An offset of 1,000 would cost a sum of squares in float32 all of its digits."""
+    facts = replace(FACTS, kind="value", outputs=values, metric="mse")
+    target = 1000 + torch.randn(40, 3, values, generator=torch.Generator().manual_seed(2))
+    given = target + 0.1 * answers[..., :values]
+    split = SequenceDataset(split.inputs, split.lengths, split.query, target)
+    asked = split.query >= 0
+    wanted, given_values = target[asked].double().numpy(), given[asked].double().numpy()
+    assert others(split, given, facts, batch) == {
+        "mae": pytest.approx(mean_absolute_error(wanted, given_values), rel=1e-9),
+        "r2": pytest.approx(r2_score(wanted, given_values), rel=1e-6),
+    }
+
+
+def test_a_single_answer_has_no_r2(split, answers):
+    facts = replace(FACTS, kind="value", outputs=1, metric="mse")
+    target = torch.zeros(1, 1, 1)
+    one = SequenceDataset(split.inputs[:1], split.lengths[:1], split.query[:1, :1], target)
+    assert others(one, answers[:1, :1, :1], facts, 1) == {
+        "mae": pytest.approx(abs(answers[0, 0, 0].item()))
+    }
 
 
 def test_a_prediction_has_the_probability_of_its_class(split, answers):

@@ -33,6 +33,7 @@ class ReportInputs:
     paths: StudyPaths
     results: pd.DataFrame
     runs: pd.DataFrame
+    metrics: pd.DataFrame
     history: pd.DataFrame
     cost: pd.DataFrame
     scores: pd.DataFrame
@@ -95,7 +96,8 @@ def read(plan: Path, summary: Path) -> ReportInputs:
         kinds = {"task": tasks, "model": models}
         return frame.astype({name: kind for name, kind in kinds.items() if name in frame})
 
-    names = ("results", "runs", "history", "cost", "scores", "controls", "tuning", "missing")
+    names = ("results", "runs", "metrics", "history", "cost")
+    names += ("scores", "controls", "tuning", "missing")
     return ReportInputs(
         plans=plan.parents[1],
         digest=plan.stem,

@@ -24,6 +24,7 @@ from lookback.report.receipts import Receipt, receipts
 from lookback.report.result_tables import (
     Table,
     means_table,
+    metrics_table,
     missing_tables,
     results_table,
     score_tables,
@@ -46,6 +47,7 @@ class Section(NamedTuple):
     figures: Sequence[Markup] = ()
     tables: Sequence[Table] = ()
     sentences: Sequence[str] = ()
+    folded: Table | None = None
 
 
 def main(plan: Path, summary: Path, out: Path) -> None:
@@ -105,7 +107,9 @@ def result_section(
     tables = [page.table(results_table(inputs, task, tracked))]
     if (inputs.tuning["task"] == task).any():
         tables.append(page.table(tuning_table(inputs, task)))
-    return Section(task, caption(results), figures, tables)
+    others = metrics_table(inputs, task)
+    folded = None if others is None else page.table(others)
+    return Section(task, caption(results), figures, tables, folded=folded)
 
 
 def card_section(inputs: ReportInputs, page: Page) -> Section | None:

@@ -18,6 +18,12 @@ COMPUTE = {
     "seconds": "{:g} seconds of steps. The time of a step was measured once, so a rerun on another "
     "machine has another number of steps",
 }
+OTHERS = {
+    "macro_f1": "macro F1",
+    "sequence_accuracy": "sequences with every answer correct",
+    "mae": "mean absolute error",
+    "r2": "R²",
+}
 SCORES = {
     "evidence_auc": "Does the attribution find the evidence? Area under the ROC curve, 0 to 1.",
     "evidence_auprc": "Does the attribution find the evidence? Average precision, 0 to 1.",
@@ -84,6 +90,41 @@ def results_table(inputs: ReportInputs, task: str, receipts: Sequence[Receipt]) 
             *lengths(inputs, task),
         ],
     )
+
+
+def metrics_table(inputs: ReportInputs, task: str) -> Table | None:
+    """The table of the other test scores of a task, or None if there are none.
+
+    The table has one row per model and one column per score. The CSV file also holds the accuracy
+    of each class.
+    """
+    of_task = inputs.metrics[inputs.metrics["task"] == task]
+    main = inputs.results.loc[inputs.results["task"] == task, "metric"].max()
+    by_class = of_task["metric"].str.startswith("class_")
+    shown = of_task[~by_class & (of_task["metric"] != main)]
+    if shown.empty:
+        return None
+    names = list(shown["metric"].unique())
+    rows = []
+    for model, part in shown.groupby("model", observed=True):
+        spreads = part.set_index("metric").to_dict("index")
+        rows.append(Row([str(model), *(_other(spreads.get(name)) for name in names)]))
+    notes = ["Means over seeds, with the 95 % interval of a bootstrap over seeds."]
+    if by_class.any():
+        notes.append(f"The accuracy of each class is in tables/metrics_{task}.csv.")
+    titles = [OTHERS.get(name, name) for name in names]
+    return Table(
+        f"metrics_{task}", f"Other scores on {task}", ["model", *titles], rows, of_task, notes
+    )
+
+
+def _other(spread: Mapping[Any, Any] | None) -> str:
+    if spread is None:
+        return NONE
+    shown = Markup("{}").format(number(spread["mean"]))
+    if pd.notna(spread["low"]):
+        shown += Markup("<small>{}</small>").format(interval(spread["low"], spread["high"]))
+    return shown
 
 
 def references(inputs: ReportInputs, task: str, of_task: pd.DataFrame) -> pd.DataFrame:

@@ -46,6 +46,7 @@ RESULTS: Columns = (
     | {"best": "bool", "reason": "str"}
 )
 RUNS: Columns = CELL | {"seed": "int64", "metric": "str", "value": "float64"}
+METRICS: Columns = CELL | {"metric": "str"} | SPREAD | {"seeds": "int64"}
 HISTORY: Columns = CELL | {"seed": "int64", "step": "int64", "split": "str"}
 HISTORY |= {"metric": "str", "value": "float64"}
 SCORES: Columns = CELL | {"explainer": "str", "score": "str"} | SPREAD
@@ -69,6 +70,7 @@ def main(plan: Path, out: Path) -> None:
     tables = {
         "results": results(cells, missing),
         "runs": runs(cells),
+        "metrics": metrics(cells),
         "history": history(cells),
         "cost": cost(cells),
         "tuning": tuning(cells, missing),
@@ -213,6 +215,26 @@ def runs(cells: list[CellResults]) -> pd.DataFrame:
         for metric, value in values.items()
     ]
     return table(rows, RUNS)
+
+
+def metrics(cells: list[CellResults]) -> pd.DataFrame:
+    """The means over seeds of all test scores but the loss, with their intervals.
+
+    Unlike those of the table `results`, the intervals are over seeds alone, because a score such as
+    macro F1 is not a mean over test sequences.
+    """
+    rows: list[Row] = []
+    for cell in cells:
+        of_seeds = {} if cell.untrained else by_seed(cell, cell.paths.metrics)
+        names = dict.fromkeys(name for scored in of_seeds.values() for name in scored)
+        for name in names:
+            split, _, metric = name.partition("/")
+            if split != "test" or metric == "loss":
+                continue
+            values = [scored[name] for scored in of_seeds.values() if scored.get(name) is not None]
+            spread = interval(values)._asdict()
+            rows.append(cell.name | {"metric": metric} | spread | {"seeds": len(values)})
+    return table(rows, METRICS)
 
 
 def history(cells: list[CellResults]) -> pd.DataFrame:

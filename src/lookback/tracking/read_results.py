@@ -305,11 +305,16 @@ def summary_points(summary: Path, cell: CellResults) -> Iterator[Point]:
     if not _is_of(summary_table(summary, "runs"), cell):
         return
     time = _modified(summary_table(summary, "results"))
+    main = ""
     for row in _rows(summary_table(summary, "results"), cell):
+        main = row["metric"]
         yield from _spread(f"test/{row['metric']}", row, time)
         baselines = {row["baseline_name"]: row["baseline"], **json.loads(row["other_baselines"])}
         yield from _results({name: row[name] for name in ("parameters", "baseline")}, time)
         yield from _results({f"baseline/{name}": baselines[name] for name in baselines}, time)
+    for row in _rows(summary_table(summary, "metrics"), cell):
+        if row["metric"] != main:
+            yield from _spread(f"test/{row['metric']}", row, time)
     for row in _rows(summary_table(summary, "scores"), cell):
         yield from _spread(f"explain/{row['explainer']}/{row['score']}", row, time)
     if (card := summary_table(summary, "memory_card")).exists():

@@ -4,8 +4,8 @@ The answers are computed, scored and forgotten one batch after another, so that 
 many queries and classes needs no more memory than its training.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import pandas as pd
@@ -17,6 +17,7 @@ from lookback.data.batch import Batch, SequenceDataset
 from lookback.data.task import Facts
 from lookback.models.network import Network
 from lookback.training.loss import answer_loss
+from lookback.training.metrics import OtherMetrics
 
 MOST = 512  # maximum number of sequences in a batch; larger batches are not faster
 VALUES = 2**25  # maximum number of values that a batch needs at a time (128 MiB in float32)
@@ -32,13 +33,15 @@ def evaluate(network: Network, data: SequenceDataset, facts: Facts) -> "Scores":
 def evaluate_with_predictions(
     seed: int, network: Network, data: SequenceDataset, facts: Facts
 ) -> tuple["Scores", pd.DataFrame]:
-    """The scores of `evaluate`, and the table of predictions, as in `predictions_of`."""
-    sums, tables, first = list[_Sums](), list[pd.DataFrame](), 0
+    """The scores of `evaluate` with its other scores, and the predictions of `predictions_of`."""
+    sums, tables, first, others = list[_Sums](), list[pd.DataFrame](), 0, OtherMetrics(facts)
     for batch, answers in answered(network, data):
         sums.append(_sums(answers, batch, facts))
+        others.update(answers, batch)
         tables.append(predictions_of(seed, answers, batch, facts, first=first))
         first += len(batch.lengths)
-    return _mean(sums), pd.concat(tables, ignore_index=True)
+    scores = replace(_mean(sums), others=others.compute())
+    return scores, pd.concat(tables, ignore_index=True)
 
 
 def answered(
@@ -100,10 +103,11 @@ class _Sums(NamedTuple):
 
 @dataclass(frozen=True)
 class Scores:
-    """Loss and metric, each averaged over all queries of a data split."""
+    """Loss and metric, each averaged over all queries of a data split, and other scores by name."""
 
     loss: float
     metric: float
+    others: Mapping[str, float] = field(default_factory=dict)  # training/metrics.py lists them
 
 
 def scores_of(

@@ -326,6 +326,7 @@ def _write_results(
     for split, of_split in scores.items():
         require_sound(of_split, split, facts)
         result |= {f"{split}/loss": of_split.loss, f"{split}/{facts.metric}": of_split.metric}
+        result |= {f"{split}/{name}": value for name, value in of_split.others.items()}
     if predictions is not None:
         write_parquet(SeedPaths(folder).predictions, predictions, {})
     weights = {name: value.cpu() for name, value in network.state_dict().items()}
