@@ -147,12 +147,13 @@ def write_tuned(folder: Path, metric: str, plans: dict) -> None:
     """Three trials: the second is best, the last diverged."""
     trials = [
         {"values": {"recipe.optimizer.lr": rate}, "score": score, "failed": failed}
-        | {"parameters": 1000, "steps": 50}
+        | {"parameters": 1000, "steps": 50, "pruned": False, "scores": [score] * (not failed)}
         for rate, score, failed in ((0.001, 0.5, ""), (0.01, 0.25, ""), (1.0, None, "no number"))
     ]
     if metric == "accuracy":
         trials[0]["score"] = 0.125
-    found = {"plans": plans["tune"], "metric": metric, "seed": 10_000, "best": 1, "trials": trials}
+    found = {"plans": plans["tune"], "metric": metric, "seeds": [10_000], "trials": trials}
+    found["best"] = 1
     write_json(folder / "tune.json", {**found, "chosen": trials[1]["values"]})
 
 

@@ -119,7 +119,46 @@ def test_what_is_tuned_is_named_whole_and_a_range_of_whole_numbers_is_a_list(con
         },
         "trials": 5,
         "budget": None,
+        "seeds": 1,
+        "pruner": None,
     }
+
+
+def test_trials_may_have_several_seeds_and_a_pruner(conf):
+    pruner = "{_target_: optuna.pruners.PercentilePruner, percentile: 25.0, n_warmup_steps: 1}"
+    with_study(conf, GRU + f"tune: {{lr: [0.1, 0.01], seeds: 3, pruner: {pruner}}}")
+    tune = compose_study(conf, "mine").tune
+    assert tune["seeds"] == 3
+    assert tune["pruner"]["_target_"] == "optuna.pruners.PercentilePruner"
+    assert tune["values"] == {"recipe.optimizer.lr": [0.1, 0.01]}
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("seeds: 0", "'seeds' cannot be 0; it should be at least 1"),
+        ("seed: 3", "seeds"),
+        ("seeds: 3, prunner: {}", "Did you mean 'pruner'"),
+        ("seeds: 3, pruner: {_target_: optuna.pruners.MedianPrunner}", "MedianPruner'"),
+        ("seeds: 3, pruner: {_target_: optuna.samplers.TPESampler}", "'pruner._target_' cannot be"),
+        (
+            "seeds: 3, pruner: {_target_: optuna.pruners.MedianPruner, n_startup_trails: 1}",
+            "Did you mean 'n_startup_trials'",
+        ),
+        ("pruner: {_target_: optuna.pruners.MedianPruner}", "Add 'seeds: 3' under 'tune'"),
+    ],
+)
+def test_seeds_and_pruners_that_cannot_be_meant_are_answered(conf, more, said):
+    with_study(conf, GRU + f"tune: {{lr: [0.1, 0.01], {more}}}")
+    assert said in answer_to(conf)
+
+
+def test_every_seed_of_tuning_is_reserved(conf):
+    tune = "tune: {lr: [0.1, 0.01], seeds: 3}"
+    with_study(conf, GRU.replace("seeds: 1", "seeds: [10002]") + tune)
+    assert "seed 10002 is reserved for tuning" in answer_to(conf)
+    with_study(conf, GRU.replace("seeds: 1", "seeds: [10003]") + tune)
+    assert compose_study(conf, "mine").seeds == (10003,)
 
 
 def test_match_needs_a_hidden_size_to_find(conf):

@@ -23,7 +23,7 @@ COLUMNS = {
     "controls": "task model score explainer value chance position magnitude untrained oracle share "
     "near oracle_is_best",
     "cost": "task model seed train_seconds evaluate_seconds device threads commit dirty versions",
-    "tuning": "task model trial values metric score parameters steps chosen reason",
+    "tuning": "task model trial values metric score parameters steps seeds pruned chosen reason",
     "missing": "task model what reason",
     "memory_card": " ".join(CARD),
 }

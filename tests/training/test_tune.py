@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -13,11 +14,17 @@ from lookback.errors import Diverged, UserError
 from lookback.storage import run_store
 from lookback.storage.atomic import read_json, write_json
 from lookback.training import train, tune
-from lookback.training.tune import Trial, grid, search
+from lookback.training.tune import Trial, best_of, grid, search
 from tests.training.small import shipped
 
 LR, CLIP = "recipe.optimizer.lr", "recipe.clip"
 RATES = {LR: [0.03, 0.001, 0.01]}
+
+
+def asked(values: dict, trials: int | None = None, **more: Any) -> dict:
+    """The settings `tune` of a study, as planning completes them."""
+    given = {"values": values, "trials": trials, "budget": None, "seeds": 1, "pruner": None}
+    return {**given, **more}
 
 
 class Untested(Adding):
@@ -43,9 +50,11 @@ class Place:
         self.cell = self.task.parent / model
         self.folder = folder
 
-    def tune(self, values: dict, trials: int | None = None, steps: int | None = 12) -> dict:
+    def tune(
+        self, values: dict, trials: int | None = None, steps: int | None = 12, **more: Any
+    ) -> dict:
         budget = steps and {"steps": steps}
-        said = {"values": values, "trials": trials, "budget": budget}
+        said = asked(values, trials, budget=budget, **more)
         task = {**self.config["task"], "_target_": "tests.training.test_tune.Untested"}
         self.plan = self.folder / f"tune-{len(values)}-{trials}-{steps}.yaml"
         write_json(self.plan, {"stage": "tune", **self.config, "task": task, "tune": said})
@@ -64,8 +73,8 @@ def place(in_tmp: Path) -> Place:
     return Place(in_tmp)
 
 
-def by_value(values: dict) -> Trial:
-    """A trial that is best where both values are near 0.3."""
+def by_value(values: dict, seed: int) -> Trial:
+    """A training that is best where both values are near 0.3."""
     return Trial(values, -sum(abs(it - 0.3) for it in values.values()), 1, 1)
 
 
@@ -199,14 +208,12 @@ RANGES = {
 
 @pytest.mark.parametrize("space", [SPACE, RANGES])
 def test_draws_are_the_same_every_time_and_as_many_as_asked(space):
-    asked = {"values": space, "trials": 15}
-    first, second = (search(asked, by_value, better=1) for _ in range(2))
+    first, second = (search(asked(space, 15), by_value, better=1) for _ in range(2))
     assert first == second
     assert len({json.dumps(trial.values) for trial in first}) == 15
 
 
 def test_draws_are_optuna_s_own():
-    asked = {"values": RANGES, "trials": 12}
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0), direction="maximize")
 
     def objective(trial):
@@ -214,32 +221,151 @@ def test_draws_are_optuna_s_own():
             "a": trial.suggest_float("a", 0.001, 1.0, log=True),
             "b": trial.suggest_float("b", 0.0, 1.0),
         }
-        return by_value(values).score
+        return by_value(values, 0).score
 
     study.optimize(objective, n_trials=12)
-    assert [trial.values for trial in search(asked, by_value, better=1)] == [
+    assert [trial.values for trial in search(asked(RANGES, 12), by_value, better=1)] == [
         trial.params for trial in study.trials
     ]
 
 
 def test_draws_from_a_list_are_never_twice_the_same_even_to_its_end():
     points = grid(SPACE)
-    found = search({"values": SPACE, "trials": len(points) - 1}, by_value, better=1)
+    found = search(asked(SPACE, len(points) - 1), by_value, better=1)
     assert len({json.dumps(trial.values) for trial in found}) == len(points) - 1
 
 
 def test_draws_come_nearer_to_the_best():
     """Of the last ten of forty the mean is better than of the first ten, which are at random."""
-    found = search({"values": RANGES, "trials": 40}, by_value, better=1)
+    found = search(asked(RANGES, 40), by_value, better=1)
     scores = [trial.score for trial in found]
     assert sum(scores[-10:]) > sum(scores[:10])
 
 
 def test_a_draw_that_diverged_does_not_stop_the_others():
-    def some(values):
+    def some(values, seed):
         failed = values["a"] > 0.35
-        return Trial(values, None, None, None, "lost") if failed else by_value(values)
+        return Trial(values, None, None, None, "lost") if failed else by_value(values, seed)
 
-    found = search({"values": SPACE, "trials": 14}, some, better=1)
+    found = search(asked(SPACE, 14), some, better=1)
     assert len(found) == 14
     assert any(trial.failed for trial in found)
+
+
+# The score of each value by seed: 1 is lucky once, 2 is steady, 0 is bad, 3 is nearly as good as 2.
+BY_SEED = {0: [0.2, 0.1, 0.3], 1: [0.9, 0.1, 0.2], 2: [0.6, 0.7, 0.5], 3: [0.5, 0.6, 0.4]}
+MEDIAN = {"_target_": "optuna.pruners.MedianPruner", "n_startup_trials": 1}
+
+
+def lucky(trained: list) -> Any:
+    """Trainings with the scores of BY_SEED, noted in `trained` as value and place of the seed."""
+
+    def train_one(values: dict, seed: int) -> Trial:
+        place = seed - run_store.TUNING_SEED
+        trained.append((values["a"], place))
+        return Trial(values, BY_SEED[values["a"]][place], 1, 1)
+
+    return train_one
+
+
+@pytest.mark.parametrize(("seeds", "chosen"), [(1, 1), (3, 2)])
+def test_a_lucky_seed_wins_alone_and_not_among_three(seeds, chosen):
+    trials = search(asked({"a": [0, 1, 2, 3]}, seeds=seeds), lucky([]), better=1)
+    assert best_of(trials, better=1).values == {"a": chosen}
+    assert [trial.score for trial in trials] == [
+        pytest.approx(sum(scores[:seeds]) / seeds) for scores in BY_SEED.values()
+    ]
+
+
+def test_a_lower_score_may_be_better_over_three_seeds():
+    def by_error(values, seed):
+        trial = lucky([])(values, seed)
+        return Trial(values, 1 - trial.score, 1, 1)
+
+    trials = search(asked({"a": [0, 1, 2, 3]}, seeds=3), by_error, better=-1)
+    assert best_of(trials, better=-1).values == {"a": 2}
+
+
+@pytest.mark.parametrize("values", [[2, 0, 1, 3], [2, 3, 0, 1]])
+def test_the_pruner_ends_the_trials_that_optuna_s_own_loop_ends(values):
+    """The same scores by seed, reported in an objective of Optuna."""
+    trained, told = [], []
+    trials = search(asked({"a": values}, seeds=3, pruner=MEDIAN), lucky(trained), better=1)
+    study = optuna.create_study(
+        direction="maximize", pruner=optuna.pruners.MedianPruner(n_startup_trials=1)
+    )
+
+    def objective(trial):
+        value = values[trial.number]
+        for place, score in enumerate(BY_SEED[value]):
+            told.append((value, place))
+            trial.report(score, place)
+            if place < 2 and trial.should_prune():
+                raise optuna.TrialPruned
+        return sum(BY_SEED[value]) / 3
+
+    study.optimize(objective, n_trials=4)
+    assert trained == told
+    pruned = [trial.state is optuna.trial.TrialState.PRUNED for trial in study.trials]
+    assert [trial.pruned for trial in trials] == pruned
+    assert any(pruned)
+    assert best_of(trials, better=1).values == {"a": 2}
+
+
+def test_a_trial_that_was_pruned_cannot_be_chosen():
+    pruned = Trial({"a": 1}, 0.9, 1, 1, scores=(0.9,), pruned=True)
+    whole = Trial({"a": 2}, 0.6, 1, 1, scores=(0.6, 0.6))
+    assert best_of([pruned, whole], better=1) == whole
+    with pytest.raises(UserError, match="the pruner ended every trial"):
+        best_of([pruned], better=1)
+
+
+def test_a_trial_that_diverges_with_one_seed_has_diverged():
+    def second_diverges(values, seed):
+        is_lost = values["a"] == 2 and seed > run_store.TUNING_SEED
+        return Trial(values, None, None, None, "lost") if is_lost else lucky([])(values, seed)
+
+    trials = search(asked({"a": [0, 2]}, seeds=3), second_diverges, better=1)
+    assert (trials[1].score, trials[1].failed, trials[1].scores) == (None, "lost", (0.6,))
+    assert best_of(trials, better=1).values == {"a": 0}
+
+
+@pytest.mark.parametrize(
+    "pruner",
+    [
+        {"_target_": "optuna.pruners.HyperbandPruner", "min_resource": 1, "max_resource": 3},
+        {"_target_": "optuna.pruners.SuccessiveHalvingPruner"},
+        {"_target_": "optuna.pruners.PercentilePruner", "percentile": 25.0},
+        {"_target_": "optuna.pruners.WilcoxonPruner", "p_threshold": 0.2},
+    ],
+)
+def test_a_search_with_any_pruner_is_the_same_every_time(pruner):
+    def by_both(values, seed):
+        return Trial(values, by_value(values, seed).score - 0.1 * (seed % 3), 1, 1)
+
+    settings = asked(RANGES, 12, seeds=3, pruner=pruner)
+    first, second = (search(settings, by_both, better=1) for _ in range(2))
+    assert first == second
+
+
+def test_trials_of_several_seeds_go_on_after_a_kill_to_the_same_bytes(place, monkeypatch):
+    """Pruning decides by scores on the disk, so a restart prunes what the first run pruned."""
+    settings = {"seeds": 3, "pruner": {**MEDIAN, "n_startup_trials": 1}}
+    found = place.tune({LR: [0.01, 1e-6, 0.03]}, **settings)
+    whole = (place.cell / "tune.json").read_bytes()
+    assert found["seeds"] == [10_000, 10_001, 10_002]
+    assert [len(trial["scores"]) for trial in found["trials"]] == [3, 1, 3]
+    assert [trial["pruned"] for trial in found["trials"]] == [False, True, False]
+    best = found["trials"][found["best"]]
+    assert best["score"] == pytest.approx(sum(best["scores"]) / 3)
+    assert len(set(best["scores"])) == 3
+    done = sorted(Path("results/.runs").glob("*/trial=*/done.json"))
+    assert len(done) == 7  # not nine: a pruned trial trains no more seeds
+    for count in (0, 4):
+        for path in done[count:]:
+            path.unlink()
+        (place.cell / "tune.json").unlink()
+        place.tune({LR: [0.01, 1e-6, 0.03]}, **settings)
+        assert (place.cell / "tune.json").read_bytes() == whole
+    monkeypatch.setattr(tune, "train_seed", None)  # one seed of each trial is there already
+    assert place.tune({LR: [0.01, 1e-6]})["seeds"] == [10_000]

@@ -15,7 +15,12 @@ from typing import Any
 
 from lookback.errors import UserError
 from lookback.planning.references import KEY, citation
-from lookback.planning.validate_settings import check_settings, did_you_mean
+from lookback.planning.validate_settings import (
+    check_settings,
+    check_target,
+    did_you_mean,
+    keys_of,
+)
 from lookback.planning.yaml_files import read_yaml
 from lookback.storage.run_store import TUNING_SEED
 
@@ -56,20 +61,22 @@ def tune_of(
 ) -> dict[str, Any] | None:
     """The study's setting `tune`, or None if the study has no `tune`.
 
-    The result has the keys "values" (by dotted key), "trials" and "budget". `configs` holds the
+    The result has the keys "values" (by dotted key), "trials", "budget", "seeds" (their number) and
+    "pruner". `configs` holds the
     settings of each cell by group. Raises UserError if `tune` changes a setting that one of the
     models does not have, or if the settings of the study contradict each other.
     """
     if "tune" not in settings:
         return None
     tune = dict(settings["tune"])
-    wanted = [str(SHORT.get(key, key)) for key in tune if key not in ("trials", "budget")]
+    wanted = [str(SHORT.get(key, key)) for key in tune if key not in keys_of("tune")]
     for cell, config in configs.items():
         known = [key for group in GROUPS for key in _keys(config[group], group)]
         for key in wanted:
             _check_key(key, known, cell, where)
     check_settings(tune, "tune", f"{where}, tune")
     trials, budget = tune.pop("trials", None), tune.pop("budget", None)
+    count, pruner = tune.pop("seeds", 1), tune.pop("pruner", None)
     for key, choices in tune.items():
         _check_size(key, choices, where)
     values = {SHORT.get(key, key): _normalised(choices) for key, choices in tune.items()}
@@ -87,11 +94,23 @@ def tune_of(
         raise UserError(
             f"{where}: 'match' sets model.hidden_size, so 'tune' cannot try it. Remove one of both."
         )
-    if TUNING_SEED in seeds:
-        raise UserError(
-            f"{where}: seed {TUNING_SEED} is reserved for tuning. Remove it from 'seeds'."
-        )
-    return {"values": values, "trials": trials, "budget": budget}
+    reserved = range(TUNING_SEED, TUNING_SEED + count)
+    if used := sorted(set(reserved) & set(seeds)):
+        raise UserError(f"{where}: seed {used[0]} is reserved for tuning. Remove it from 'seeds'.")
+    if pruner is not None:
+        check_target(pruner, f"{where}, tune.pruner")
+        if count == 1:
+            raise UserError(
+                f"{where}: 'tune.pruner' ends a trial between two of its seeds, and a trial has "
+                "one seed.\nAdd 'seeds: 3' under 'tune', or remove 'pruner'."
+            )
+    return {
+        "values": values,
+        "trials": trials,
+        "budget": budget,
+        "seeds": count,
+        "pruner": pruner,
+    }
 
 
 def _keys(node: Mapping[str, Any], parent: str) -> Iterator[str]:
@@ -119,14 +138,14 @@ def _likely_keys(key: str, known: Sequence[str]) -> Sequence[str]:
     """The keys that an error message suggests instead of `key`, an unknown key of `tune`.
 
     The first choice is the keys in `known` that end with the last word of `key`. The second choice
-    is the keys in `known` that start with the first word of `key`. The last choice is the keys lr,
-    trials and budget.
+    is the keys in `known` that start with the first word of `key`. The last choice is `lr` and the
+    keys of tune.schema.yaml.
     """
     group, dot, rest = key.partition(".")
     last_word = rest.rpartition(".")[2] if dot else key
     same_word = [name for name in known if name.rpartition(".")[2] == last_word]
     same_group = [name for name in known if dot and name.startswith(f"{group}.")]
-    return same_word or same_group or [*SHORT, "trials", "budget"]
+    return same_word or same_group or [*SHORT, *keys_of("tune")]
 
 
 def _check_size(key: str, choices: Any, where: str) -> None:

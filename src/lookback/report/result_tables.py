@@ -281,7 +281,9 @@ def tuning_table(inputs: ReportInputs, task: str) -> Table:
         best = trials[trials["chosen"]].iloc[0]
         values = json.loads(best["values"])
         lost = int((trials["reason"] != "").sum())
-        tried = f"{len(trials)}, {lost} diverged" if lost else f"{len(trials)}"
+        pruned = int(trials["pruned"].sum())
+        counts = [f"{lost} diverged"] * bool(lost) + [f"{pruned} pruned"] * bool(pruned)
+        tried = ", ".join([f"{len(trials)}", *counts])
         chosen = [json.dumps(values[key]) for key in keys]
         rows.append(Row([str(model), tried, *chosen, number(best["score"], metric)]))
     return Table(
@@ -290,7 +292,16 @@ def tuning_table(inputs: ReportInputs, task: str) -> Table:
         head=["tuned model", "trials", *keys, f"{metric} (validation)"],
         rows=rows,
         frame=all_trials,
-        notes=["Chosen on the validation split, with one seed that the study does not use."],
+        notes=[_tuned_by(int(all_trials["seeds"].max()))],
+    )
+
+
+def _tuned_by(seeds: int) -> str:
+    if seeds == 1:
+        return "Chosen on the validation split, with one seed that the study does not use."
+    return (
+        "Chosen on the validation split, by the mean score of each trial over "
+        f"{seeds} seeds that the study does not use."
     )
 
 

@@ -20,7 +20,7 @@ from lookback.storage.contents import Contents, contents_of, have_digests, have_
 from lookback.storage.paths import RUNS, lock_file
 from lookback.storage.provenance import DAMAGED, plans_of
 
-TUNING_SEED = 10_000  # the seed of all tuning trials; a study with tuning must use other seeds
+TUNING_SEED = 10_000  # the first seed of all tuning trials; a study must use other seeds
 
 
 def train_settings(plan: Path, tuning: Path | None) -> dict[str, Any] | None:
@@ -76,9 +76,12 @@ def trials_folder(plan: Path, task: Path) -> Path:
     return _folder({name: value for name, value in settings.items() if name != "tune"}, task)
 
 
-def trial_folder(trials: Path, values: Mapping[str, Any], budget: Mapping[str, Any] | None) -> Path:
-    """The folder of one trial."""
-    return trials / f"trial={digest(json.dumps([values, budget], sort_keys=True))}"
+def trial_folder(
+    trials: Path, values: Mapping[str, Any], budget: Mapping[str, Any] | None, seed: int
+) -> Path:
+    """The folder of one seed of a trial."""
+    settings = [values, budget, *([seed] if seed != TUNING_SEED else [])]
+    return trials / f"trial={digest(json.dumps(settings, sort_keys=True))}"
 
 
 def _folder(settings: Mapping[str, Any], task: Path) -> Path:

@@ -55,7 +55,8 @@ COST: Columns = CELL | {"seed": "int64", "train_seconds": "float64", "evaluate_s
 COST |= {"device": "str", "threads": "Int64"}
 COST |= {"commit": "str", "dirty": "boolean", "versions": "str"}
 TUNING: Columns = CELL | {"trial": "int64", "values": "str", "metric": "str", "score": "float64"}
-TUNING |= {"parameters": "Int64", "steps": "Int64", "chosen": "bool", "reason": "str"}
+TUNING |= {"parameters": "Int64", "steps": "Int64", "seeds": "int64", "pruned": "bool"}
+TUNING |= {"chosen": "bool", "reason": "str"}
 MISSING: Columns = CELL | {"what": "str", "reason": "str"}
 
 
@@ -269,7 +270,8 @@ def tuning(cells: list[CellResults], missing: list[Row]) -> pd.DataFrame:
             continue
         tuned = read_json(cell.paths.tuning)
         for number, trial in enumerate(tuned["trials"]):
-            shown = {name: trial[name] for name in ("score", "parameters", "steps")}
+            shown = {name: trial[name] for name in ("score", "parameters", "steps", "pruned")}
+            shown |= {"seeds": len(trial["scores"])}
             shown |= {"values": json.dumps(trial["values"]), "reason": trial["failed"]}
             row = {"trial": number, "metric": tuned["metric"], "chosen": number == tuned["best"]}
             rows.append(cell.name | row | shown)

@@ -294,6 +294,8 @@ def _tuning_params(cell: CellResults) -> dict[str, str]:
     diverged = sum(trial["score"] is None for trial in tuning["trials"])
     best = tuning["trials"][tuning["best"]]["score"]
     numbers = {"tune.trials": len(tuning["trials"]), "tune.diverged": diverged, "tune.score": best}
+    numbers["tune.pruned"] = sum(trial["pruned"] for trial in tuning["trials"])
+    numbers["tune.seeds"] = len(tuning["seeds"])
     return {"tune.keys": keys, **{name: json.dumps(number) for name, number in numbers.items()}}
 
 
