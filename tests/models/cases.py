@@ -61,6 +61,22 @@ CASES: dict[str, tuple[dict[str, Any], Any]] = {
         shipped("gru", reset="before"),
         partial(reference.recurrent, reference.gru_before_cell),
     ),
+    "rnn_normed": (
+        shipped("rnn", layer_norm=True),
+        partial(reference.recurrent, reference.normed_rnn_cell),
+    ),
+    "lstm_normed": (
+        shipped("lstm", layer_norm=True),
+        partial(reference.recurrent, reference.normed_lstm_cell, read=reference.read_normed),
+    ),
+    "gru_normed": (
+        shipped("gru", layer_norm=True),
+        partial(reference.recurrent, reference.normed_gru_cell),
+    ),
+    "gru_before_normed": (
+        shipped("gru", layer_norm=True, reset="before", bias="single"),
+        partial(reference.recurrent, reference.normed_gru_before_cell),
+    ),
     "mingru": (shipped("mingru"), MINGRU),
     "mingru_bidirectional": (shipped("mingru", bidirectional=True), MINGRU),
     "minlstm": (shipped("minlstm"), MINLSTM),
@@ -118,6 +134,10 @@ RECURRENT = (
     "gru",
     "gru_single_bias",
     "gru_before",
+    "rnn_normed",
+    "lstm_normed",
+    "gru_normed",
+    "gru_before_normed",
 )
 # Which see what comes after a query.
 LOOKING_AHEAD = {

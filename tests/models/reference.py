@@ -85,8 +85,72 @@ def gru_before_cell(weights: Weights, layer: int, x: Array, h: Array, c: Array):
     return (1 - z) * n + z * h, c, {"reset": r, "update": z, "candidate": n}
 
 
+def normed(vector: Array, gain: Array) -> Array:
+    """Ba, Kiros and Hinton 2016, without a bias."""
+    centred = vector - vector.mean()
+    return gain * centred / np.sqrt((centred**2).mean() + 1e-5)
+
+
+def normed_product(weights: Weights, kind: str, layer: int, vector: Array, blocks) -> Array:
+    """LN(W x) + b, with the gates of each entry of `blocks` normalised together."""
+    size = weights[f"weight_hh_l{layer}"].shape[1]
+    product = weights[f"weight_{kind}_l{layer}"] @ vector
+    gain = weights[f"norms.{layer}.{'input' if kind == 'ih' else 'state'}.gain"]
+    parts = [slice(first * size, last * size) for first, last in blocks]
+    joined = np.concatenate([normed(product[part], gain[part]) for part in parts])
+    return joined + weights.get(f"bias_{kind}_l{layer}", 0.0)
+
+
+def normed_rnn_cell(weights: Weights, layer: int, x: Array, h: Array, c: Array):
+    """The sum of both products is normalised, as in equation 4."""
+    a = weights[f"weight_ih_l{layer}"] @ x + weights[f"weight_hh_l{layer}"] @ h
+    a = normed(a, weights[f"norms.{layer}.sum.gain"])
+    return np.tanh(a + weights[f"bias_ih_l{layer}"] + weights[f"bias_hh_l{layer}"]), c, {}
+
+
+def read_normed(weights: Weights, layer: int, c: Array) -> Array:
+    """The cell as the hidden state of `normed_lstm_cell` reads it."""
+    norm = f"norms.{layer}.cell"
+    return normed(c, weights[f"{norm}.weight"]) + weights[f"{norm}.bias"]
+
+
+def normed_lstm_cell(weights: Weights, layer: int, x: Array, h: Array, c: Array):
+    """Equations 20 to 22: all four gates are normalised together, and the cell that is read."""
+    a = normed_product(weights, "ih", layer, x, [(0, 4)])
+    a = a + normed_product(weights, "hh", layer, h, [(0, 4)])
+    i, f, g, o = np.split(a, 4)
+    i, f, g, o = sigmoid(i), sigmoid(f), np.tanh(g), sigmoid(o)
+    c = f * c + i * g
+    h = o * np.tanh(read_normed(weights, layer, c))
+    return h, c, {"input": i, "forget": f, "candidate": g, "output": o}
+
+
+def normed_gru_cell(weights: Weights, layer: int, x: Array, h: Array, c: Array):
+    """The gates are normalised together, and the candidate by itself."""
+    x_r, x_z, x_n = np.split(normed_product(weights, "ih", layer, x, [(0, 2), (2, 3)]), 3)
+    h_r, h_z, h_n = np.split(normed_product(weights, "hh", layer, h, [(0, 2), (2, 3)]), 3)
+    r, z = sigmoid(x_r + h_r), sigmoid(x_z + h_z)
+    n = np.tanh(x_n + r * h_n)
+    return (1 - z) * n + z * h, c, {"reset": r, "update": z, "candidate": n}
+
+
+def normed_gru_before_cell(weights: Weights, layer: int, x: Array, h: Array, c: Array):
+    x_r, x_z, x_n = np.split(normed_product(weights, "ih", layer, x, [(0, 2), (2, 3)]), 3)
+    h_r, h_z, _ = np.split(normed_product(weights, "hh", layer, h, [(0, 2), (2, 3)]), 3)
+    r, z = sigmoid(x_r + h_r), sigmoid(x_z + h_z)
+    h_n = np.split(normed_product(weights, "hh", layer, r * h, [(0, 2), (2, 3)]), 3)[2]
+    n = np.tanh(x_n + h_n)
+    return (1 - z) * n + z * h, c, {"reset": r, "update": z, "candidate": n}
+
+
 def recurrent(
-    cell, weights: Weights, layers: int, inputs: Array, queries: list[int], push: Push = no_push
+    cell,
+    weights: Weights,
+    layers: int,
+    inputs: Array,
+    queries: list[int],
+    push: Push = no_push,
+    read=lambda weights, layer, c: c,
 ) -> Opened:
     """Step by step, and at each step layer by layer: the other order than the model's trace."""
     kernel = {name.removeprefix("kernel."): value for name, value in weights.items()}
@@ -100,7 +164,7 @@ def recurrent(
             h[layer], c[layer], gates = cell(kernel, layer, x, h[layer], c[layer])
             if "output" in gates:
                 c[layer] = c[layer] + push(f"cell/{layer}", t)
-                h[layer] = gates["output"] * np.tanh(c[layer])
+                h[layer] = gates["output"] * np.tanh(read(kernel, layer, c[layer]))
             h[layer] = h[layer] + push(f"hidden/{layer}", t)
             found.setdefault(f"hidden/{layer}", []).append(h[layer])
             if "output" in gates:

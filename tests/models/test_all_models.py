@@ -61,9 +61,9 @@ def test_trace_is_the_papers_equations_one_number_at_a_time(name):
 
 def test_the_comparison_with_the_twin_sees_two_gates_swapped():
     class Swapped(GRU):
-        def cell(self, from_input, state, w_h, b_h):
+        def cell(self, from_input, state, layer):
             x_r, x_z, x_n = from_input.chunk(3, dim=1)
-            return super().cell(torch.cat([x_z, x_r, x_n], dim=1), state, w_h, b_h)
+            return super().cell(torch.cat([x_z, x_r, x_n], dim=1), state, layer)
 
     swapped = make_layer(Swapped, FEATURES, HIDDEN, layers=2).double()
     swapped.load_state_dict(build("gru").state_dict())

@@ -47,6 +47,28 @@ def test_a_setting_that_leaves_the_weights_bit_equal_is_named(model, key, value)
     assert named == ([] if has_effect else [f"{change} has no effect on {model}."])
 
 
+@pytest.mark.parametrize(
+    ("model", "setting"),
+    [
+        ("rnn", "layer_norm=True"),
+        ("lstm", "recurrent_dropout=0.2"),
+        ("gru", "reset=before"),
+        ("attention", "encoder.layer_norm=True"),
+    ],
+)
+def test_a_setting_that_costs_a_model_its_fast_kernel_is_named(model, setting):
+    """The model itself knows: it has no kernel."""
+    change = f"model.{setting}"
+    (notice,) = notices(model, change)
+    named = setting.removeprefix("encoder.")
+    assert notice.startswith(f"There is no fast kernel for {named}. For {model}, torch computes")
+    for overrides, has_kernel in (((), True), ((change,), False)):
+        cell = compose_by_hand(CONF, "adding", model, 0, list(overrides)).cells["adding", model]
+        network = build_network(cell.model, cell.recipe["initialisation"], FACTS, seed=0)
+        encoder = getattr(network.encoder, "encoder", network.encoder)
+        assert (encoder.fused is not None) == has_kernel
+
+
 def test_the_identity_is_for_rectified_units():
     (notice,) = notices("rnn", "recipe=irnn")
     assert notice.endswith("An IRNN needs model.nonlinearity=relu.")

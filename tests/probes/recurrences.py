@@ -2,7 +2,6 @@
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from lookback.models.rnn import RNN
 from tests.shipped import make_layer
@@ -11,8 +10,8 @@ from tests.shipped import make_layer
 class LinearRNN(RNN):
     """h_t = W_x x_t + W_h h_{t-1}."""
 
-    def cell(self, from_input, state, w_h, b_h):
-        return (from_input + functional.linear(state[0], w_h, b_h),), {}
+    def cell(self, from_input, state, layer):
+        return (from_input + layer.from_state(state[0]),), {}
 
 
 def scaled_rotation(gain: float, size: int = 8) -> LinearRNN:

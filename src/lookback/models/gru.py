@@ -13,7 +13,7 @@ gate z_t keeps the state as a forget gate does.
 
 With `bias` "single", all b_h are zero: "before" then has the parameters of Keras' GRU with
 `reset_after=False`, and "after" those of cuDNN's mode CUDNN_RNN_SINGLE_INP_BIAS. Keras' own default
-is "after" with both biases.
+is "after" with both biases. Layer norm and recurrent dropout are in recurrent_layer.py.
 """
 
 from typing import Literal
@@ -21,17 +21,18 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
 
 from lookback.kernels.gru import KERNEL
 from lookback.models.base import Initialisation
 from lookback.models.recurrent import Gates, Parts, RecurrentModel
+from lookback.models.recurrent_layer import Layer
 
 
 class GRU(RecurrentModel):
     """State «hidden»; gates «reset», «update» and «candidate»."""
 
     keeping = "update"
+    normed_blocks = (2, 1)
 
     def __init__(
         self,
@@ -42,28 +43,35 @@ class GRU(RecurrentModel):
         reset: Literal["after", "before"],
         bias: Literal["double", "single"],
         bidirectional: bool,
+        layer_norm: bool,
+        recurrent_dropout: float,
     ) -> None:
-        super().__init__(nn.GRU, features, hidden_size, layers, dropout, bias, bidirectional)
+        super().__init__(
+            nn.GRU,
+            KERNEL if reset == "after" else None,
+            features,
+            hidden_size,
+            layers,
+            dropout,
+            bias,
+            bidirectional,
+            layer_norm,
+            recurrent_dropout,
+        )
         self.reset = reset
-        self.fused = KERNEL if reset == "after" else None
 
     def cell(
-        self,
-        from_input: Float[Tensor, "batch blocks"],
-        state: Parts,
-        w_h: Float[Tensor, "blocks hidden"],
-        b_h: Float[Tensor, " blocks"],
+        self, from_input: Float[Tensor, "batch blocks"], state: Parts, layer: Layer
     ) -> tuple[Parts, Gates]:
         """The next hidden state h_t and the gates, each of shape (B, H)."""
         (h,) = state
         x_rz, x_n = from_input.tensor_split([2 * self.hidden_size], dim=1)
-        w_rz, w_n = w_h.tensor_split([2 * self.hidden_size])
-        b_rz, b_n = b_h.tensor_split([2 * self.hidden_size])
-        r, z = torch.sigmoid(x_rz + functional.linear(h, w_rz, b_rz)).chunk(2, dim=1)
+        gates, candidate = slice(2 * self.hidden_size), slice(2 * self.hidden_size, None)
+        r, z = torch.sigmoid(x_rz + layer.from_state(h, gates)).chunk(2, dim=1)
         if self.reset == "after":
-            n = torch.tanh(x_n + r * functional.linear(h, w_n, b_n))
+            n = torch.tanh(x_n + r * layer.from_state(h, candidate))
         else:
-            n = torch.tanh(x_n + functional.linear(r * h, w_n, b_n))
+            n = torch.tanh(x_n + layer.from_state(r * h, candidate))
         return ((1 - z) * n + z * h,), {"reset": r, "update": z, "candidate": n}
 
     @torch.no_grad()

@@ -7,7 +7,8 @@ o_t = σ(W_xo x_t + b_xo + W_ho h_{t-1} + b_ho)       output gate
 c_t = f_t ⊙ c_{t-1} + i_t ⊙ g_t                      cell
 h_t = o_t ⊙ tanh(c_t)                                hidden state
 
-A forget bias of 1 is recommended by [jozefowicz2015].
+A forget bias of 1 is recommended by [jozefowicz2015]. Layer norm and recurrent dropout are in
+recurrent_layer.py.
 """
 
 from typing import Literal
@@ -15,11 +16,11 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
 
 from lookback.kernels.lstm import KERNEL
 from lookback.models.base import Initialisation
 from lookback.models.recurrent import Gates, Parts, RecurrentModel
+from lookback.models.recurrent_layer import Layer
 
 
 class LSTM(RecurrentModel):
@@ -28,7 +29,7 @@ class LSTM(RecurrentModel):
     parts = ("hidden", "cell")
 
     keeping = "forget"
-    fused = KERNEL
+    normed_blocks = (4,)
 
     def __init__(
         self,
@@ -38,22 +39,31 @@ class LSTM(RecurrentModel):
         dropout: float,
         bias: Literal["double", "single"],
         bidirectional: bool,
+        layer_norm: bool,
+        recurrent_dropout: float,
     ) -> None:
-        super().__init__(nn.LSTM, features, hidden_size, layers, dropout, bias, bidirectional)
+        super().__init__(
+            nn.LSTM,
+            KERNEL,
+            features,
+            hidden_size,
+            layers,
+            dropout,
+            bias,
+            bidirectional,
+            layer_norm,
+            recurrent_dropout,
+        )
 
     def cell(
-        self,
-        from_input: Float[Tensor, "batch blocks"],
-        state: Parts,
-        w_h: Float[Tensor, "blocks hidden"],
-        b_h: Float[Tensor, " blocks"],
+        self, from_input: Float[Tensor, "batch blocks"], state: Parts, layer: Layer
     ) -> tuple[Parts, Gates]:
         """The next states h_t and c_t, and the gates, each of shape (B, H)."""
         h, c = state
-        i, f, g, o = (from_input + functional.linear(h, w_h, b_h)).chunk(4, dim=1)
+        i, f, g, o = (from_input + layer.from_state(h)).chunk(4, dim=1)
         i, f, g, o = torch.sigmoid(i), torch.sigmoid(f), torch.tanh(g), torch.sigmoid(o)
         c = f * c + i * g
-        h = o * torch.tanh(c)
+        h = o * torch.tanh(layer.read(c))
         return (h, c), {"input": i, "forget": f, "candidate": g, "output": o}
 
     @torch.no_grad()

@@ -5,7 +5,8 @@ network's input, or h_t of the layer below, and every state starts at zero.
 
 Each model class implements the equations of its paper in `cell`. The weights are parameters of a
 torch module (nn.RNN, nn.LSTM or nn.GRU). If our own kernels (lookback/kernels/) cannot run a layer,
-the torch module computes the outputs, for example with cuDNN on a GPU.
+the torch module computes the outputs, for example with cuDNN on a GPU. With layer norm or recurrent
+dropout (recurrent_layer.py), the equations compute every step, because no kernel has them.
 """
 
 from abc import abstractmethod
@@ -30,6 +31,7 @@ from lookback.models.base import (
     at_queries,
     reversed_within,
 )
+from lookback.models.recurrent_layer import BlockNorm, Layer
 from lookback.models.sizes import require_dropout
 from lookback.models.truncation import truncated_features
 from lookback.runtime.settings import require_positive
@@ -55,21 +57,30 @@ class RecurrentModel(RecurrentEncoder):
     """
 
     parts: ClassVar[tuple[str, ...]] = ("hidden",)  # the tensors of one layer's state
-    fused: Kernel | None = None  # our own kernel for the equations of `cell`, or None
+    # For layer norm, the blocks that are normalised apart, in multiples of H, or () if the layer
+    # normalises the sum of both products.
+    normed_blocks: ClassVar[tuple[int, ...]] = ()
 
     def __init__(
         self,
         kernel: Callable[..., nn.RNNBase],
+        fused: Kernel | None,
         features: int,
         hidden_size: int,
         layers: int,
         dropout: float,
         bias: Literal["double", "single"],
         bidirectional: bool,
+        layer_norm: bool,
+        recurrent_dropout: float,
     ) -> None:
         super().__init__()
         require_positive("model", hidden_size=hidden_size, layers=layers)
         require_dropout(dropout, between=layers)
+        require_dropout(recurrent_dropout, name="recurrent_dropout")
+        self.recurrent_dropout = recurrent_dropout
+        # Our own kernel for the equations of `cell`, or None
+        self.fused = None if layer_norm or recurrent_dropout else fused
         self.dropout = dropout
         self.bidirectional = bidirectional
         self.directions = 2 if bidirectional else 1
@@ -91,6 +102,11 @@ class RecurrentModel(RecurrentEncoder):
         self.output_size = self.directions * hidden_size
         self.layers = layers
         self.state_size = layers * len(self.parts) * self.output_size
+        # One entry per layer and direction, which is empty without layer norm
+        self.norms = nn.ModuleList(
+            nn.ModuleDict(self._norms() if layer_norm else {})
+            for _ in range(layers * self.directions)
+        )
 
     @property
     def truncates(self) -> bool:  # type: ignore[override]
@@ -100,15 +116,21 @@ class RecurrentModel(RecurrentEncoder):
         """
         return self.fused is not None and not self.bidirectional
 
+    def _norms(self) -> dict[str, nn.Module]:
+        """The layer norms of one direction of a layer."""
+        sizes = [count * self.hidden_size for count in self.normed_blocks]
+        norms: dict[str, nn.Module] = {"sum": BlockNorm([self.hidden_size])}
+        if sizes:
+            norms = {"input": BlockNorm(sizes), "state": BlockNorm(sizes)}
+        if "cell" in self.parts:
+            norms["cell"] = nn.LayerNorm(self.hidden_size)
+        return norms
+
     @abstractmethod
     def cell(
-        self,
-        from_input: Float[Tensor, "batch blocks"],
-        state: Parts,
-        w_h: Float[Tensor, "blocks hidden"],
-        b_h: Float[Tensor, " blocks"],
+        self, from_input: Float[Tensor, "batch blocks"], state: Parts, layer: Layer
     ) -> tuple[Parts, Gates]:
-        """The next state and the gates of one layer, where `from_input` is W_x x_t + b_x."""
+        """The next state and the gates, where `from_input` is `layer.from_input(x_t)`."""
 
     def initial_state(self, batch: int) -> Float[Tensor, "batch state"]:
         """The state before the first step: zeros (B, S)."""
@@ -119,15 +141,17 @@ class RecurrentModel(RecurrentEncoder):
     ) -> tuple[Float[Tensor, "batch hidden"], Float[Tensor, "batch state"]]:
         """The output (B, H) and the next state (B, S), computed for one step by the equations.
 
-        Raises NotApplicable if the model is bidirectional.
+        A single step has no recurrent dropout, because its mask belongs to a whole sequence. Raises
+        NotApplicable if the model is bidirectional.
         """
         if self.bidirectional:
             raise NotApplicable("a bidirectional model has no single step")
         parts = state.chunk(self.layers * len(self.parts), dim=1)
         width, following = len(self.parts), list[Tensor]()
-        for layer, (w_x, w_h, b_x, b_h) in enumerate(self.kernel.all_weights):
+        for layer in range(self.layers):
+            of_layer = self._layer(layer)
             layer_state = parts[layer * width : (layer + 1) * width]
-            layer_state, _ = self.cell(self._from_input(input, w_x, b_x), layer_state, w_h, b_h)
+            layer_state, _ = self.cell(of_layer.from_input(input), layer_state, of_layer)
             following += layer_state
             input = self._between_layers(layer_state[0], layer)
         return input, torch.cat(following, dim=1)
@@ -309,16 +333,19 @@ class RecurrentModel(RecurrentEncoder):
         the padding starts with the state zero, so that no state can overflow there, and so that the
         backward direction enters a sequence's last step with the state zero.
         """
-        w_x, w_h, b_x, b_h = self._weights(layer)[direction]
+        zero = self.kernel.all_weights[0][1].new_zeros(len(inputs), self.hidden_size)
+        mask = None
+        if self.training and self.recurrent_dropout:
+            mask = functional.dropout(torch.ones_like(zero), self.recurrent_dropout)
+        of_layer = self._layer(layer, direction, mask)
         steps_of: dict[str, list[Tensor]] = {}
-        zero = w_h.new_zeros(len(inputs), self.hidden_size)
         state: Parts = (zero,) * len(self.parts)
-        all_steps = list(enumerate(self._from_input(inputs, w_x, b_x).unbind(dim=1)))
+        all_steps = list(enumerate(of_layer.from_input(inputs).unbind(dim=1)))
         for t, from_input in reversed(all_steps) if direction else all_steps:
             # The step before step t in the backward direction is t + 1.
             is_inside = (t + direction < lengths).unsqueeze(1)
             state = tuple(torch.where(is_inside, part, zero) for part in state)
-            state, gates = self.cell(from_input, state, w_h, b_h)
+            state, gates = self.cell(from_input, state, of_layer)
             values = dict(zip(self.parts, state, strict=True)) | gates
             for name, value in values.items():
                 steps_of.setdefault(name, []).append(value)
@@ -328,10 +355,13 @@ class RecurrentModel(RecurrentEncoder):
         states = {name: stacked.pop(name) for name in self.parts}
         return states, stacked, {name: steps_of[name] for name in self.parts}
 
-    def _from_input(self, inputs: Tensor, w_x: Tensor, b_x: Tensor) -> Tensor:
-        # Mixed precision gives a bfloat16 product. The sum in `cell` would then be bfloat16, and a
-        # state that changes by less than 1/256 of its value at each step would not change at all.
-        return functional.linear(inputs, w_x, b_x).to(w_x.dtype)
+    def _layer(self, layer: int, direction: int = 0, mask: Tensor | None = None) -> Layer:
+        """One direction of a layer, with the mask of its recurrent dropout."""
+        place = layer * self.directions + direction
+        norms = self.norms[place]
+        assert isinstance(norms, nn.ModuleDict)
+        w_x, w_h, b_x, b_h = self.kernel.all_weights[place]
+        return Layer(w_x, w_h, b_x, b_h, norms, mask)
 
     def _layer_output(self, states: Mapping[str, Tensor], layer: int) -> Tensor:
         """The hidden states of a layer, concatenated over its one or two directions."""
@@ -362,7 +392,7 @@ class RecurrentModel(RecurrentEncoder):
 
     @torch.no_grad()
     def initialise(self, initialisation: Initialisation) -> None:
-        """Draw all weight matrices, and set all biases to zero.
+        """Draw all weight matrices, and set all biases to zero and all gains to one.
 
         If the recipe's `unit` is "gate", each gate's matrices are drawn separately, with shape
         (H, F) for the input and (H, H) for the state. If the recipe's `unit` is "layer", the
@@ -377,6 +407,8 @@ class RecurrentModel(RecurrentEncoder):
                 self._fill(block, initialisation.recurrent)
             nn.init.zeros_(b_x)
             nn.init.zeros_(b_h)
+        for name, parameter in self.norms.named_parameters():
+            nn.init.constant_(parameter, float(not name.endswith("bias")))
 
     def _fill(self, block: Tensor, method: Recurrent | Input) -> None:
         if method == "orthogonal":

@@ -14,14 +14,16 @@ def require_heads(hidden_size: int, heads: int) -> None:
         )
 
 
-def require_dropout(dropout: float, *, between: int | None = None) -> None:
+def require_dropout(dropout: float, *, between: int | None = None, name: str = "dropout") -> None:
     """Raise UserError unless 0 ≤ `dropout` < 1. A dropout of 1 would set all values to zero.
+
+    `name` is the name of the setting in the error message.
 
     If dropout acts only between layers, the argument `between` is the number of layers. In a model
     with one layer, such dropout would have no effect, so a nonzero `dropout` raises UserError.
     """
     if not 0 <= dropout < 1:
-        raise UserError(f"The model's `dropout` is {dropout}. Make it 0 or more and less than 1.")
+        raise UserError(f"The model's `{name}` is {dropout}. Make it 0 or more and less than 1.")
     if dropout and between == 1:
         raise UserError(
             f"The model has one layer and a dropout of {dropout}, but dropout acts between "

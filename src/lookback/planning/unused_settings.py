@@ -1,4 +1,4 @@
-"""Notices about settings of a recipe that have no effect on a model of the study.
+"""Notices about settings without an effect on a model, and about models without a fast kernel.
 
 A study may give one recipe to all its models, although some models do not use all of its settings.
 For that reason such a setting is a notice and not an error. A setting with the value of
@@ -23,12 +23,14 @@ USED = {
     "lookback.models.tcn.TCN": {"input"},
     "lookback.models.transformer.Transformer": set[str](),
 }
+# Settings for which a model has no fast kernel, each with the value that keeps the kernel.
+WITH_KERNEL = {"layer_norm": False, "recurrent_dropout": 0, "reset": "after"}
 # Classes that use of `forget_bias` only the value `chrono`, because their gates start balanced.
 ONLY_CHRONO = {"lookback.models.gru.GRU", "lookback.models.mingru.MinGRU"}
 
 
 def notices_of(conf: Path, cells: Mapping[tuple[str, str], Any]) -> tuple[str, ...]:
-    """Sentences that name each recipe setting without an effect, and the models that ignore it.
+    """Sentences on settings without an effect or without a fast kernel, and the models they name.
 
     `cells` holds the settings of each task and model of a study. `conf` is the folder of options.
     """
@@ -56,6 +58,12 @@ def _sentences(
             is_used = value == "chrono"
         if not is_used and value != usual.get(key):
             yield f"recipe.initialisation.{key}={value} has no effect on {{models}}."
+    for key, value in WITH_KERNEL.items():
+        if encoder.get(key, value) != value:
+            yield (
+                f"There is no fast kernel for {key}={encoder[key]}. For {{models}}, torch computes "
+                "one step after another, and training takes several times as long."
+            )
     if chosen["recurrent"] == "identity" and encoder.get("nonlinearity") == "tanh":
         yield (
             "recipe.initialisation.recurrent=identity is meant for rectified units, but {models} "
