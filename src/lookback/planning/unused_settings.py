@@ -62,7 +62,7 @@ def _sentences(
         if encoder.get(key, value) != value:
             yield (
                 f"There is no fast kernel for {key}={encoder[key]}. For {{models}}, torch computes "
-                "one step after another, and training takes several times as long."
+                "one step after another, which takes two to seven times as long."
             )
     if chosen["recurrent"] == "identity" and encoder.get("nonlinearity") == "tanh":
         yield (
