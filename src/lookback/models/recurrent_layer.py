@@ -74,8 +74,10 @@ class Layer:
         """W_h h + b_h, or LN(W_h h) + b_h, for some rows of W_h."""
         if "state" not in self.norms:
             return functional.linear(self._dropped(h), self.w_h[rows], self.b_h[rows])
-        product = functional.linear(self._dropped(h), self.w_h[rows]).to(self.w_h.dtype)
-        normed: Tensor = self.norms["state"](product, rows)
+        # Layer norm enlarges the rounding errors of a small product, so mixed precision is off.
+        with torch.autocast(h.device.type, enabled=False):
+            product = functional.linear(self._dropped(h), self.w_h[rows])
+            normed: Tensor = self.norms["state"](product, rows)
         return normed + self.b_h[rows]
 
     def summed(
@@ -84,8 +86,10 @@ class Layer:
         """W_x x + b_x + W_h h + b_h, or LN(W_x x + W_h h) + b_x + b_h, from W_x x."""
         if "sum" not in self.norms:
             return from_input + self.from_state(h)
-        product = functional.linear(self._dropped(h), self.w_h)
-        normed: Tensor = self.norms["sum"](from_input + product)
+        with torch.autocast(h.device.type, enabled=False):
+            normed: Tensor = self.norms["sum"](
+                from_input + functional.linear(self._dropped(h), self.w_h)
+            )
         return normed + self.b_x + self.b_h
 
     def read(self, c: Float[Tensor, "batch hidden"]) -> Float[Tensor, "batch hidden"]:
