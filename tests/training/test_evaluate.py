@@ -156,7 +156,8 @@ def test_a_split_in_batches_has_the_scores_and_the_table_of_one_pass(split, monk
     wanted = scores_of(whole, split, FACTS)
     assert scores.loss == pytest.approx(wanted.loss, rel=1e-6)
     assert scores.metric == pytest.approx(wanted.metric)
-    assert evaluate(network, split, FACTS) == scores
+    assert evaluate(network, split, FACTS) == replace(scores, others={})
+    assert scores.others == pytest.approx(others(split, whole, FACTS, 40))
     pd.testing.assert_frame_equal(table, predictions_of(3, whole, split, FACTS), rtol=1e-5)
     assert network.training
 
