@@ -96,8 +96,8 @@ def read(plan: Path, summary: Path) -> ReportInputs:
         kinds = {"task": tasks, "model": models}
         return frame.astype({name: kind for name, kind in kinds.items() if name in frame})
 
-    names = ("results", "runs", "metrics", "history", "cost")
-    names += ("scores", "controls", "tuning", "missing")
+    first = ("results", "runs", "metrics", "history", "cost")
+    names = (*first, "scores", "controls", "tuning", "missing")
     return ReportInputs(
         plans=plan.parents[1],
         digest=plan.stem,
