@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -43,13 +44,22 @@ class Wired:
     answers: Tensor  # (B,), computed without the network
 
 
+# The settings of a recurrent network in its usual form.
+PLAIN: dict[str, Any] = {
+    "bias": "double",
+    "bidirectional": False,
+    "layer_norm": False,
+    "recurrent_dropout": 0.0,
+}
+
+
 def drawn(*shape: int) -> Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
 def rnn(features: int, size: int, layers: int = 1, nonlinearity: str = "relu") -> Network:
     """An Elman network whose weights are all zero."""
-    encoder = RNN(features, size, layers, 0.0, nonlinearity, bidirectional=False)
+    encoder = RNN(features, size, layers, 0.0, nonlinearity, **PLAIN)
     return zeroed(Network(encoder, 1))
 
 
@@ -174,7 +184,7 @@ def marked(count: int) -> Tensor:
 @torch.no_grad()
 def lstm_adding(count: int = 2) -> Wired:
     """An LSTM that solves the adding problem: the marker opens the input gate for the value."""
-    network = zeroed(Network(LSTM(2, 1, 1, 0.0, bidirectional=False), 1))
+    network = zeroed(Network(LSTM(2, 1, 1, 0.0, **PLAIN), 1))
     w_x, _, b_x, _ = network.encoder.kernel.all_weights[0]
     w_x[0, 1], b_x[0] = OPEN, -OPEN / 2  # input gate
     b_x[1], w_x[2, 0], b_x[3] = OPEN, SMALL, OPEN  # forget gate, candidate, output gate
@@ -191,7 +201,7 @@ def gated_copy() -> Wired:
 @torch.no_grad()
 def gru_latest() -> Wired:
     """A GRU that keeps the latest marked value: the marker shuts the update gate for one step."""
-    network = zeroed(Network(GRU(2, 1, 1, 0.0, "after", bidirectional=False), 1))
+    network = zeroed(Network(GRU(2, 1, 1, 0.0, "after", **PLAIN), 1))
     w_x, _, b_x, _ = network.encoder.kernel.all_weights[0]
     w_x[1, 1], b_x[1] = -OPEN, OPEN / 2  # update gate
     w_x[2, 0] = SMALL  # candidate
@@ -206,7 +216,7 @@ def look_up() -> Wired:
     """Attention to the marked step, whose value it copies: all other weights are about e⁻⁴⁰."""
 
     def states(features: int, hidden_size: int) -> RNN:
-        return RNN(features, hidden_size, 1, 0.0, "relu", bidirectional=False)
+        return RNN(features, hidden_size, 1, 0.0, "relu", **PLAIN)
 
     network = zeroed(Network(AttentionModel(2, 2, states, "scaled_dot", 1), 1))
     model = network.encoder

@@ -33,12 +33,12 @@ def options() -> Options:
 
 
 def numbers(node: Any, at: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Every number and truth value in a config, with its path."""
+    """Every number and truth value in a config, with its path; not those of mappings in a list."""
     if isinstance(node, dict):
         for key, value in node.items():
             yield from numbers(value, (*at, key))
     elif isinstance(node, list):
-        for entry in node:
+        for entry in (entry for entry in node if not isinstance(entry, dict)):
             yield from ((at, [value]) for _, value in numbers(entry))
     elif isinstance(node, int | float):
         yield at, node
@@ -67,6 +67,10 @@ def test_a_wrong_value_of_a_setting_is_refused(options, group, name):
 @pytest.mark.parametrize(
     ("override", "said"),
     [
+        (
+            "recipe.groups=[{weights: [a], lr_factor: -1, weight_decay: 0}]",
+            "'groups.0.lr_factor' cannot be -1",
+        ),
         ("recipe.optimizer.lr=nan", "'optimizer.lr' cannot be nan; it should be a finite number"),
         ("recipe.optimizer.lr=1e999", "'optimizer.lr' cannot be inf"),
         (f"model.hidden_size={10**30}", "'hidden_size' cannot be an integer of 100 bits"),
