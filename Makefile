@@ -41,11 +41,12 @@ soak: setup  ## kill a study two hundred times; after each kill, one plain comma
 ui: setup  ## open MLflow's pages on the tracked runs
 	$(BIN)/lookback ui
 
-bench: setup  ## time a training step beside bare torch and the floor, the cost of loop and evaluation, and probes
+bench: setup  ## time a training step beside bare torch and the floor, the cost of loop and evaluation, and probes; simulate the statistics
 	$(BIN)/python bench/step.py
 	$(BIN)/python bench/evaluate.py
 	$(BIN)/python bench/probes.py
 	$(BIN)/python bench/train.py
+	$(BIN)/python bench/statistics.py
 
 lock:  ## resolve requirements.lock again, without the packages of torch's CUDA build
 	printf 'torch==$(TORCH)\n' > .venv/torch.txt

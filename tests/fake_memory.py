@@ -12,9 +12,10 @@ import pandas as pd
 
 from lookback.storage.atomic import read_json
 from lookback.storage.tables import write_parquet
-from tests.fake_study import MODELS, SEEDS, SHAPES, TASKS, gradients_of, write_study
+from tests.fake_study import MODELS, SEEDS, TASKS, gradients_of, write_study
 
 LAGS = np.arange(1, 121)
+LONGEST = 128  # distance of the gradient
 HALF = {
     ("adding", "rnn"): 2.0,
     ("adding", "lstm"): 14.0,
@@ -58,7 +59,7 @@ def write_memory(root: Path, tasks: tuple[str, ...] = tuple(TASKS)) -> Path:
 def measured(probe: str, task: str, model: str) -> pd.DataFrame:
     """What a probe left of a cell: the same for each seed, but for the sequences of recall."""
     if probe == "gradient_flow":
-        return gradients(model, SHAPES[task][0], HALF[task, model])
+        return gradients(model, LONGEST, HALF[task, model])
     if model == STATELESS and probe not in ("recall_by_lag", "effective_context"):
         return pd.DataFrame({"seed": SEEDS, "reason": "Transformer has no state"})
     frame = MADE[probe](HALF[task, model])
@@ -92,7 +93,7 @@ def exponents(half: float) -> pd.DataFrame:
 def capacities(half: float) -> pd.DataFrame:
     delay = np.arange(1, 65)
     frame = pd.DataFrame({"degree": 1, "delay": delay, "capacity": 0.5 ** (delay / half)})
-    frame = frame.assign(raw=frame["capacity"] + 0.01, bound=64)
+    frame = frame.assign(raw=frame["capacity"] + 0.01, bound=64, scale=1.0)
     return pd.concat([frame.assign(stage=stage) for stage in ("initial", "trained")])
 
 

@@ -208,11 +208,15 @@ def write_explained(
     values = generator.normal(size=(len(seeds), count, length, features)) * 0.2 + inputs * 0.5
     arrays |= {"inputs": inputs, "values": values.astype(np.float32), "reason": ""}
     arrays |= {"lengths": np.full(count, length), "seeds": list(seeds)}
-    write_npz(path, arrays, plans[explainer])
     rows = [(seed, "deletion", 0.3 + 0.01 * seed, 0.12) for seed in seeds]
     if task == "adding":
         best = {"occlusion": 0.93, "integrated_gradients": 0.88, "attention": 0.49}[explainer]
         rows += [(seed, "evidence_auc", best + 0.01 * seed, 0.5) for seed in seeds]
+        arrays["is_right"] = np.ones((len(seeds), count), dtype=bool)
+    for score in ("deletion", "evidence_auc"):  # the same for each sequence
+        if means := [row[2] for row in rows if row[1] == score]:
+            arrays[score] = np.repeat(np.array(means)[:, None], count, axis=1)
+    write_npz(path, arrays, plans[explainer])
     frame = pd.DataFrame(rows, columns=["seed", "score", "value", "chance"])
     controls = {"position": 0.2, "magnitude": 0.1, "untrained": 0.2, "oracle": 1.0, "share": 1.0}
     if task == "adding":

@@ -72,7 +72,10 @@ def test_gradients_of_each_seed_add_up_to_its_answer_at_the_last_query(tmp_path,
         assert found["error"][place].max() < 1e-4
     assert found["baseline"] == "mean"
 
-    assert list(scores.columns) == ["seed", "score", "value", "chance", *controls.NAMES, "share"]
+    of_seeds = ["seed", "score", "value", "chance", *controls.NAMES, "share", "gap", "wide"]
+    assert list(scores.columns) == of_seeds
+    assert (scores.gap < 1e-3).all()
+    assert (scores.wide == 0).all()
     assert scores.seed.tolist() == [0] * 5 + [1] * 5
     assert scores.score.tolist() == [*evidence_scores.NAMES, "deletion"] * 2
     right = [
@@ -88,6 +91,8 @@ def test_gradients_of_each_seed_add_up_to_its_answer_at_the_last_query(tmp_path,
     assert (areas.chance == 0.5).all()
     assert (areas.oracle[areas.share > 0] == 1).all()
     assert scores[scores.share > 0].drop(columns="untrained").notna().all(axis=None)
+    drops = scores[scores.score == "deletion"]["value"]
+    assert drops.to_list() == pytest.approx(found["deletion"].mean(axis=1).tolist())
 
 
 def test_the_same_files_come_out_twice(tmp_path):

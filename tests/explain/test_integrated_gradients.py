@@ -1,3 +1,4 @@
+import math
 from copy import deepcopy
 
 import numpy as np
@@ -8,6 +9,7 @@ from torch.testing import assert_close
 
 from lookback.explain import integrated_gradients
 from lookback.explain.base import answer, attribution_of
+from lookback.explain.completeness import LARGEST_GAP
 from lookback.explain.integrated_gradients import IntegratedGradients
 from lookback.models.base import SequenceModel, at_queries
 from lookback.models.network import Network
@@ -77,6 +79,17 @@ def test_values_sum_to_the_change_from_the_background_and_error_is_what_is_missi
         missing = (attribution.values.sum((1, 2)) - change).abs()
         assert_close(attribution.error, missing.to(attribution.error.dtype), atol=1e-5, rtol=1e-4)
         assert (missing > 1e-2 * change.abs()).any() == (points == 2)
+
+
+def test_a_sequence_whose_values_miss_their_sum_gets_more_points_and_no_other_does(monkeypatch):
+    network = gated("lstm")
+    narrow = attribute(network, points=1)[0]
+    monkeypatch.setattr(integrated_gradients, "LARGEST_GAP", math.inf)
+    wide = attribute(network, points=1)[0]
+    is_wide = wide.gap > LARGEST_GAP
+    assert is_wide.any()
+    assert torch.equal((narrow.values != wide.values).flatten(1).any(dim=1), is_wide)
+    assert (narrow.gap <= LARGEST_GAP).all()
 
 
 def test_small_passes_give_what_one_pass_gives(monkeypatch):

@@ -50,6 +50,24 @@ def first(size: int = N) -> torch.Tensor:
     return torch.eye(size, dtype=torch.float64)[0]
 
 
+@pytest.mark.parametrize("radius", [0.5, 0.9, 0.99])
+def test_a_random_linear_network_of_twenty_units_holds_as_many_inputs_as_its_rank(radius):
+    """The rank of the controllability matrix (B, W B, W² B, …) is 20."""
+    w = torch.randn(20, 20, generator=generator(), dtype=torch.float64)
+    w *= radius / torch.linalg.eigvals(w).abs().max()
+    w_in = torch.randn(20, generator=generator(1), dtype=torch.float64)
+    columns = [w_in]
+    for _ in range(19):
+        columns.append(w @ columns[-1] / torch.linalg.norm(w @ columns[-1]))
+    assert torch.linalg.matrix_rank(torch.stack(columns), rtol=1e-15) == 20
+    drive = uniform(32, 512, seed=2)
+    states = reservoir(w, w_in, drive, activation=linear)
+    found = capacities(states, drive, degrees=(1,), max_delay=256, ridge=1e-24)
+    assert found.capacity.sum() == pytest.approx(20, abs=0.5)
+    hidden = capacities(states, drive, degrees=(1,), max_delay=256, ridge=1e-8)
+    assert hidden.capacity.sum() < 19  # a penalty hides the weak directions
+
+
 @pytest.mark.parametrize("degrees", [(1,), (1, 2, 3)])
 def test_white_noise_in_place_of_a_state_holds_nothing(degrees):
     noise = torch.randn(SIDE, STEPS, N, generator=generator(), dtype=torch.float64)

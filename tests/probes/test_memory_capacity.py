@@ -31,7 +31,7 @@ IRNN = model_config("rnn.RNN", hidden_size=6, nonlinearity="relu")
 
 
 def small() -> MemoryCapacity:
-    return MemoryCapacity(max_delay=5, degrees=[1, 2], samples=1000, ridge=1e-8)
+    return MemoryCapacity(max_delay=5, degrees=[1, 2], samples=1000, ridge=1e-8, scales=[1.0])
 
 
 def measured(tmp_path, task, model):
@@ -52,12 +52,24 @@ def test_both_stages_degrees_and_every_delay_have_a_row(tmp_path, task, model):
     assert not np.allclose(trained, initial)
 
 
+def test_other_scales_of_the_input_have_linear_capacities_after_training(tmp_path):
+    run = next(load_runs(write_cell(tmp_path, MARKED, GRU)))
+    probe = MemoryCapacity(max_delay=5, degrees=[1, 2], samples=1000, ridge=1e-8, scales=[1.0, 4.0])
+    frame = probe.measure(run, generator=torch.Generator().manual_seed(0))
+    kinds = set(frame[["stage", "degree", "scale"]].itertuples(index=False, name=None))
+    own = {(stage, degree, 1.0) for stage in ("initial", "trained") for degree in (1, 2)}
+    assert kinds == own | {("trained", 1, 4.0)}
+    sums = frame[(frame.stage == "trained") & (frame.degree == 1)].groupby("scale").capacity.sum()
+    assert abs(sums[4.0] - sums[1.0]) > 1e-3
+    assert next(run.model.parameters()).dtype == torch.float32
+
+
 def test_the_drive_has_the_mean_the_direction_and_the_spread_of_the_inputs(tmp_path):
     run = next(load_runs(write_cell(tmp_path, MARKED, GRU)))
     data = run.task().dataset("test")
     seen = data.inputs[torch.arange(data.inputs.shape[1]) < data.lengths[:, None]].numpy()
     analysis = PCA(1).fit(seen)
-    mean, swing = direction(run.model, data)
+    mean, swing = direction(run.model.double(), data)
     np.testing.assert_allclose(mean, seen.mean(0), rtol=1e-5)
     spread = np.sqrt(3 * analysis.explained_variance_[0] * (len(seen) - 1) / len(seen))
     p = analysis.components_[0] * np.sign(analysis.components_[0][1])
@@ -75,7 +87,7 @@ def test_the_states_are_those_of_the_trace():
 
 def test_fewer_than_four_samples_for_a_unit_of_the_state_are_too_few(tmp_path):
     run = next(load_runs(write_cell(tmp_path, MARKED, GRU)))  # 6 units
-    settings = {"max_delay": 1, "degrees": [1], "ridge": 1e-8}
+    settings = {"max_delay": 1, "degrees": [1], "ridge": 1e-8, "scales": [1.0]}
     generator = torch.Generator().manual_seed(0)
     enough = MemoryCapacity(samples=24, **settings).measure(run, generator=generator)
     assert (enough.bound == 6).all()
@@ -87,8 +99,8 @@ def test_fewer_than_four_samples_for_a_unit_of_the_state_are_too_few(tmp_path):
 
 def test_fewer_than_four_samples_for_a_delay_are_refused_before_anything_is_measured():
     with pytest.raises(UserError, match=r"`samples` is 32, too few for 257 delays .* 1028 or more"):
-        MemoryCapacity(max_delay=256, degrees=[1], samples=32, ridge=1e-8)
-    MemoryCapacity(max_delay=256, degrees=[1], samples=1028, ridge=1e-8)
+        MemoryCapacity(max_delay=256, degrees=[1], samples=32, ridge=1e-8, scales=[1.0])
+    MemoryCapacity(max_delay=256, degrees=[1], samples=1028, ridge=1e-8, scales=[1.0])
 
 
 def test_a_model_without_a_recurrence_is_named(tmp_path):

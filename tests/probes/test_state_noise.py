@@ -124,7 +124,7 @@ def test_without_noise_the_answers_are_those_of_the_network(name):
 def test_the_same_generator_gives_the_same_rows():
     frames = [measured(network(RNN, 3.0, 3.0, 2), Sign("class"), [0.5]) for _ in range(2)]
     pd.testing.assert_frame_equal(*frames)
-    assert list(frames[0]) == ["sigma", "sequence", "lag", "skill", "seed"]
+    assert list(frames[0]) == ["sigma", "sequence", "lag", "skill", "threshold", "seed"]
     assert sorted(frames[0]["sigma"].unique()) == [0, 0.5]
 
 

@@ -60,8 +60,9 @@ def test_the_jacobians_half_distance_is_told_apart_from_the_gradient():
         ignore_index=True,
     )
     assert gradient_flow.finding(frame).endswith(
-        "at the answer: rnn 1. No earlier state reaches the answer in gru, lstm. The effect of a "
-        "small change of the whole state halves within 0.5 steps in rnn; does not fade in gru."
+        "at the answer: rnn 1. No earlier state reaches the answer in gru, lstm. Far from the "
+        "answer, the effect of a change of the whole state halves every 0.5 steps in rnn; does not "
+        "fade in gru."
     )
 
 

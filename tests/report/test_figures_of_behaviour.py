@@ -63,7 +63,13 @@ HEADS = table(
 def test_the_horizon_of_each_model_is_said_with_what_was_not_seen():
     said = recall_by_lag.finding(recalls({"rnn": 0, "gru": 31, "attention": 100}))
     assert "attention ≥ 100, gru 3" in said
-    assert said.endswith("rnn under 10.")
+    assert said.endswith("rnn < 10 (3 of 3 seeds dead).")
+
+
+def test_a_horizon_is_marked_where_it_was_seen_and_as_a_triangle_where_it_was_not():
+    frame = recalls({"rnn": 0, "gru": 31, "attention": 100})
+    marks = {line.get_marker() for line in recall_by_lag.draw(frame).axes[0].lines}
+    assert {"<", "o", ">"} <= marks
 
 
 def test_an_interval_that_reaches_the_longest_lag_says_so():

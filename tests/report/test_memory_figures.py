@@ -13,7 +13,7 @@ def held(model: str, capacity: dict[int, list[float]], stage: str, seed: int = 0
     ]
     frame = pd.concat(parts, ignore_index=True)
     frame["raw"] = frame["capacity"] + 0.01
-    return frame.assign(model=model, stage=stage, seed=seed, task="adding", bound=8)
+    return frame.assign(model=model, stage=stage, seed=seed, task="adding", bound=8, scale=1.0)
 
 
 CAPACITY = pd.concat(
@@ -43,7 +43,7 @@ def test_what_capacity_found_names_the_largest_first_with_its_bound_and_start():
 
 
 def test_the_lines_of_capacity_are_its_means_and_the_bars_end_at_its_totals():
-    above, below = memory_capacity.draw(CAPACITY).axes
+    above, below, _ = memory_capacity.draw(CAPACITY).axes
     trained, initial, raw = (line.get_ydata() for line in above.lines[:3])
     np.testing.assert_allclose(trained, [1, 0.7, 0.05])
     np.testing.assert_allclose(initial, [0.5, 0, 0])

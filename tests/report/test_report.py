@@ -11,9 +11,12 @@ import pytest
 from lookback.report import report
 from lookback.report.inputs import read
 from lookback.report.result_tables import draw_of_the_data
+from lookback.report.trust_table import trust_tables
 from lookback.report.verdicts import answers
 from lookback.storage.atomic import read_json, write_json
 from lookback.storage.tables import read_parquet, write_parquet
+from lookback.summarise.explainer_scores import WITHOUT_SKILL
+from lookback.summarise.summarise import beats_baseline
 from tests.fake_study import MODELS, TASKS, lose_seed, write_study
 
 from .conftest import RUN, TOKEN, Made, Reader, make
@@ -71,7 +74,7 @@ def test_other_scores_are_folded_and_the_accuracy_of_each_class_is_in_the_csv(tm
         metrics["seeds"][seed] |= {"test/macro_f1": score, "test/class_3/accuracy": 1 - score}
     write_json(path, metrics)
     made = make(plan)
-    assert made.table("macro F1") == [["model", "macro F1"], ["gru", "0.500 | 0.250 to 0.750"]]
+    assert made.table("macro F1") == [["model", "macro F1"], ["gru", "0.500 | -0.121 to 1.12"]]
     assert "<details><summary>Other scores on digits_rows</summary>" in made.text
     assert "class_3" not in made.text
     assert "tables/metrics_digits_rows.csv" in made.text
@@ -111,22 +114,24 @@ def test_every_score_is_that_of_the_csv_rounded(whole: Made):
     shown = whole.table("integrated gradients", 1)
     full = whole.csv("scores_evidence_auc_adding").set_index(["model", "explainer"])
     for cells in shown[1:]:
-        model = cells[0].removesuffix(" †")
+        model = cells[0]
+        if cells[1] == WITHOUT_SKILL:
+            continue
         value, spread, chance = cells[shown[0].index("occlusion")].split(" | ")
         row = full.loc[model, "occlusion"]
         assert is_rounded(value, row["mean"])
         assert all(map(is_rounded, spread.split(" to "), (row["low"], row["high"])))
-        assert is_rounded(chance.removeprefix("chance "), row["chance"])
+        assert is_rounded(chance.removeprefix("random "), row["chance"])
 
 
 def test_a_winner_is_marked_only_where_the_intervals_allow_it(whole: Made):
     marked = {
         (table[0][1], row[0]) for table in whole.tables for row in table if row[0].endswith("★")
     }
-    assert marked == {("mse (test)", "gru ★"), ("accuracy (test)", "gru ★")}
+    assert marked == {("mse (test)", "gru ★")}  # on digits_pixels the lstm's seeds differ widely
     assert "adding: gru is best" in whole.text
     assert "digits_rows: no clear winner" in whole.text
-    assert "the best mean; its interval overlaps that of gru" in whole.text
+    assert "the best mean, but not clearly better than gru" in whole.text
 
 
 def test_no_model_is_best_where_none_beats_the_trivial_answer(whole: Made):
@@ -134,16 +139,21 @@ def test_no_model_is_best_where_none_beats_the_trivial_answer(whole: Made):
     trivial = material.results["baseline"]
     worse = (trivial * 1.01).where(material.results["better"] == "lower", trivial * 0.99)
     low, high = worse * 0.999, worse * 1.001
-    at_baseline = material.results.assign(mean=worse, low=low, high=high)
+    rows = material.results.assign(mean=worse, low=low, high=high)
+    at_baseline = rows.assign(skilled=[beats_baseline(row) for row in rows.to_dict("records")])
     verdicts = {it.task: it.verdict for it in answers(replace(material, results=at_baseline))}
     assert set(verdicts.values()) == {"not learned"}
 
 
 def test_models_at_the_trivial_baseline_are_named_and_their_explanations_not_praised(whole: Made):
     baseline = "the trivial baseline (mean of the targets: 0.167)"
-    assert f"The score is not better than {baseline} for attention, rnn." in whole.text
-    best = "occlusion for gru (0.940), lstm (0.940), transformer (0.940)."
-    assert f"by evidence_auc (chance: 0.500): {best}" in whole.text
+    assert f"The score is not better than {baseline} for attention, rnn, transformer." in whole.text
+    best = "occlusion for gru (0.940), lstm (0.940)."
+    assert f"Best explainer by evidence_auc: {best}" in whole.text
+    assert "by deletion: none clearly for gru, lstm." in whole.text
+    assert "above chance" not in whole.text
+    weak = [row for row in whole.table("integrated gradients", 1) if row[0] == "rnn"]
+    assert weak == [["rnn", WITHOUT_SKILL]]
 
 
 def test_a_task_on_which_a_control_finds_the_evidence_cannot_tell_explainers_apart(whole: Made):
@@ -154,6 +164,24 @@ def test_a_task_on_which_a_control_finds_the_evidence_cannot_tell_explainers_apa
     table = whole.csv("controls_adding").set_index(["model", "score"])
     assert table.loc[("gru", "evidence_auc"), "near"] == "magnitude"
     assert table.loc[("gru", "evidence_auc"), "explainer"] == "occlusion"
+
+
+def test_a_trust_horizon_says_where_only_a_bound_is_known(whole: Made):
+    material = read(whole.plan, whole.page.parents[1] / "summary")
+    remembers = {"memory": 40.0, "memory_low": 30.0, "memory_high": 50.0, "memory_censored": True}
+    remembers |= {"task": "adding", "model": "gru", "memory_below": False}
+    sees = {"explainer": "occlusion", "trust": 12.0, "trust_low": 9.0, "trust_high": 15.0}
+    blind = {"explainer": "attention", "trust": 1.0, "trust_low": 1.0, "trust_high": 1.0}
+    rows = [
+        remembers | sees | {"trust_censored": False, "trust_below": False},
+        remembers | blind | {"trust_censored": False, "trust_below": True},
+    ]
+    memory = {**material.memory, "trust_horizon": pd.DataFrame(rows)}
+    (table,) = trust_tables(replace(material, memory=memory))
+    assert table.head == ["model", "memory", "occlusion", "attention"]
+    (row,) = table.rows
+    own = ["≥ 40<small>30 to 50</small>", "12<small>9 to 15</small>", "< 1"]
+    assert row.cells == ["gru", *own]
 
 
 def test_published_figures_and_chance_stand_beside_the_results(whole: Made):
@@ -344,4 +372,4 @@ def test_a_study_of_gradients_alone_has_a_card_of_them_and_no_word_on_the_theory
 
 
 def test_the_star_says_among_how_many_comparisons_it_stands(whole: Made):
-    assert "10 pairs of models are compared here, 30 in the study; ★ is not" in whole.text
+    assert "corrected for 4 rivals, but not for the 3 tasks of the study" in whole.text

@@ -50,12 +50,21 @@ def test_skill_is_zero_at_the_baseline_and_one_where_all_is_right():
     assert memory_card(value, {})["skill"].iloc[0] == pytest.approx(0.875)
 
 
+def test_a_gradient_halves_where_it_is_half_and_not_at_the_rate_of_its_tail():
+    """A fall by a factor of 1,000 within ten steps, and then a plateau."""
+    frame = flow(("gradient", "trained", "hidden/0", (0.0, 0.0)))
+    fall = -frame["distance"].clip(upper=10) * math.log(1000) / 10
+    row = of("gradient_flow", frame.assign(log_norm=fall))
+    assert row["half_distance_trained"] == pytest.approx(10 * math.log(2) / math.log(1000))
+    assert not row["half_distance_trained_censored"]
+
+
 def test_a_gradient_that_halves_every_ten_steps_has_that_half_distance():
     ten = -math.log(2) / 10
     frame = flow(
         ("gradient", "initial", "hidden/0", (2 * ten, 2 * ten)),
         ("gradient", "trained", "hidden/0", (5 * ten, 5 * ten)),
-        ("gradient", "trained", "cell/0", (1.5 * ten, 0.5 * ten)),  # mean rate: ten steps
+        ("gradient", "trained", "cell/0", (ten, 0.5 * ten)),  # lower median: ten steps
         ("jacobian", "trained", "state", (-0.01, -0.01)),
     )
     row = of("gradient_flow", frame)
@@ -64,9 +73,10 @@ def test_a_gradient_that_halves_every_ten_steps_has_that_half_distance():
     assert row["jacobian_rate"] == pytest.approx(-0.01)
 
 
-def test_a_gradient_that_does_not_fall_never_halves():
+def test_a_gradient_that_does_not_fall_halves_beyond_the_longest_distance():
     frame = flow(("gradient", "trained", "hidden/0", (0.0, 0.1)))
-    assert of("gradient_flow", frame)["half_distance_trained"] == math.inf
+    row = of("gradient_flow", frame)
+    assert (row["half_distance_trained"], row["half_distance_trained_censored"]) == (49, True)
 
 
 def test_a_state_of_which_one_step_reaches_the_answer_has_no_rate():
@@ -75,7 +85,7 @@ def test_a_state_of_which_one_step_reaches_the_answer_has_no_rate():
     assert math.isnan(of("gradient_flow", frame)["half_distance_trained"])
 
 
-def test_the_exponent_and_the_rate_from_behind_differ_by_their_share():
+def test_the_exponent_and_the_rate_from_behind_differ_in_nats():
     exponents = pd.DataFrame(
         {"stage": ["trained", "trained", "trained", "initial"], "index": [0, 1, 0, 0]}
         | {"exponent": [-0.09, -5.0, -0.11, 0.3], "kaplan_yorke": 0.0, "seed": [0, 0, 1, 0]}
@@ -83,7 +93,7 @@ def test_the_exponent_and_the_rate_from_behind_differ_by_their_share():
     backward = flow(("jacobian", "trained", "state", (-0.1, -0.108))).assign(**CELL)
     card = memory_card(results(), {"lyapunov": exponents, "gradient_flow": backward})
     assert card["lyapunov"].iloc[0] == pytest.approx(-0.1)
-    assert card["rate_difference"].iloc[0] == pytest.approx(0.04)
+    assert card["rate_difference"].iloc[0] == pytest.approx(0.004)
     assert card.loc[1, ["lyapunov", "rate_difference"]].isna().all()
 
 
@@ -98,7 +108,15 @@ def test_the_capacity_is_the_sum_over_all_delays_negative_estimates_too():
         ("initial", 1, 1, 1.0, 0),
     ]
     frame = pd.DataFrame(rows, columns=["stage", "degree", "delay", "capacity", "seed"])
+    frame = frame.assign(scale=1.0, bound=8)
     assert of("memory_capacity", frame)["capacity"] == pytest.approx((1.2 + 1.0) / 2)
+
+
+def test_decoding_ends_where_a_seed_was_not_measured_any_more():
+    """The second seed stops at a distance of 2, so the third distance is of one seed alone."""
+    frame = pd.DataFrame({"distance": [0, 1, 2, 3, 0, 1, 2], "seed": [0] * 4 + [1] * 3})
+    row = of("state_decoding", frame.assign(skill=0.8, control=0.0))
+    assert (row["decoding"], row["decoding_censored"]) == (2, True)
 
 
 def decoded(excess: list[float], name: str = "decoding") -> float:
@@ -132,7 +150,9 @@ def test_recall_that_never_falls_is_censored_at_the_longest_lag():
     lag, sequence, seed = (each.ravel() for each in np.mgrid[1:21, 0:200, 0:2])
     frame = pd.DataFrame({"lag": lag, "sequence": sequence, "seed": seed})
     row = of("recall_by_lag", frame.assign(skill=1.0))
-    assert (row["horizon"], row["horizon_censored"]) == (20, True)
+    assert (row["horizon"], row["horizon_censored"], row["dead_seeds"]) == (20, True, 0)
+    row = of("recall_by_lag", frame.assign(skill=0.0))
+    assert (row["horizon"], row["horizon_below"], row["dead_seeds"]) == (1, True, 2)
     row = of("recall_by_lag", frame.assign(skill=np.where(lag > 5, 0.0, 1.0)))
     assert 5 <= row["horizon_low"] <= row["horizon"] <= row["horizon_high"] <= 6
     assert not row["horizon_censored"]

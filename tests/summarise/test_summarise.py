@@ -4,22 +4,25 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from lookback.storage.atomic import read_json, write_json
 from lookback.storage.provenance import plans_of
 from lookback.storage.study_paths import contents_note
 from lookback.storage.tables import read_parquet, write_parquet
 from lookback.summarise import summarise
+from lookback.summarise.explainer_scores import WITHOUT_SKILL
 from lookback.summarise.memory_card import CARD
 from tests.fake_study import MODELS, VALUES, lose_seed, write_study
 
 COLUMNS = {
     "results": "task model metric better mean low high iqm iqm_low iqm_high seeds parameters "
-    "hidden_size baseline baseline_name other_baselines chance optimum best reason",
+    "hidden_size baseline baseline_name other_baselines chance optimum best close skilled reason",
     "runs": "task model seed metric value",
     "metrics": "task model metric mean low high seeds",
     "history": "task model seed step split metric value",
-    "scores": "task model explainer score mean low high chance seeds reason",
+    "scores": "task model explainer score mean low high best chance position magnitude untrained "
+    "oracle share gap wide seeds reason",
     "controls": "task model score explainer value chance position magnitude untrained oracle share "
     "near oracle_is_best",
     "cost": "task model seed train_seconds evaluate_seconds device threads commit dirty versions",
@@ -56,8 +59,10 @@ def test_the_mean_is_over_the_seeds_and_the_best_is_clear_of_all(plan: Path):
     results = summary(plan)["results"].set_index("model")
     for model, values in VALUES["adding"].items():
         assert results.loc[model, "mean"] == pytest.approx(np.mean(values))
-        bounds = results.loc[model, ["low", "high"]].to_list()
-        assert bounds == pytest.approx([min(values), max(values)])  # 1 resample in 27 is the least
+        error = stats.sem(values) / np.mean(values)  # of ln m
+        bounds = np.log(results.loc[model, ["low", "high"]].to_list())
+        reach = stats.t.ppf(0.975, 2) * error
+        assert bounds == pytest.approx(np.log(np.mean(values)) + np.array([-reach, reach]))
     assert list(results.index[results["best"]]) == ["gru"]
     assert set(results["baseline"]) == {1 / 6}
     assert set(results["other_baselines"]) == {'{"always 0": 1.1667}'}
@@ -72,12 +77,14 @@ def test_other_scores_have_a_mean_and_an_interval_over_seeds(plan: Path):
     write_json(path, metrics)
     table = summary(plan)["metrics"].set_index(["model", "metric"])
     assert set(table.loc["gru"].index) == {"mse", "mae"}
-    assert table.loc[("gru", "mae")].drop("task").to_list() == [0.5, 0.25, 0.75, 3]
+    reach = stats.t.ppf(0.975, 2) * stats.sem(scores)
+    expected = [0.5, 0.5 - reach, 0.5 + reach, 3]
+    assert table.loc[("gru", "mae")].drop("task").to_list() == pytest.approx(expected)
     assert set(table.loc["lstm"].index) == {"mse"}
 
 
 def test_an_interval_is_over_test_sequences_too(tmp_path: Path):
-    """Of seeds that are equally good, what is left is the spread of a mean of all their answers."""
+    """Of seeds that give the same answers, only the spread of a mean over sequences is left."""
     share, answers = 0.75, 400
     plan = write_study(tmp_path, ("digits_rows",))
     own = plan.parents[2] / "quick" / "digits_rows" / "gru" / "predictions.parquet"
@@ -85,7 +92,7 @@ def test_an_interval_is_over_test_sequences_too(tmp_path: Path):
     alike = frame["sequence"] < share * answers
     write_parquet(own, frame.assign(prediction=np.where(alike, 3, 5)), plans_of(own))
     row = summary(plan)["results"].set_index("model").loc["gru"]
-    spread = 1.96 * np.sqrt(share * (1 - share) / answers / 3)
+    spread = 1.96 * np.sqrt(share * (1 - share) / answers)
     assert [row["low"], row["high"]] == pytest.approx([share - spread, share + spread], abs=0.006)
 
 
@@ -186,9 +193,29 @@ def test_scores_stand_with_their_chance_or_with_the_reason_why_not(plan: Path):
     scores = summary(plan)["scores"].set_index(["model", "explainer", "score"])
     found = scores.loc["gru", "occlusion", "evidence_auc"]
     assert found["mean"] == pytest.approx(0.94)
-    assert (found["low"], found["high"]) == pytest.approx((0.93, 0.95))
+    reach = stats.t.ppf(0.975, 2) * 0.01 / np.sqrt(3)
+    assert (found["low"], found["high"]) == pytest.approx((0.94 - reach, 0.94 + reach))
+    assert found["best"]
     assert (found["chance"], found["seeds"]) == (0.5, 3)
     assert scores.loc["gru", "attention", ""]["reason"].startswith("does not apply: gru has no")
+
+
+def test_a_model_without_skill_has_no_scores(plan: Path):
+    scores = summary(plan)["scores"]
+    unskilled = scores[scores["model"] == "rnn"]
+    assert unskilled["mean"].isna().all()
+    explained = unskilled[unskilled["explainer"] != "attention"]
+    assert set(explained["reason"]) == {WITHOUT_SKILL}
+    assert scores.loc[scores["model"] == "gru", "mean"].notna().any()
+    assert set(summary(plan)["controls"]["model"]) == {"lstm", "gru"}
+
+
+def test_scores_without_their_attributions_are_missing(plan: Path):
+    (cell(plan, "gru") / "explain" / "occlusion.npz").unlink()
+    tables = summary(plan)
+    assert reasons(tables, "gru")["explain occlusion"] == "not there"
+    scores = tables["scores"].set_index(["model", "explainer"])
+    assert np.isnan(scores.loc[("gru", "occlusion"), "mean"]).all()
 
 
 def test_an_empty_study_has_every_table_with_its_columns(plan: Path):

@@ -44,8 +44,11 @@ def test_the_half_life_takes_right_answers_only_and_the_fall_to_half():
     # A precision of 0.4 at all lags has no sight above one half, and never falls to its half.
     low = arrays(LONGEST, LONGEST)
     row = horizons(answers_of({**low, "evidence_auprc": 0.4 * low["is_right"]}, 0.0))
-    assert row["sight"] == row["trust"] == 0
+    assert row["sight_below"]
+    assert row["trust_below"]
+    assert row["sight"] == row["trust"] == low["lag"].min()
     assert row["half_life"] == LONGEST
+    assert row["half_life_censored"]
 
 
 def test_answers_that_are_right_by_chance_do_not_count_as_memory():

@@ -56,6 +56,7 @@ class GeneratedTask(Task):
     kind: ClassVar[Literal["class", "value"]] = "class"
     features: int  # number of features per step, or size of the vocabulary if inputs are tokens
     outputs: int  # number of classes, or number of real values per answer
+    threshold: ClassVar[float] = Facts.threshold  # as in Facts
 
     def __init__(
         self,
@@ -160,6 +161,7 @@ class GeneratedTask(Task):
             **baseline_facts(constant, self.shortcuts(train, test)),
             sizes={str(split): size for split, size in self.sizes.items()},
             optimum=1.0 if is_class else 0.0,
+            threshold=self.threshold,
         )
 
     def _draw_unseen(

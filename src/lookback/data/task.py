@@ -40,6 +40,7 @@ class Facts:
     optimum: float | None = None  # score of the best possible answers, or None if unknown
     # Test scores of the baselines that are weaker than the trivial baseline, by name.
     other_baselines: Mapping[str, float] = field(default_factory=dict)
+    threshold: float = 0.5  # the memory horizon ends at the lag at which the skill falls to this
     # Steps and queries of each sequence in the tensors of the train split, with all padding. Stage
     # `prepare` reads them from the data. The number of steps is None before this stage.
     padded_length: int | None = None

@@ -24,6 +24,15 @@ class Attribution:
     error: Float[Tensor, " batch"] | None = None
     baseline: str = ""  # name of the baseline, as in baselines.py; "" if the method has none
     standard_error: Float[Tensor, "batch time feature"] | None = None  # of a random estimate
+    # |output − output at the baseline| of each sequence, if the method measures its gap by it.
+    change: Float[Tensor, " batch"] | None = None
+
+    @property
+    def gap(self) -> Float[Tensor, " batch"] | None:
+        """The error as a share of the change of the output; None if one of them is not known."""
+        if self.error is None or self.change is None:
+            return None
+        return self.error / self.change.clamp(min=torch.finfo(self.change.dtype).tiny)
 
 
 @runtime_checkable  # The tests need this decorator to check types by isinstance().

@@ -19,9 +19,10 @@ from torch import Tensor
 from lookback.data.batch import Batch, SequenceDataset
 from lookback.errors import NotApplicable
 from lookback.explain.base import Explainer, answer, attribution_of, within
+from lookback.explain.completeness import LARGEST_GAP
 from lookback.explain.controls import controls
 from lookback.explain.evidence_scores import evidence_scores
-from lookback.explain.scores import Explained, scores
+from lookback.explain.scores import Explained, deletion, ranking, scores
 from lookback.models.network import Network
 from lookback.runtime import cpu_time
 from lookback.runtime.instantiate import instantiate
@@ -39,11 +40,16 @@ def main(plan: Path, cell: Path, out: Path) -> None:
     For S seeds and N sequences, `out` holds values (S, N, T, F), output and prediction (S, N),
     inputs (N, T, F) or token ids (N, T, 1), lengths and target (N,), seeds (S,), an empty string
     `reason`, and the name of the baseline, which is empty if the explainer has none. `out` also
-    holds error (S, N) and standard_error (S, N, T, F) if the explainer computes them. If the
-    evidence is known, `out` holds evidence (N, T), each score of evidence_scores.py (S, N), and
-    is_right (S, N), which says whether the explained class is the target. If the lag is known,
-    `out` holds lag (N,). If the explainer does not apply to the model, `out` holds only the seeds
-    and the reason, and the table of scores has one row {seed, reason} per seed.
+    holds error (S, N) and standard_error (S, N, T, F) if the explainer computes them, and the score
+    deletion (S, N). If the evidence is known, `out` holds evidence (N, T), each score of
+    evidence_scores.py (S, N), and is_right (S, N), which says whether the explained class is the
+    target. If the lag is known, `out` holds lag (N,). If the explainer does not apply to the model,
+    `out` holds only the seeds and the reason, and the table of scores has one row {seed, reason}
+    per seed.
+
+    If the explainer computes the change of the answer, the table has the columns gap, the median
+    error as a share of the change, and wide, the share of the sequences whose error is more than
+    LARGEST_GAP of that change.
     """
     torch.set_flush_denormal(True)
     torch.set_num_threads(1)
@@ -122,7 +128,11 @@ def explain_run(
         inside = within(batch.lengths, batch.inputs.shape[1])
         arrays |= evidence_scores(attribution.values, batch.evidence[:, 0], inside)
         arrays["is_right"] = explained.is_right()
+    arrays["deletion"] = deletion(explained, ranking(attribution.values, explained.kind))
     frame = scores(explained, attribution.values, of_controls, generator)
+    if attribution.gap is not None:
+        wide = attribution.gap > LARGEST_GAP
+        frame = frame.assign(gap=attribution.gap.median().item(), wide=wide.double().mean().item())
     return arrays, frame, attribution.baseline
 
 

@@ -17,14 +17,20 @@ from torch import Tensor
 from lookback.data.batch import Batch
 from lookback.explain.base import Attribution, answer, within
 from lookback.explain.baselines import baselines_of
+from lookback.explain.completeness import LARGEST_GAP
 from lookback.models.network import Network
 
+MOST_POINTS = 16  # a sequence gets at most this many times `points`
 # To limit memory, one pass has at most this many sequences × integration points × time steps.
 STEPS_AT_ONCE = 32_768
 
 
 class IntegratedGradients:
-    """Integrated gradients with `points` integration points between the baseline and the input."""
+    """Integrated gradients with `points` integration points between the baseline and the input.
+
+    A sequence whose attributions miss f(x) − f(b) by more than LARGEST_GAP of it gets twice as many
+    points, again and again, up to MOST_POINTS times `points`.
+    """
 
     def __init__(self, sequences: int, points: int, baseline: Literal["zero", "mean"]):
         self.sequences = sequences
@@ -46,14 +52,29 @@ class IntegratedGradients:
         """
         method = CaptumIntegratedGradients(partial(answer, model))
         count, time = batch.inputs.shape[:2]
-        values, gap = method.attribute(
-            batch.inputs,
-            baselines=baselines_of(self.baseline, background, draws=1).expand_as(batch.inputs),
-            target=output,
-            additional_forward_args=(batch.lengths, batch.query),
-            n_steps=self.points,
-            internal_batch_size=max(count, STEPS_AT_ONCE // time),
-            return_convergence_delta=True,
-        )
+        baseline = baselines_of(self.baseline, background, draws=1).expand_as(batch.inputs)
+
+        def integrated(rows: Int[Tensor, " row"], points: int) -> tuple[Tensor, Tensor]:
+            """The attributions of some sequences, and Σ values − (f(x) − f(b)) of each."""
+            values, gap = method.attribute(
+                batch.inputs[rows],
+                baselines=baseline[rows],
+                target=output[rows],
+                additional_forward_args=(batch.lengths[rows], batch.query[rows]),
+                n_steps=points,
+                internal_batch_size=max(count, STEPS_AT_ONCE // time),
+                return_convergence_delta=True,
+            )
+            return values.detach(), gap.detach()
+
+        points = self.points
+        values, gap = integrated(torch.arange(count, device=output.device), points)
+        change = (values.flatten(1).sum(dim=1) - gap).abs()
+        while points < MOST_POINTS * self.points:
+            wide = (gap.abs() > LARGEST_GAP * change).nonzero()[:, 0]
+            if not len(wide):
+                break
+            points *= 2
+            values[wide], gap[wide] = integrated(wide, points)
         inside = within(batch.lengths, time).unsqueeze(-1)
-        return Attribution(values.detach() * inside, gap.detach().abs(), self.baseline)
+        return Attribution(values * inside, gap.abs(), self.baseline, change=change)

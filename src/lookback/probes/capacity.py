@@ -35,6 +35,7 @@ keeps slightly negative capacities, because clipping to zero would make the sum 
 too large.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -43,6 +44,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+ROUNDING = 1e-15  # a direction below this share of the strongest one is a rounding error
 SAMPLES_PER_UNIT = 4  # minimum number of samples per state unit, and per delay
 
 
@@ -80,13 +82,16 @@ def capacities(
 
 @dataclass(frozen=True)
 class Readout:
-    """Ridge regressions of many targets on the same states, computed with one eigendecomposition.
+    """Ridge regressions of many targets on the same states, computed with one decomposition.
 
-    The eigendecomposition is ZᵀZ / n = V diag(λ) Vᵀ, and r is the ridge penalty. The R² before the
-    bias is removed is raw = Σ_i w_i (v_iᵀ Zᵀ y)² / (n ‖y‖²) with w_i = (λ_i + 2 r) / (λ_i + r)².
+    The singular value decomposition of Z / √n has the right vectors V and the squared singular
+    values λ, and r is the ridge penalty. Directions below the rounding errors of float64 are left
+    out. An eigendecomposition of ZᵀZ would lose directions below the square root of these errors.
+    The R² before the bias is removed is raw = Σ_i w_i (u_iᵀ y)² / ‖y‖² with the left vectors u_i
+    and w_i = λ_i (λ_i + 2 r) / (λ_i + r)².
     """
 
-    projected: Float[Tensor, "sample state"]  # Z V
+    projected: Float[Tensor, "sample state"]  # the left singular vectors U of Z
     weight: Float[Tensor, " state"]  # w
     floor: float  # The bias of R²: the mean R² over all permutations of the target's values.
 
@@ -97,17 +102,19 @@ class Readout:
         deviation = centred.square().mean(dim=0).sqrt()
         varies = states.amax(dim=0) > states.amin(dim=0)
         z = torch.where(varies, centred / deviation, 0.0)
-        eigenvalues, directions = torch.linalg.eigh(z.T @ z / len(z))
-        eigenvalues = eigenvalues.clamp(min=0)  # Rounding can make eigenvalues negative.
-        weight = (eigenvalues + 2 * ridge) / (eigenvalues + ridge).square()
-        floor = (eigenvalues * weight).sum().item() / (len(z) - 1)
-        return cls(z @ directions, weight, floor)
+        left, singular, _ = torch.linalg.svd(z / math.sqrt(len(z)), full_matrices=False)
+        eigenvalues = singular.square()
+        weight = eigenvalues * (eigenvalues + 2 * ridge) / (eigenvalues + ridge).square()
+        is_rounding = singular <= ROUNDING * singular.max()
+        weight = torch.where(is_rounding, 0.0, weight)
+        floor = weight.sum().item() / (len(z) - 1)
+        return cls(left, weight, floor)
 
     def scores(self, targets: Float[Tensor, "sample target"]) -> pd.DataFrame:
         """Table with the columns `raw` and `capacity` (both R², no unit) and one row per target."""
         y = targets - targets.mean(dim=0)
         explained = (self.projected.T @ y).square() * self.weight[:, None]
-        raw = explained.sum(dim=0) / (len(y) * y.square().sum(dim=0))
+        raw = explained.sum(dim=0) / y.square().sum(dim=0)
         capacity = (raw - self.floor) / (1 - self.floor)
         return pd.DataFrame({"raw": raw.numpy(), "capacity": capacity.numpy()})
 

@@ -7,12 +7,19 @@ and s is their standard deviation along p. The random input has the mean and the
 the task's inputs, and their variance along this direction, but not their temporal order. After each
 step, a linear read-out reconstructs past inputs from the whole state of all layers (capacity.py).
 
+The memory of a nonlinear network depends on the scale of its input [ballarin2025]. The probe
+measures at the task's own scale, and once more the linear capacity after training at multiples of
+it. All states are computed in float64. The states of a linear network of N units have N independent
+directions, but the weakest are many orders of magnitude below the strongest [ballarin2023]. In
+float32, or with a penalty that hides weak directions, the capacity of such a network is too small.
+
 The probe measures how well a recurrent network remembers all of its inputs. A network that was
 trained to ignore most of its inputs and to keep one of them has a low memory capacity.
 """
 
 import math
 from collections.abc import Sequence
+from copy import deepcopy
 
 import pandas as pd
 import torch
@@ -25,6 +32,7 @@ from lookback.models.base import RecurrentEncoder
 from lookback.models.network import Network
 from lookback.probes.capacity import SAMPLES_PER_UNIT, capacities
 from lookback.probes.jacobians import recurrence
+from lookback.probes.precision import in_float64
 from lookback.runtime.settings import require_positive
 from lookback.training.run import Run
 
@@ -38,13 +46,21 @@ class MemoryCapacity:
 
     The probe fits each read-out on at least `samples` states, at delays up to `max_delay` steps.
     `degrees` are the degrees of the Legendre polynomials. `ridge` is the penalty of the read-out,
-    in units of the variance of a state unit.
+    in units of the variance of a state unit. `scales` are the multiples of the task's own scale of
+    the input at which the linear capacity after training is measured, too.
 
     Raises UserError if `samples` is below four times the number of delays. With fewer samples, the
     noise of the single capacities adds up to a wrong sum over all delays (capacity.py).
     """
 
-    def __init__(self, max_delay: int, degrees: Sequence[int], samples: int, ridge: float):
+    def __init__(
+        self,
+        max_delay: int,
+        degrees: Sequence[int],
+        samples: int,
+        ridge: float,
+        scales: Sequence[float],
+    ):
         require_positive("probe", max_delay=max_delay, samples=samples)
         delays = max_delay + 1
         if samples < SAMPLES_PER_UNIT * delays:
@@ -58,6 +74,7 @@ class MemoryCapacity:
         self.degrees = list(degrees)
         self.steps = max_delay + math.ceil(samples / PARALLEL_SEQUENCES)
         self.ridge = ridge
+        self.scales = list(scales)
 
     def measure(self, run: Run, *, generator: torch.Generator) -> pd.DataFrame:
         """Table of the memory capacity before and after training, by polynomial degree and delay.
@@ -65,6 +82,7 @@ class MemoryCapacity:
         Columns:
             stage: "initial" (before training) or "trained".
             degree: degree of the Legendre polynomial; 1 is linear memory.
+            scale: scale of the input, as a multiple of the task's own scale.
             delay: steps from the input to the state.
             raw: R² of the read-out before the bias is removed (no unit).
             capacity: R² after the bias is removed (no unit), which may be slightly negative.
@@ -81,23 +99,27 @@ class MemoryCapacity:
                 f"the probe's `samples` is {self.samples}"
             )
         dataset = run.dataset("test")
-        drive = 2 * torch.rand(PARALLEL_SEQUENCES, self.steps, generator=generator) - 1
+        drive = 2 * torch.rand(PARALLEL_SEQUENCES, self.steps, generator=generator).double() - 1
         frames = []
-        for stage, network in {"initial": run.initial(), "trained": run.model}.items():
-            encoder = recurrence(network)
+        for stage, network in {"initial": run.initial(), "trained": deepcopy(run.model)}.items():
+            network = network.double()
             mean, axis = direction(network, dataset)
-            states = driven_states(encoder, mean + drive.unsqueeze(-1) * axis)
-            if not states.isfinite().all():
-                raise NotApplicable(f"the {stage} state overflows within {self.steps} steps")
-            frame = capacities(
-                states,
-                drive,
-                degrees=self.degrees,
-                max_delay=self.max_delay,
-                ridge=self.ridge,
-            )
-            frames.append(frame.assign(stage=stage, bound=states.shape[-1]))
-        order = ["stage", "degree", "delay", "raw", "capacity", "bound"]
+            others = self.scales if stage == "trained" else []
+            for scale in (1.0, *(scale for scale in others if scale != 1)):
+                inputs = mean + scale * drive.unsqueeze(-1) * axis
+                states = driven_states(recurrence(network), inputs)
+                if scale == 1 and not states.isfinite().all():
+                    raise NotApplicable(f"the {stage} state overflows within {self.steps} steps")
+                if states.isfinite().all():
+                    frame = capacities(
+                        states,
+                        drive,
+                        degrees=self.degrees if scale == 1 else [1],
+                        max_delay=self.max_delay,
+                        ridge=self.ridge,
+                    )
+                    frames.append(frame.assign(stage=stage, scale=scale, bound=units))
+        order = ["stage", "degree", "scale", "delay", "raw", "capacity", "bound"]
         return pd.concat(frames, ignore_index=True)[order]
 
 
@@ -105,7 +127,9 @@ class MemoryCapacity:
 def direction(
     network: Network, dataset: SequenceDataset
 ) -> tuple[Float[Tensor, " feature"], Float[Tensor, " feature"]]:
-    """The mean m and the scaled direction √3 s p of the task's embedded inputs.
+    """The mean m and the scaled direction √3 s p of the task's embedded inputs, in float64.
+
+    The parameters of `network` must be float64.
 
     The sign of the direction p is chosen so that its component with the largest magnitude is
     positive.
@@ -113,13 +137,13 @@ def direction(
     size = max(1, INPUT_STEPS // dataset.inputs.shape[1])
     batch = dataset.batch(slice(size))
     valid = torch.arange(batch.inputs.shape[1]) < batch.lengths.unsqueeze(1)
-    embedded = network.embed(batch.inputs)[valid].double()
+    embedded = network.embed(in_float64(batch.inputs))[valid].double()
     mean = embedded.mean(dim=0)
     centred = embedded - mean
     variance, axes = torch.linalg.eigh(centred.T @ centred / len(centred))
     p = axes[:, -1]
     p = p * p[p.abs().argmax()].sign()
-    return mean.float(), (math.sqrt(3) * variance[-1].clamp(min=0).sqrt() * p).float()
+    return mean, math.sqrt(3) * variance[-1].clamp(min=0).sqrt() * p
 
 
 @torch.no_grad()

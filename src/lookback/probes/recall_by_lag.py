@@ -30,6 +30,7 @@ class RecallByLag:
             sequence: index in the test split; the same sequences for every seed and model.
             lag: steps from the earliest evidence to the query.
             skill: no unit; 0 is the trivial baseline, 1 is perfect.
+            threshold: the task's threshold of skill, at which the memory horizon ends.
 
         Raises NotApplicable if the task does not define the lag of an answer.
         """
@@ -45,4 +46,4 @@ class RecallByLag:
             columns["skill"] = skill[has_lag].double()
             frames.append(pd.DataFrame({name: values.numpy() for name, values in columns.items()}))
             start += len(batch.query)
-        return pd.concat(frames, ignore_index=True)
+        return pd.concat(frames, ignore_index=True).assign(threshold=run.facts.threshold)

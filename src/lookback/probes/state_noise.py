@@ -73,7 +73,7 @@ class StateNoise:
                 columns = {"sequence": sequence, "lag": batch.lag[has_lag].numpy(), "skill": skill}
                 frames.append(pd.DataFrame({"sigma": sigma, **columns}))
             start += len(batch.query)
-        return pd.concat(frames, ignore_index=True)
+        return pd.concat(frames, ignore_index=True).assign(threshold=run.facts.threshold)
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ The table has one column per quantity that was measured for at least one model.
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
@@ -17,6 +18,7 @@ from lookback.summarise.quantities.registry import QUANTITIES
 
 # The Lyapunov exponent and the slope of ln ‖∂s_T/∂s_t‖ agree up to this relative difference.
 AGREE = 0.05
+NEAR = 0.005  # … or up to this difference in nats per step
 
 
 def card_table(inputs: ReportInputs) -> Table:
@@ -42,9 +44,9 @@ def card_table(inputs: ReportInputs) -> Table:
         notes=[
             " ".join(definitions),
             agreement_sentence(frame),
-            "Half-distances, rates and exponents are computed from rates averaged over seeds; "
+            "Rates and exponents are averaged over seeds; half-distances are medians over seeds; "
             "decoding distance and context from curves averaged over seeds; the time constant is "
-            "the geometric mean over seeds; the horizon is computed from the answers of all seeds. "
+            "the geometric mean over seeds; the horizon is the median over seeds. "
             f"Grey: the model did not beat the trivial baseline. {inputs.sizes}",
         ],
     )
@@ -56,9 +58,10 @@ def title_of(quantity: Quantity) -> str:
 
 
 def value_of(quantity: Quantity, row: Mapping[Any, Any]) -> str:
-    """Format a quantity's value and its interval, with «≥» in front of a censored value."""
+    """Format a quantity's value and its interval, with «≥» or «<» in front of a mere bound."""
     is_censored = quantity.may_be_censored and bool(row[f"{quantity.name}_censored"])
-    text = shown(row[quantity.name], quantity.unit, is_censored=is_censored)
+    is_below = quantity.may_be_below and bool(row[f"{quantity.name}_below"])
+    text = shown(row[quantity.name], quantity.unit, is_censored=is_censored, is_below=is_below)
     if not quantity.has_interval:
         return text
     low, high = (shown(row[f"{quantity.name}_{end}"], quantity.unit) for end in ("low", "high"))
@@ -68,20 +71,26 @@ def value_of(quantity: Quantity, row: Mapping[Any, Any]) -> str:
 def agreement_sentence(card: pd.DataFrame) -> str:
     """Say for which models and tasks the Lyapunov exponent equals the slope of ln ‖∂s_T/∂s_t‖.
 
-    Two values count as equal if their relative difference is at most AGREE.
+    Two values count as equal if they differ by at most AGREE of the exponent, or by at most NEAR
+    nats per step. Near an exponent of zero, a share says nothing.
     """
     known = card[card["rate_difference"].notna()]
     if known.empty:
         return ""
-    differing = known[known["rate_difference"] > AGREE]
+    size = known["lyapunov"].abs()
+    differing = known[known["rate_difference"] > np.maximum(AGREE * size, NEAR)]
     differing = differing.sort_values("rate_difference", ascending=False)
-    columns = (differing[name] for name in ("task", "model", "rate_difference"))
+    differing = differing.assign(share=differing["rate_difference"] / differing["lyapunov"].abs())
     exceptions = [
-        f"{task} × {model} {percent(it)}" for task, model, it in zip(*columns, strict=True)
+        f"{row['task']} × {row['model']} {number(row['rate_difference'])} ({percent(row['share'])})"
+        for row in differing.to_dict("records")
     ]
     end = f"; they differ by more in {', '.join(exceptions)}" if exceptions else ""
     count = f"{len(known) - len(differing)} of {len(known)} cells"
-    return f"Lyapunov exponent and backward rate agree within {percent(AGREE)} in {count}{end}."
+    return (
+        f"Lyapunov exponent and backward rate agree within {NEAR:g} nats per step or "
+        f"{percent(AGREE)} in {count}{end}."
+    )
 
 
 def _cost(row: Mapping[Any, Any]) -> tuple[str, str, str]:

@@ -14,10 +14,10 @@ from lookback.storage.tables import read_parquet
 MEMORY = (
     "memory_card",
     "theory",
+    "theory_map",
     "failing_lag",
     "trust_horizon",
 )  # tables that some studies do not have
-AT_BASELINE = 0.05  # share of the baseline by which a mean score must be better
 
 
 @dataclass(frozen=True)
@@ -68,20 +68,8 @@ class ReportInputs:
 
     def without_skill(self, task: str) -> list[str]:
         """The names of the models that did not beat the trivial baseline of a task."""
-        rows = self.trained(task).itertuples()
-        return [str(row.model) for row in rows if not beats_baseline(row)]
-
-
-def beats_baseline(row: Any) -> bool:
-    """Whether a row of the table `results` is better than the trivial baseline.
-
-    The mean must be better by more than 5 % of the baseline, and the interval must exclude the
-    baseline.
-    """
-    sign = 1 if row.better == "higher" else -1
-    clear = sign * (row.mean - row.baseline) > AT_BASELINE * abs(row.baseline)
-    inside = row.low <= row.baseline <= row.high
-    return bool(clear and not inside)
+        rows = self.trained(task)
+        return [str(model) for model in rows.loc[~rows["skilled"], "model"]]
 
 
 def read(plan: Path, summary: Path) -> ReportInputs:

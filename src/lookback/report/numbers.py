@@ -4,7 +4,7 @@ import math
 
 import pandas as pd
 
-from lookback.summarise.quantities.base import SHARE, STEPS
+from lookback.summarise.quantities.base import SEEDS, SHARE, STEPS
 
 NONE = "–"
 
@@ -48,7 +48,8 @@ def percent(value: float) -> str:
     return NONE if pd.isna(value) else f"{100 * value:,.0f}\N{NO-BREAK SPACE}%"
 
 
-def shown(value: float, unit: str, *, is_censored: bool = False) -> str:
-    """Format a value in the given unit, with «≥» in front if the value is censored."""
-    text = {STEPS: steps, SHARE: hundredths}.get(unit, number)(value)
-    return f"≥ {text}" if is_censored else text
+def shown(value: float, unit: str, *, is_censored: bool = False, is_below: bool = False) -> str:
+    """Format a value in the given unit, with «≥» or «<» in front if only a bound is known."""
+    text = {STEPS: steps, SHARE: hundredths, SEEDS: steps}.get(unit, number)(value)
+    sign = "≥ " if is_censored else "< " if is_below else ""
+    return sign + text

@@ -30,7 +30,7 @@ from lookback.report.result_tables import (
     score_tables,
     tuning_table,
 )
-from lookback.report.theory_section import findings, lag_table, theory_table
+from lookback.report.theory_section import findings, lag_table, map_table, theory_table
 from lookback.report.trust_table import trust_tables
 from lookback.report.verdicts import answers
 from lookback.storage.atomic import write_json, write_text
@@ -135,7 +135,8 @@ def theory_section(inputs: ReportInputs, page: Page) -> Section | None:
         figures.append(page.figure("failing_lag", label, failing_lag.draw(lags)))
         captions.append(caption(failing_lag))
     theory = inputs.memory["theory"]
-    tables = [page.table(theory_table(theory)), page.table(lag_table(lags))]
+    made = (theory_table(theory), map_table(inputs.memory["theory_map"]), lag_table(lags))
+    tables = [page.table(each) for each in made]
     return Section(title, " ".join(captions), figures, tables, list(findings(theory, lags)))
 
 

@@ -1,7 +1,6 @@
 """The tables of the report, with few digits on the page and all digits in the CSV files."""
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,9 +8,11 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from lookback.explain.completeness import LARGEST_GAP
 from lookback.report.inputs import ReportInputs
-from lookback.report.numbers import NONE, interval, number
+from lookback.report.numbers import NONE, interval, number, percent
 from lookback.report.receipts import Receipt
+from lookback.summarise.explainer_scores import WITHOUT_SKILL
 
 COMPUTE = {
     "flops": "{:g} floating-point operations",
@@ -32,6 +33,17 @@ SCORES = {
     "even with the same order of the steps: for comparison with the literature only.",
     "deletion": "Does the answer change without the steps that the attribution ranks highest?",
 }
+
+
+SCORE_NOTE = (
+    "Intervals: Student's t, from the spread over seeds and over the explained sequences. The "
+    "scores with evidence take right answers only. Bold: better than each other explainer of the "
+    "model in a paired comparison on the same answers, corrected for their number. Random: the "
+    "score of a random attribution. An attribution that knows nothing of the model can score far "
+    "above it, so a score above it does not show that the model was explained. Gap: the median "
+    "amount by which the attributions of a sequence miss the sum that the method promises, as a "
+    "share of that sum."
+)
 
 
 @dataclass(frozen=True)
@@ -109,7 +121,7 @@ def metrics_table(inputs: ReportInputs, task: str) -> Table | None:
     for model, part in shown.groupby("model", observed=True):
         spreads = part.set_index("metric").to_dict("index")
         rows.append(Row([str(model), *(_other(spreads.get(name)) for name in names)]))
-    notes = ["Means over seeds, with the 95 % interval of a bootstrap over seeds."]
+    notes = ["Means over seeds, with the 95 % interval of Student's t over seeds."]
     if by_class.any():
         notes.append(f"The accuracy of each class is in tables/metrics_{task}.csv.")
     titles = [OTHERS.get(name, name) for name in names]
@@ -213,11 +225,9 @@ def _notes(inputs: ReportInputs, receipts: Sequence[Receipt]) -> list[str]:
     if seeds == 1:
         note += " One seed has no interval, so no model can be called best."
     else:
-        note += " ★: the interval does not overlap the interval of any other model. Intervals:"
-        note += " bootstrap over seeds, and over test sequences within each seed."
-        note += many_comparisons(len(inputs.study["models"]), len(inputs.study["tasks"]))
-    if seeds in (2, 3):
-        note += f" Intervals of {seeds} seeds are rough."
+        note += " Intervals: Student's t, from the spread over seeds and over the test sequences,"
+        note += " which all seeds share."
+        note += comparisons(len(inputs.study["models"]), len(inputs.study["tasks"]))
     if _has_iqm(inputs):
         note += " Interquartile mean: without a quarter of the seeds, rounded down, at each end."
     return [note, *(f"MLflow runs in {receipt.uri}." for receipt in receipts)]
@@ -242,16 +252,14 @@ def draw_of_the_data(inputs: ReportInputs, task: str) -> Iterator[str]:
         )
 
 
-def many_comparisons(models: int, tasks: int) -> str:
-    """A note on the number of compared pairs of models, or an empty string for a single pair."""
-    pairs = math.comb(models, 2)
-    if pairs * tasks < 2:
+def comparisons(models: int, tasks: int) -> str:
+    """A note on how the best model is chosen, or an empty string if there is only one model."""
+    if models < 2:
         return ""
-    in_study = f", {pairs * tasks} in the study" if tasks > 1 else ""
-    return (
-        f" {pairs} pairs of models are compared here{in_study}; ★ is not corrected for the number "
-        "of comparisons."
-    )
+    note = " ★: better than each other model in a paired comparison on the same test sequences"
+    if models > 2:
+        note += f", corrected for {models - 1} rivals"
+    return note + (f", but not for the {tasks} tasks of the study." if tasks > 1 else ".")
 
 
 def lengths(inputs: ReportInputs, task: str) -> Iterator[str]:
@@ -314,40 +322,36 @@ def score_tables(inputs: ReportInputs) -> Iterator[Table]:
     for keys, part in scored.groupby(["task", "score"], observed=True):
         task, score = map(str, keys)
         explainers = list(part["explainer"].unique())
-        unskilled = inputs.without_skill(task)
         records = part.to_dict("records")
         cells = {(row["model"], row["explainer"]): _score(row) for row in records}
-        rows = []
-        for model in part["model"].unique():
-            learned = model not in unskilled
-            shown = [cells.get((model, explainer), NONE) for explainer in explainers]
-            rows.append(
-                Row([model if learned else f"{model} †", *shown], "" if learned else "weak")
-            )
-        notes = ["† The model did not beat the trivial baseline: it learned nothing to explain."]
+        rows = [
+            Row([model, *(cells.get((model, explainer), NONE) for explainer in explainers)])
+            for model in part["model"].unique()
+        ]
+        unskilled = inputs.without_skill(task)
+        rows += [Row([model, WITHOUT_SKILL], "weak") for model in unskilled]
         yield Table(
             name=f"scores_{score}_{task}",
             title=f"{task}: {score}",
             head=["model", *(explainer.replace("_", " ") for explainer in explainers)],
             rows=rows,
             frame=part,
-            notes=[SCORES.get(score, ""), *(notes if unskilled else []), inputs.sizes],
+            notes=[SCORES.get(score, ""), SCORE_NOTE, inputs.sizes],
         )
 
 
 def _score(row: Mapping[Any, Any]) -> str:
-    shown = Markup("<b>{}</b>" if above_chance(row) else "{}").format(number(row["mean"]))
+    shown = Markup("<b>{}</b>" if row["best"] else "{}").format(number(row["mean"]))
     if pd.notna(row["low"]):
         shown += Markup("<small>{}</small>").format(interval(row["low"], row["high"]))
-    return shown + Markup("<small>chance {}</small>").format(number(row["chance"]))
-
-
-def above_chance(row: Mapping[Any, Any]) -> bool:
-    """Whether a score is better than the score of a random attribution.
-
-    If the interval of the score is known, the whole interval must lie above the random score.
-    """
-    return bool((row["mean"] if pd.isna(row["low"]) else row["low"]) > row["chance"])
+    shown += Markup("<small>random {}</small>").format(number(row["chance"]))
+    if pd.notna(row["gap"]):
+        shown += Markup("<small>gap {}</small>").format(percent(row["gap"]))
+    if row["wide"] > 0:
+        warning = "⚠ gap above {} in {} of the sequences"
+        text = warning.format(percent(LARGEST_GAP), percent(row["wide"]))
+        shown += Markup("<small>{}</small>").format(text)
+    return shown
 
 
 def means_table(probe: str, frame: pd.DataFrame, sizes: str) -> Table:

@@ -1,7 +1,6 @@
 """Say in tables and sentences of the report how well theory predicts the memory horizon."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import pandas as pd
 
@@ -9,50 +8,80 @@ from lookback.report.numbers import NONE, hundredths, percent, shown, steps
 from lookback.report.result_tables import Row, Table
 from lookback.summarise.quantities.base import STEPS
 from lookback.summarise.quantities.registry import BY_NAME
-from lookback.summarise.theory import BAR_CORRELATION, BAR_ERROR, PREDICTED
+from lookback.summarise.theory import BAR_CONCORDANCE, BAR_ERROR, INITIAL, PARAMETERS, PREDICTIONS
 
 CERTAIN = 0.05  # a p-value below this value counts as evidence against chance
+LABELS = {
+    "predicted": "predicted from all theory, on the tasks left out",
+    "predicted_initial": "predicted before training, on the tasks left out",
+    PARAMETERS: "number of parameters",
+}
 
 
 def label_of(quantity: str) -> str:
-    """The label of one row of the table `theory`, which is about a quantity or the prediction."""
-    if quantity == PREDICTED:
-        return "predicted from theory, on the tasks left out"
-    return BY_NAME[quantity].label
+    """The label of one row of the table `theory`, which is about a quantity or a prediction."""
+    return LABELS[quantity] if quantity in LABELS else BY_NAME[quantity].label
 
 
 def theory_table(frame: pd.DataFrame) -> Table:
-    """The table of the rank correlation of each quantity with the horizon.
+    """The table of the concordance of each quantity with the horizon.
 
     `frame` is the summary's table `theory`.
     """
     rows = []
     for row in frame.to_dict("records"):
         p, holm = (NONE if pd.isna(row[name]) else f"{row[name]:.2g}" for name in ("p", "holm"))
-        cells = [label_of(row["quantity"]), hundredths(row["spearman"]), bounds(row), p, holm]
-        kind = "reference" if row["quantity"] == PREDICTED else ""
-        rows.append(Row([*cells, f"{row['cells']}", f"{row['censored']}"], kind))
+        names = ("concordance", "tasks_left_out", "seeds_left_out")
+        found, tasks, seeds = (hundredths(row[name]) for name in names)
+        kind = "reference" if row["quantity"] in PREDICTIONS else ""
+        counts = [f"{row[name]}" for name in ("pairs", "cells", "censored")]
+        rows.append(Row([label_of(row["quantity"]), found, p, holm, tasks, seeds, *counts], kind))
     return Table(
         name="theory",
-        title="Rank correlation with the horizon",
-        head=["quantity", "Spearman", "95 % interval", "p", "p (Holm)", "cells", "censored"],
+        title="Concordance with the horizon, within tasks",
+        head=[
+            *("quantity", "concordance", "p", "p (Holm)", "tasks left out", "seeds left out"),
+            *("pairs", "cells", "censored"),
+        ],
         rows=rows,
         frame=frame,
         notes=[
-            "Interval: percentile bootstrap over cells. It is too narrow for new tasks and new "
-            "models, because cells of one task share its data and cells of one model its design. "
-            "p: permutation of the cells. Holm: p corrected for the number of quantities. Cells: "
-            "the number of cells with this quantity and a horizon. Censored: cells whose horizon "
-            "is beyond the longest lag measured; they count with that lag. The decoding distance "
-            "is half behavioural: the read-out is fitted to the task's own answers, so the "
-            "prediction does not use it.",
+            "Concordance: the share of pairs of models on the same task in which the model with "
+            "the longer horizon has the larger value; 0.5 is chance, below 0.5 the order is "
+            "reversed. p: permutation within tasks. Holm: corrected for the number of quantities. "
+            "Tasks left out: in the direction that holds on the other tasks. Seeds left out: "
+            "quantity and horizon from different seeds. Censored: cells whose horizon is only a "
+            "bound; a pair counts if its order is known. The decoding distance is half "
+            "behavioural: its read-out is fitted to the task's own answers. The units of the state "
+            "and the number of parameters are plain rivals.",
         ],
     )
 
 
-def bounds(row: Mapping[Any, Any]) -> str:
-    """Format the interval of a rank correlation."""
-    return NONE if pd.isna(row["low"]) else f"{hundredths(row['low'])} to {hundredths(row['high'])}"
+def map_table(frame: pd.DataFrame) -> Table:
+    """The table of the concordance of each quantity on each task, with the number of pairs.
+
+    `frame` is the summary's table `theory_map`.
+    """
+    tasks = list(frame["task"].unique())
+    rows = []
+    for quantity, part in frame.groupby("quantity", sort=False):
+        by_task = part.set_index("task")
+        cells = [
+            f"{hundredths(by_task['concordance'][task])} ({by_task['pairs'][task]})"
+            if task in by_task.index
+            else NONE
+            for task in tasks
+        ]
+        rows.append(Row([label_of(str(quantity)), *cells]))
+    return Table(
+        name="theory_map",
+        title="Where each quantity holds and fails",
+        head=["quantity", *map(str, tasks)],
+        rows=rows,
+        frame=frame,
+        notes=["Concordance on each task, and the number of pairs of models in brackets."],
+    )
 
 
 def lag_table(frame: pd.DataFrame) -> Table:
@@ -62,90 +91,91 @@ def lag_table(frame: pd.DataFrame) -> Table:
     """
     rows = []
     for row in frame.to_dict("records"):
-        measured = shown(row["horizon"], STEPS, is_censored=row["censored"])
-        predicted = [steps(row["predicted"]), percent(row["error"])]
-        constant = [steps(row["constant"]), percent(row["constant_error"])]
-        rows.append(Row([row["task"], row["model"], measured, *predicted, *constant]))
+        bounds = {"is_censored": row["horizon_censored"], "is_below": row["horizon_below"]}
+        measured = shown(row["horizon"], STEPS, **bounds)
+        columns = [
+            text
+            for name in (*PREDICTIONS, "constant")
+            for text in (steps(row[name]), percent(row[f"{name}_error"]))
+        ]
+        rows.append(Row([row["task"], row["model"], measured, *columns]))
     return Table(
         name="failing_lag",
         title="Horizon, measured and predicted",
-        head=["task", "model", "measured", "predicted", "error", "geometric mean", "its error"],
+        head=[
+            *("task", "model", "measured", "predicted", "error"),
+            *("before training", "its error", "geometric mean", "its error"),
+        ],
         rows=rows,
         frame=frame,
-        notes=["Geometric mean: over the cells of the other tasks, without any theory."],
+        notes=[
+            "Geometric mean: over the cells of the other tasks, without any theory. A horizon that "
+            "is only a bound has no error."
+        ],
     )
 
 
 def findings(theory: pd.DataFrame, lags: pd.DataFrame) -> Iterator[str]:
-    """Say which quantity correlates best with the horizon, and how good the prediction is.
+    """Say which quantity orders the models best, and how good the predictions are.
 
     The sentences are computed from the summary's tables `theory` and `failing_lag`.
     """
     rows = theory.set_index("quantity")
-    yield best_quantity(rows.drop(index=PREDICTED))
-    correlation = float(rows["spearman"][PREDICTED])
-    if pd.isna(correlation):
-        yield f"The prediction of the horizon is not judged: {why_not_judged(lags)}."
-        return
-    yield prediction_sentence(correlation, lags[lags["error"].notna()])
-    for kind in ("task", "model"):
-        yield errors_by(lags, kind)
+    yield best_quantity(rows.drop(index=list(PREDICTIONS)))
+    for name in PREDICTIONS:
+        concordance = float(rows["concordance"][name])
+        if pd.isna(concordance) or lags[f"{name}_error"].isna().all():
+            yield f"The horizon {label_of(name)}, is not judged: {why_not_judged(lags, name)}."
+        else:
+            yield prediction_sentence(name, concordance, lags)
 
 
-def prediction_sentence(correlation: float, lags: pd.DataFrame) -> str:
-    """State how well theory predicts the horizon on the tasks left out.
+def prediction_sentence(name: str, concordance: float, lags: pd.DataFrame) -> str:
+    """State how well a prediction orders the models of a task, and how far off it is.
 
-    The text also says whether the prediction meets the bounds BAR_CORRELATION and BAR_ERROR.
+    The text also says whether the prediction meets the bounds BAR_CONCORDANCE and BAR_ERROR.
     """
-    error, constant_error = lags["error"].median(), lags["constant_error"].median()
-    uncensored = lags.loc[~lags["censored"], "error"]
-    is_met = correlation >= BAR_CORRELATION and error <= BAR_ERROR
-    within = (lags["error"] <= BAR_ERROR).sum()
+    errors, constant = lags[f"{name}_error"].dropna(), lags["constant_error"].median()
+    is_met = concordance >= BAR_CONCORDANCE and errors.median() <= BAR_ERROR
     return (
-        "Predicted from theory for the tasks left out, the horizon has a rank correlation of "
-        f"{hundredths(correlation)} with the measured one and a median error of {percent(error)}. "
-        f"The geometric mean of the other tasks has an error of {percent(constant_error)}. On the "
-        f"{len(uncensored)} cells that are not censored, the error is "
-        f"{percent(uncensored.median())}. {within} of {len(lags)} cells are within "
-        f"{percent(BAR_ERROR)}. The bar, a correlation of at least {BAR_CORRELATION} and an error "
-        f"of at most {percent(BAR_ERROR)}, is {'' if is_met else 'not '}met."
+        f"The horizon {label_of(name)}, has a concordance of {hundredths(concordance)} with the "
+        f"measured one and a median error of {percent(errors.median())} ({percent(constant)} for "
+        f"the geometric mean of the other tasks). {(errors <= BAR_ERROR).sum()} of {len(errors)} "
+        f"cells with an exact horizon are within {percent(BAR_ERROR)}. The bar, a concordance of "
+        f"at least {BAR_CONCORDANCE} and an error of at most {percent(BAR_ERROR)}, is "
+        f"{'' if is_met else 'not '}met."
     )
 
 
 def best_quantity(rows: pd.DataFrame) -> str:
-    """State which quantity correlates most strongly with the memory horizon.
+    """State which quantity orders the models of a task best.
 
-    The sentence also says whether chance could explain the correlation.
+    The sentence also says whether chance could explain the order.
     """
-    if rows["spearman"].isna().all():
+    tested = rows[rows["concordance"].notna()]
+    if tested.empty:
         return (
-            "No quantity can be ranked against the horizon: there are too few cells, or all have "
-            "the same horizon."
+            "No quantity can be compared with the horizon: no two models on the same task have "
+            "horizons whose order is known."
         )
-    name = rows["spearman"].idxmax()
-    row = rows.to_dict("index")[name]
-    is_sure = row["holm"] < CERTAIN and row["spearman"] > 0
+    name = (tested["concordance"] - 0.5).abs().idxmax()
+    row = tested.to_dict("index")[name]
+    order = "larger" if row["concordance"] > 0.5 else "smaller"
+    more = "more" if row["holm"] < CERTAIN else "no more"
+    when = " before training" if name in INITIAL and "before" not in label_of(str(name)) else ""
     return (
-        f"Over {row['cells']} cells ({row['censored']} of them censored), "
-        f"the {label_of(str(name))} correlates most strongly with the horizon: "
-        f"Spearman {hundredths(row['spearman'])} (95 % interval {bounds(row)}), "
-        f"{'more' if is_sure else 'no more'} than chance would give "
-        f"(p = {row['holm']:.2g} after Holm's correction over {len(rows)} quantities)."
+        f"Within tasks, over {row['pairs']} pairs of models, the {label_of(str(name))}{when} "
+        f"orders the models best: it is {order} for the longer horizon in "
+        f"{percent(max(row['concordance'], 1 - row['concordance']))} of the pairs, {more} often "
+        f"than chance would give (p = {row['holm']:.2g} after Holm's correction over "
+        f"{len(tested)} quantities)."
     )
 
 
-def why_not_judged(lags: pd.DataFrame) -> str:
-    """The reason, as a clause, why the prediction cannot be judged."""
+def why_not_judged(lags: pd.DataFrame, name: str) -> str:
+    """The reason, as a clause, why a prediction cannot be judged."""
     if lags["task"].nunique() < 2:
         return "cells with a horizon are needed on at least two tasks"
-    if lags["predicted"].isna().all():
+    if lags[name].isna().all():
         return f"{len(lags)} cells with a horizon are too few, or none has a theoretical quantity"
-    return "too few cells are predicted, or all have the same horizon"
-
-
-def errors_by(lags: pd.DataFrame, kind: str) -> str:
-    """State the median error of each task or each model, with the largest error first."""
-    errors = lags.groupby(kind, observed=True)["error"].median().dropna()
-    ordered = errors.sort_values(ascending=False, kind="stable")
-    listed = ", ".join(f"{name} {percent(error)}" for name, error in ordered.items())
-    return f"Median error by {kind}, the largest first: {listed}."
+    return "no pair of horizons has a known order, or none is exact"

@@ -11,10 +11,10 @@ from lookback.report.result_tables import Row, Table
 from lookback.summarise.quantities.base import STEPS
 
 NOTE = (
-    "In steps. Memory: the largest lag up to which the skill of the explained answers stays above "
-    "0.5. Of each explainer: the trust horizon, the largest lag up to which the mean average "
-    "precision of the evidence stays above 0.5, if a wrong answer counts as 0. The difference is "
-    "memory that the explanation does not show. Intervals: bootstrap over seeds and sequences."
+    "In steps. Memory: the lag at which the skill of the explained answers falls to 0.5. Of each "
+    "explainer: the trust horizon, the lag at which the average precision of the evidence falls to "
+    "0.5, if a wrong answer counts as 0. Median over seeds of a logistic curve. The difference is "
+    "memory that the explanation does not show. Intervals: like those of the memory horizon."
 )
 
 
@@ -44,6 +44,7 @@ def trust_tables(inputs: ReportInputs) -> Iterator[Table]:
 
 
 def _horizon(name: str, row: Mapping[Any, Any]) -> str:
-    text = shown(row[name], STEPS, is_censored=bool(row[f"{name}_censored"]))
+    bound = {f"is_{kind}": bool(row[f"{name}_{kind}"]) for kind in ("censored", "below")}
+    text = shown(row[name], STEPS, **bound)
     low, high = (shown(row[f"{name}_{end}"], STEPS) for end in ("low", "high"))
     return text if low == high else Markup("{}<small>{} to {}</small>").format(text, low, high)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
@@ -10,7 +9,7 @@ from lookback.report.control_table import control_sentences
 from lookback.report.inputs import ReportInputs
 from lookback.report.numbers import interval, number
 from lookback.report.probe_figures import findings
-from lookback.report.result_tables import above_chance, lost_seeds, seed_count
+from lookback.report.result_tables import lost_seeds, seed_count
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ def answers(inputs: ReportInputs) -> Iterator[Answer]:
 
 
 def compare(trained: pd.DataFrame, inputs: ReportInputs) -> tuple[str, str]:
-    """State the best model on a task and why, or «no clear winner» if the intervals overlap."""
+    """State the best model on a task and why, or «no clear winner» if a rival is close."""
     if trained.empty:
         return "no result", "No model has a valid result."
     metric, is_higher = trained["metric"].iloc[0], trained["better"].iloc[0] == "higher"
@@ -62,11 +61,9 @@ def compare(trained: pd.DataFrame, inputs: ReportInputs) -> tuple[str, str]:
     bounds = interval(leader["low"], leader["high"], metric)
     reached += f" (95 % interval {bounds}, {leader['seeds']} seeds)"
     if leader["best"]:
-        return f"{leader['model']} is best", f"{reached}; no other interval overlaps it."
-    rivals = trained[trained["model"] != leader["model"]]
-    is_clear = rivals["high"] < leader["low"] if is_higher else rivals["low"] > leader["high"]
-    close = ", ".join(rivals.loc[~is_clear, "model"])
-    return "no clear winner", f"{reached}, the best mean; its interval overlaps that of {close}."
+        return f"{leader['model']} is best", f"{reached}, clearly better than every other model."
+    close = leader["close"]
+    return "no clear winner", f"{reached}, the best mean, but not clearly better than {close}."
 
 
 def at_baseline(trained: pd.DataFrame, unskilled: list[str]) -> Iterator[str]:
@@ -80,32 +77,33 @@ def at_baseline(trained: pd.DataFrame, unskilled: list[str]) -> Iterator[str]:
 
 
 def best_explainers(inputs: ReportInputs, task: str) -> Iterator[str]:
-    """For each score, name the explainer of each model that exceeds the chance level most.
+    """For each score, name the explainer of each model that is clearly better than the others.
 
-    Models that did not beat the trivial baseline are left out.
+    Models that did not beat the trivial baseline have no scores. Without a second explainer there
+    is nothing to compare.
     """
-    scored = inputs.scores[(inputs.scores["task"] == task) & inputs.scores["mean"].notna()]
-    learned = scored[~scored["model"].isin(inputs.without_skill(task))]
-    if len(scored) and learned.empty:
+    of_task = inputs.scores[inputs.scores["task"] == task]
+    scored = of_task[of_task["mean"].notna()]
+    if len(of_task) and scored.empty and inputs.without_skill(task):
         yield "No model learned the task, so there is nothing to explain."
-    for score, part in learned.groupby("score", sort=False):
-        gain = (part["mean"] - part["chance"]).groupby(part["model"], observed=True)
-        best = part.loc[gain.idxmax()].to_dict("records")
-        low, high = (number(pick(row["chance"] for row in best)) for pick in (min, max))
-        chance = low if low == high else f"{low} to {high}, by model"
-        yield f"Best explainer by {score} (chance: {chance}): {_best_by_explainer(best)}."
+    for score, part in scored.groupby("score", sort=False):
+        compared = part.groupby("model", observed=True).filter(lambda rows: len(rows) > 1)
+        if len(compared):
+            yield f"Best explainer by {score}: {_best_by_explainer(compared)}."
 
 
-def _best_by_explainer(best: list[dict[Any, Any]]) -> str:
+def _best_by_explainer(scored: pd.DataFrame) -> str:
     """Format the best explainer of each model, as in «occlusion for gru (0.94)».
 
-    The models without an explainer above chance are listed as «none above chance».
+    The models without an explainer that is clearly better than all others are listed last.
     """
-    models: dict[str, list[str]] = {}
-    for row in best:
-        if above_chance(row):
-            entry = f"{row['model']} ({number(row['mean'])})"
-            models.setdefault(row["explainer"], []).append(entry)
-        else:
-            models.setdefault("none above chance", []).append(row["model"])
-    return "; ".join(f"{explainer} for {', '.join(names)}" for explainer, names in models.items())
+    best = scored[scored["best"]]
+    parts = []
+    for explainer, rows in best.groupby("explainer", sort=False):
+        pairs = zip(rows["model"], rows["mean"], strict=True)
+        listed = ", ".join(f"{model} ({number(mean)})" for model, mean in pairs)
+        parts.append(f"{explainer} for {listed}")
+    undecided = [model for model in scored["model"].unique() if model not in set(best["model"])]
+    if undecided:
+        parts.append(f"none clearly for {', '.join(undecided)}")
+    return "; ".join(parts)

@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from lookback.storage.atomic import read_json
 from lookback.storage.cell_paths import CellPaths
 from lookback.storage.study_paths import StudyPaths
-from lookback.storage.tables import read_parquet
+from lookback.storage.tables import read_npz, read_parquet
 from lookback.summarise.validity import NOT_THERE, lack
 
 Row = dict[str, Any]
@@ -23,6 +24,13 @@ class Hole(NamedTuple):
 
     what: str
     reason: str
+
+
+class Explained(NamedTuple):
+    """What one explainer found for one model, as stage `explain` writes it."""
+
+    scores: pd.DataFrame  # one row per seed and score
+    arrays: Mapping[str, NDArray[Any]]  # the file of attributions
 
 
 @dataclass(frozen=True)
@@ -120,6 +128,20 @@ class CellResults:
             holes += [Hole(what, f"does not apply: {reason}") for reason in reasons]
             frame = frame[frame["reason"].isna()].drop(columns="reason")
         return (None if frame.empty else frame), holes
+
+    def explained(self, name: str) -> tuple[Explained | None, list[Hole]]:
+        """The scores and attributions of explainer `name`, and a list of missing results.
+
+        The first value is None if one of the two files is missing or outdated, or if the explainer
+        does not apply.
+        """
+        scores, holes = self.measured("explain", name, self.paths.scores(name))
+        if scores is None:
+            return None, holes
+        path = self.paths.attributions(name)
+        if reason := self.lack(path, self.expected["explain"][name], f"explain-{name}"):
+            return None, [Hole(f"explain {name}", reason)]
+        return Explained(scores, read_npz(path)), holes
 
     def absent(self, seeds: Iterable[int]) -> dict[int, str]:
         """The seeds of the study that are not in `seeds`, each with the reason for its absence."""

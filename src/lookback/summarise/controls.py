@@ -8,11 +8,11 @@ NEAR times the gain of the best explainer, the score does not measure whether an
 evidence.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 
 import pandas as pd
 
-from lookback.summarise.cells import CellResults, Row
+from lookback.summarise.cells import Row
 
 NEAR = 0.9
 KNOW_NOTHING = ("position", "magnitude", "untrained")
@@ -22,39 +22,25 @@ COLUMNS |= dict.fromkeys(VALUES, "float64")
 COLUMNS |= {"near": "str", "oracle_is_best": "bool"}
 
 
-def beside_controls(cells: Iterable[CellResults], explainers: Iterable[str]) -> Iterator[Row]:
-    """Yield one row for each task, model and score, with the best explainer and the controls."""
-    names = list(explainers)
-    for cell in cells:
-        frames = {
-            name: frame
-            for name in names
-            if (frame := cell.measured("explain", name, cell.paths.scores(name))[0]) is not None
-        }
-        yield from (cell.name | row for row in best_rows(frames))
+def beside_controls(scores: pd.DataFrame) -> Iterator[Row]:
+    """Yield one row for each task, model and score, with the best explainer and the controls.
 
+    `scores` is the table of the scores of all explainers (explainer_scores.py). A model without
+    skill has no scores in it, and so no row here.
 
-def best_rows(frames: Mapping[str, pd.DataFrame]) -> Iterator[Row]:
-    """Yield one row for each score of one model, from the scores of each explainer and seed.
-
-    `explainer` is the explainer with the largest mean gain over seeds. The controls «position» and
-    «untrained» are those of the explainer for which they score best. `near` names the best control
-    if it comes near the best explainer, and is empty otherwise or if no explainer has a gain.
+    `explainer` is the explainer with the largest gain. The controls «position» and «untrained» are
+    those of the explainer for which they score best. `near` names the best control if it comes near
+    the best explainer, and is empty otherwise or if no explainer has a gain.
     """
-    if not frames:
-        return
-    everything = pd.concat(frames, names=["explainer"]).reset_index("explainer")
-    for score, rows in everything.groupby("score", sort=False):
-        means = rows.groupby("explainer", sort=False)[list(VALUES)].mean()
-        gains = means["value"] - means["chance"]
-        if gains.isna().all():
-            continue
-        best = str(gains.idxmax())
+    scored = scores[scores["mean"].notna()].rename(columns={"mean": "value"})
+    for (task, model, score), rows in scored.groupby(["task", "model", "score"], sort=False):
+        means = rows.set_index("explainer")[list(VALUES)]
+        best = str((means["value"] - means["chance"]).idxmax())
         numbers = {name: float(means[name][best]) for name in VALUES}
         numbers |= {name: float(means[name].max()) for name in KNOW_NOTHING}
         chance, gain = numbers["chance"], numbers["value"] - numbers["chance"]
         control = max(KNOW_NOTHING, key=numbers.__getitem__)
         is_near = gain > 0 and numbers[control] - chance >= NEAR * gain
         is_best = not numbers["oracle"] - chance < NEAR * gain
-        named = {"score": score, "explainer": best, "near": control if is_near else ""}
-        yield {**numbers, **named, "oracle_is_best": is_best}
+        named = {"task": task, "model": model, "score": score, "explainer": best}
+        yield {**numbers, **named, "near": control if is_near else "", "oracle_is_best": is_best}

@@ -13,20 +13,23 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 START = 0.25  # the fit begins at this share of the farthest distance
+FEWEST_STEPS = 10  # a fit over fewer steps has no rate, because its tail has not begun
 
 
 def rate(distances: ArrayLike, log_norms: ArrayLike) -> float:
     """The slope of the natural logarithms `log_norms` over distances in steps.
 
     The slope is negative if the norm falls with distance. Distances without a finite logarithm are
-    left out. The slope is NaN if fewer than two distances are left. Raises ValueError if
-    `distances` and `log_norms` differ in shape.
+    left out. The slope is NaN if the distances that are left span fewer than FEWEST_STEPS steps.
+    Raises ValueError if `distances` and `log_norms` differ in shape.
     """
     d, logs = np.asarray(distances, dtype=float), np.asarray(log_norms, dtype=float)
     if d.shape != logs.shape:
         raise ValueError(f"{d.size} distances have {logs.size} logarithms")
     d, logs = d[np.isfinite(logs)], logs[np.isfinite(logs)]
-    far = d >= START * d.max(initial=0.0)
+    if len(d) < 2 or np.ptp(d) < FEWEST_STEPS:
+        return math.nan
+    far = d >= START * d.max()
     fitted = far if far.sum() > 1 else np.full_like(far, True)
     return slope(d[fitted], logs[fitted])
 
@@ -42,16 +45,3 @@ def half_distance(rate: float) -> float:
     if math.isnan(rate):
         return math.nan
     return math.log(2) / -rate if rate < 0 else math.inf
-
-
-def agreement(rate: float, exponent: float) -> float:
-    """The relative difference |r - λ_1| / |λ_1| between two measurements of the same rate.
-
-    Here, r is the slope of ln ‖∂s_T/∂s_t‖ over the distance T − t, and λ_1 is the first Lyapunov
-    exponent. The result is NaN if r or λ_1 is NaN. If λ_1 is 0, the result is 0 for r = 0 and ∞ for
-    any other r.
-    """
-    difference = abs(rate - exponent)
-    if difference == 0:
-        return 0.0
-    return difference / abs(exponent) if exponent else difference * math.inf

@@ -7,11 +7,10 @@ tables, except for the table `cost`, which holds measured times.
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from lookback.storage.atomic import read_json, write_json
@@ -22,11 +21,10 @@ from lookback.storage.tables import read_parquet, write_parquet
 from lookback.summarise.cells import CellResults, Hole, Row, cells_of
 from lookback.summarise.controls import COLUMNS as CONTROLS
 from lookback.summarise.controls import beside_controls
-from lookback.summarise.hierarchical_bootstrap import hierarchical, interquartile_mean, mean
-from lookback.summarise.memory_card import memory_card
-from lookback.summarise.quantities.registry import PROBES
-from lookback.summarise.seed_intervals import Better, Interval, interval, winner
-from lookback.summarise.theory import failing_lags, theory
+from lookback.summarise.crossed_intervals import answer_table, compare, crossed_interval
+from lookback.summarise.explainer_scores import MEANS, scores
+from lookback.summarise.memory_tables import memory
+from lookback.summarise.seed_intervals import Better, Numbers, interval
 from lookback.summarise.trust_horizon import COLUMNS as HORIZONS
 from lookback.summarise.trust_horizon import trust_horizons
 from lookback.summarise.validity import lack
@@ -43,14 +41,15 @@ RESULTS: Columns = (
     | {"seeds": "int64", "parameters": "Int64", "hidden_size": "Int64"}
     | {"baseline": "float64", "baseline_name": "str", "other_baselines": "str"}
     | {"chance": "float64", "optimum": "float64"}
-    | {"best": "bool", "reason": "str"}
+    | {"best": "bool", "close": "str", "skilled": "bool", "reason": "str"}
 )
 RUNS: Columns = CELL | {"seed": "int64", "metric": "str", "value": "float64"}
 METRICS: Columns = CELL | {"metric": "str"} | SPREAD | {"seeds": "int64"}
 HISTORY: Columns = CELL | {"seed": "int64", "step": "int64", "split": "str"}
 HISTORY |= {"metric": "str", "value": "float64"}
 SCORES: Columns = CELL | {"explainer": "str", "score": "str"} | SPREAD
-SCORES |= {"chance": "float64", "seeds": "int64", "reason": "str"}
+SCORES |= {"best": "bool"} | dict.fromkeys(MEANS, "float64")
+SCORES |= {"seeds": "int64", "reason": "str"}
 COST: Columns = CELL | {"seed": "int64", "train_seconds": "float64", "evaluate_seconds": "float64"}
 COST |= {"device": "str", "threads": "Int64"}
 COST |= {"commit": "str", "dirty": "boolean", "versions": "str"}
@@ -58,6 +57,7 @@ TUNING: Columns = CELL | {"trial": "int64", "values": "str", "metric": "str", "s
 TUNING |= {"parameters": "Int64", "steps": "Int64", "seeds": "int64", "pruned": "bool"}
 TUNING |= {"chosen": "bool", "reason": "str"}
 MISSING: Columns = CELL | {"what": "str", "reason": "str"}
+AT_BASELINE = 0.05  # share of the baseline by which a mean score must be better
 
 
 def main(plan: Path, out: Path) -> None:
@@ -80,8 +80,9 @@ def main(plan: Path, out: Path) -> None:
     tables |= {f"probe_{name}": frame for name, frame in probes.items()}
     tables |= memory(tables["results"], probes)
     explainers = document["study"]["explainers"]
-    tables["scores"] = scores(cells, explainers, missing)
-    tables["controls"] = table(list(beside_controls(cells, explainers)), CONTROLS)
+    skilled = tables["results"].set_index(["task", "model"])["skilled"]
+    tables["scores"] = table(list(scores(cells, explainers, skilled, missing)), SCORES)
+    tables["controls"] = table(list(beside_controls(tables["scores"])), CONTROLS)
     if trust := list(trust_horizons(cells, explainers, tables["results"])):
         tables["trust_horizon"] = table(trust, HORIZONS)
     tables["missing"] = table(missing, MISSING)
@@ -115,58 +116,80 @@ def results(cells: list[CellResults], missing: list[Row]) -> pd.DataFrame:
 
     Missing results are appended to `missing`.
     """
-    rows = []
+    rows, tables = [], {}
     for cell in cells:
         row, holes = result(cell)
         rows.append(row)
         missing += [cell.name | hole._asdict() for hole in holes]
+        if row["seeds"]:
+            answers = cell.answers(row["metric"])
+            columns = (answers[name] for name in ("value", "seed", "sequence"))
+            tables[cell.task, cell.model] = answer_table(*columns)
+            row |= means(tables[cell.task, cell.model], row["metric"])
+            row["skilled"] = beats_baseline(row)
     for task in dict.fromkeys(cell.task for cell in cells):
-        trained = [row for row in rows if row["task"] == task and row["seeds"]]
-        mark_best(trained, len(cells[0].seeds))
+        of_task = [row for row in rows if row["task"] == task and row["seeds"]]
+        mark_best(of_task, {row["model"]: tables[task, row["model"]] for row in of_task}, cells)
     return table(rows, RESULTS)
 
 
-def mark_best(rows: list[Row], seeds: int) -> None:
-    """Set `best` to True for the model whose whole interval is better than all other intervals.
+def mark_best(rows: list[Row], tables: Mapping[str, Numbers], cells: list[CellResults]) -> None:
+    """Set `best` to True for the model that is clearly better than each other model of the task.
 
-    A model with fewer than `seeds` trained seeds cannot be best, because its mean leaves out the
-    seeds that failed.
+    The row of the model with the best mean lists the models in `close` that are not clearly worse.
+    A model with fewer trained seeds than the study has cannot be best, because its mean leaves out
+    the seeds that failed.
     """
-    spread = {row["model"]: Interval(row["mean"], row["low"], row["high"]) for row in rows}
-    best = winner(spread, rows[0]["better"]) if rows else None
-    for row in rows:
-        row["best"] = row["model"] == best and row["seeds"] == seeds
+    if len(rows) < 2:
+        return
+    leader, close = compare(tables, rows[0]["metric"], rows[0]["better"])
+    row = next(row for row in rows if row["model"] == leader)
+    row["close"] = ", ".join(close)
+    row["best"] = not close and row["seeds"] == len(cells[0].seeds)
+
+
+def beats_baseline(row: Mapping[str, Any]) -> bool:
+    """Whether a row of the table `results` is better than the trivial baseline.
+
+    The mean must be better by more than 5 % of the baseline, and the interval must exclude the
+    baseline.
+    """
+    sign = 1 if row["better"] == "higher" else -1
+    clear = sign * (row["mean"] - row["baseline"]) > AT_BASELINE * abs(row["baseline"])
+    inside = row["low"] <= row["baseline"] <= row["high"]
+    return bool(clear and not inside)
 
 
 def result(cell: CellResults) -> tuple[Row, list[Hole]]:
-    """The row of one model on one task in the table `results`, and a list of missing results."""
+    """The row of one model on one task in the table `results`, and a list of missing results.
+
+    The row has no mean and no interval.
+    """
     facts, holes = task_facts(cell)
     unknown = dict.fromkeys(("mean", "low", "high", "iqm", "iqm_low", "iqm_high"), math.nan)
-    unknown |= {"seeds": 0}
+    verdict = {"seeds": 0, "best": False, "close": "", "skilled": False}
     size = {"parameters": None, "hidden_size": None}
-    row = cell.name | facts | unknown | size | {"best": False, "reason": cell.untrained}
+    row = cell.name | facts | unknown | verdict | size | {"reason": cell.untrained}
     if cell.untrained:
         return row, [*holes, Hole("train", cell.untrained)]
     metrics = read_json(cell.paths.metrics)
-    scored = by_seed(cell, cell.paths.metrics)
-    values = {seed: float(each[f"test/{metrics['metric']}"]) for seed, each in scored.items()}
-    holes += [Hole(f"train seed {seed}", why) for seed, why in cell.absent(values).items()]
+    seeds = by_seed(cell, cell.paths.metrics)
+    holes += [Hole(f"train seed {seed}", why) for seed, why in cell.absent(seeds).items()]
     row |= {"metric": metrics["metric"], "better": better_of(metrics["metric"])}
-    row |= means(list(values.values()), cell.answers(metrics["metric"]))
     size = {"parameters": metrics["parameters"], "hidden_size": metrics.get("hidden_size")}
-    return row | {"seeds": len(values), **size}, holes
+    return row | {"seeds": len(seeds), **size}, holes
 
 
-def means(values: list[float], answers: pd.DataFrame) -> Row:
-    """The mean and the interquartile mean of one value per seed, with their 95 % intervals.
+def means(answers: Numbers, metric: str) -> Row:
+    """The mean and the interquartile mean over seeds, with their 95 % intervals.
 
-    The intervals are computed by a hierarchical bootstrap of `answers`.
+    `answers` is a table (seed, sequence). The interquartile mean leaves out a quarter of the seeds
+    at each end, rounded down, as the package rliable does [agarwal2021].
     """
-    value, seed, sequence = (answers[name] for name in ("value", "seed", "sequence"))
-    of_mean, of_iqm = hierarchical(value, seed, sequence, mean, interquartile_mean)
-    row = {"mean": float(np.mean(values)), "low": of_mean.low, "high": of_mean.high}
-    iqm = float(interquartile_mean(values))
-    return row | {"iqm": iqm, "iqm_low": of_iqm.low, "iqm_high": of_iqm.high}
+    mean, low, high = crossed_interval(answers, metric)
+    iqm, iqm_low, iqm_high = crossed_interval(answers, metric, cut=len(answers) // 4)
+    row = {"mean": mean, "low": low, "high": high}
+    return row | {"iqm": iqm, "iqm_low": iqm_low, "iqm_high": iqm_high}
 
 
 def task_facts(cell: CellResults) -> tuple[Row, list[Hole]]:
@@ -292,49 +315,7 @@ def measurements(cells: list[CellResults], probe: str, missing: list[Row]) -> pd
     return concatenated(frames, CELL | {"seed": "int64"})
 
 
-def memory(results: pd.DataFrame, probes: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """The memory card, and the tables that show how well theory predicts the memory horizon.
-
-    No table is returned if the study has no probe that the memory card uses.
-    """
-    if not PROBES & probes.keys():
-        return {}
-    card = memory_card(results, probes)
-    if "recall_by_lag" not in probes:
-        return {"memory_card": card}
-    lags = failing_lags(card)
-    return {"memory_card": card, "theory": theory(card, lags), "failing_lag": lags}
-
-
 def concatenated(frames: Iterable[pd.DataFrame], columns: Columns) -> pd.DataFrame:
     """The concatenated frames, or an empty table with the given columns if there are no frames."""
     parts = list(frames)
     return pd.concat(parts, ignore_index=True) if parts else table([], columns)
-
-
-def scores(cells: list[CellResults], explainers: Iterable[str], missing: list[Row]) -> pd.DataFrame:
-    """The scores of all explainers, with one row per task, model, explainer and score.
-
-    If an explainer has no scores for a model on a task, one row says why there are no scores.
-    Missing scores are appended to `missing`.
-    """
-    rows: list[Row] = []
-    for cell in cells:
-        for explainer in explainers:
-            scores_file = cell.paths.scores(explainer)
-            frame, holes = cell.measured("explain", explainer, scores_file)
-            missing += [cell.name | hole._asdict() for hole in holes]
-            if frame is None:
-                empty = {"score": "", "seeds": 0, "reason": "; ".join(h.reason for h in holes)}
-                rows.append(cell.name | {"explainer": explainer} | empty)
-            else:
-                rows += [cell.name | {"explainer": explainer} | row for row in spreads(frame)]
-    return table(rows, SCORES)
-
-
-def spreads(frame: pd.DataFrame) -> Iterator[Row]:
-    """Yield the mean over seeds, its interval and the chance level of each score."""
-    for score, part in frame.groupby("score", sort=False):
-        spread = interval(part["value"].to_list())._asdict()
-        chance = part["chance"].mean()
-        yield {"score": score, **spread, "chance": chance, "seeds": len(part), "reason": ""}

@@ -1,18 +1,18 @@
 """Test whether the theoretical quantities on the memory card predict the memory horizon.
 
-The first test is a rank correlation. Spearman's ρ between each quantity and the horizon is computed
-over points, one for each model on each task. The 95 % interval of ρ is from a percentile bootstrap
-that resamples the points (one model on one task). The two-sided p-value is from a permutation test,
-which is exact if there are few models and tasks. Holm's correction accounts for the number of
-quantities [holm1979]. A censored horizon counts as the longest measured lag.
+The first test compares models within each task (concordance.py). It asks of each quantity whether
+models with a larger value have a longer horizon on the same task. The p-value is from a permutation
+within tasks, with Holm's correction for the number of tested quantities [holm1979]. The number of
+parameters and the size of the state are plain rivals of the theory. Two columns replicate the
+concordance. On tasks left out, the direction is that of the other tasks. On seeds left out, the
+quantity is measured on one half of the seeds and the horizon on the other half.
 
-The second test is a prediction. Ridge regression predicts ln(1 + horizon) from the standardised
-inputs ln(1 + quantity), with a penalty chosen by leave-one-out cross-validation. The regression is
-fitted on all tasks except one and is judged on the task left out. A missing quantity is replaced by
-its median over the training tasks, and an indicator of missing values is added to the inputs. A
-Lyapunov exponent λ enters the regression as the time −1/λ. An infinite time is replaced by the
-longest finite time in the training tasks. The quantity `decoding` is not used, because its read-out
-is fitted to the task's own answers.
+The second test predicts the horizon on tasks left out from several quantities at once, by a
+regression that knows censored horizons (censored_regression.py). One prediction uses all
+theoretical quantities, and one only those of the network before training. The quantity `decoding`
+is not used, because its read-out is fitted to the task's own answers. A prediction passes if its
+concordance within tasks is at least BAR_CONCORDANCE and its median relative error is at most
+BAR_ERROR on the horizons that are not censored. A constant has the concordance 0.5 and fails.
 """
 
 import math
@@ -20,86 +20,78 @@ import math
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
-from sklearn.impute import SimpleImputer
-from sklearn.linear_model import RidgeCV
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
+from lookback.summarise.censored_regression import log_horizon, predict_left_out
+from lookback.summarise.concordance import agreement, by_task, on_tasks_left_out
 from lookback.summarise.quantities.registry import QUANTITIES
 
-PREDICTORS = [quantity.name for quantity in QUANTITIES if quantity.role == "theory"]
-RANKED = [*PREDICTORS, *(it.name for it in QUANTITIES if it.role == "half behavioural")]
-PREDICTED = "predicted"  # the row of the table `theory` for the prediction on left-out tasks
-# The prediction on left-out tasks passes the test if it meets BAR_CORRELATION and BAR_ERROR.
-BAR_CORRELATION = 0.9
+INITIAL = [quantity.name for quantity in QUANTITIES if quantity.role == "initial theory"]
+PREDICTORS = [*(it.name for it in QUANTITIES if it.role == "theory"), *INITIAL]
+RANKED = [*PREDICTORS, *(it.name for it in QUANTITIES if it.role in ("half behavioural", "rival"))]
+PARAMETERS = "parameters"  # a column of the card that is a rival, too
+# The rows of the table `theory` for the predictions on left-out tasks.
+PREDICTIONS = {"predicted": PREDICTORS, "predicted_initial": INITIAL}
+# A prediction passes the test if it meets BAR_CONCORDANCE and BAR_ERROR.
+BAR_CONCORDANCE = 0.9
 BAR_ERROR = 0.2
 
-THEORY = {"quantity": "str"} | dict.fromkeys(("spearman", "low", "high", "p", "holm"), "float64")
-THEORY |= {"cells": "int64", "censored": "int64"}
-FAILING = {"task": "str", "model": "str"}
-FAILING |= dict.fromkeys(("horizon", "predicted", "error", "constant", "constant_error"), "float64")
-FAILING |= {"censored": "bool"}
+THEORY = {"quantity": "str"} | dict.fromkeys(("concordance", "p", "holm"), "float64")
+THEORY |= dict.fromkeys(("tasks_left_out", "seeds_left_out"), "float64")
+THEORY |= {"pairs": "int64", "cells": "int64", "censored": "int64"}
+MAP = {"quantity": "str", "task": "str", "concordance": "float64", "pairs": "int64"}
+FAILING = {"task": "str", "model": "str", "horizon": "float64"}
+FAILING |= {f"{name}{end}": "float64" for name in PREDICTIONS for end in ("", "_error")}
+FAILING |= {"constant": "float64", "constant_error": "float64"}
+FAILING |= {"horizon_censored": "bool", "horizon_below": "bool"}
 
-FEWEST = 4  # minimum number of rows (one model on one task) for a correlation or a prediction
-RESAMPLES = 9999
-PENALTIES = np.logspace(-4, 3, 15)
+FEWEST = 4  # minimum number of cells (one model on one task) on the other tasks for a prediction
 
 Values = NDArray[np.float64]
 
 
-def theory(card: pd.DataFrame, lags: pd.DataFrame) -> pd.DataFrame:
-    """The rank correlation with the horizon, for each measured quantity and for the prediction.
+def theory(card: pd.DataFrame, lags: pd.DataFrame, halves: list[pd.DataFrame]) -> pd.DataFrame:
+    """The concordance with the horizon, for each measured quantity and for the predictions.
 
-    There is one row per quantity that was measured for at least one model, and one row for the
-    prediction of `failing_lags`. The columns are quantity, spearman, low, high, p, holm, cells and
-    censored. `cells` is the number of cells with both the quantity and a horizon, and `censored` is
-    the number of censored horizons among these cells. The correlation is NaN if `cells` is below
-    `FEWEST`, or if all values of the quantity or of the horizon are equal.
+    `halves` are memory cards whose quantities are from one half of the seeds and whose horizons are
+    from the other half. `lags` is the table of `failing_lags`. There is one row for each quantity
+    that was measured for a model with a horizon, and one row for each prediction. `cells` is the
+    number of cells with both the quantity and a horizon, and `censored` is how many of these
+    horizons are only bounds.
     """
-    known = card[card["horizon"].notna()]
-    measured = [name for name in RANKED if known[name].notna().any()]
-    rows = [{"quantity": name} | ranked(known, name, "horizon_censored") for name in measured]
+    cells = card[card["horizon"].notna()]
+    measured = [name for name in [*RANKED, PARAMETERS] if cells[name].notna().any()]
+    rows = [tested(cells, name, halves) for name in measured]
     table = pd.DataFrame(rows, columns=list(THEORY))
     table["holm"] = holm(table["p"].to_numpy(dtype=float))
-    # A permutation test would need independent rows, so the prediction gets no p-value.
-    # The rows are not independent, because each horizon is used to predict those of other tasks.
-    every = {"quantity": PREDICTED} | ranked(lags, PREDICTED, "censored") | {"p": math.nan}
-    return pd.DataFrame([*table.to_dict("records"), every], columns=list(THEORY)).astype(THEORY)
-
-
-def ranked(cells: pd.DataFrame, quantity: str, censored: str) -> dict[str, float]:
-    """The rank correlation between a quantity and the horizon, over the rows that have both."""
-    cells = cells[cells[quantity].notna()]
-    count = {"cells": len(cells), "censored": int(cells[censored].sum())}
-    x, y = cells[quantity].to_numpy(dtype=float), cells["horizon"].to_numpy(dtype=float)
-    if len(cells) < FEWEST or np.ptp(stats.rankdata(x)) == 0 or np.ptp(stats.rankdata(y)) == 0:
-        return dict.fromkeys(("spearman", "low", "high", "p"), math.nan) | count
-    draws = np.random.default_rng(0).integers(len(cells), size=(RESAMPLES, len(cells)))
-    # If all values of a resample are equal, its correlation is NaN, and nanpercentile ignores it.
-    low, high = np.nanpercentile(spearman(x[draws], y[draws]), [2.5, 97.5])
-    test = stats.permutation_test(
-        (x,),
-        lambda shuffled, axis: spearman(shuffled, y, axis),
-        permutation_type="pairings",
-        vectorized=True,
-        n_resamples=RESAMPLES,
-        rng=np.random.default_rng(0),
+    # Each horizon is used to predict those of other tasks, so the predictions get no p-value.
+    predicted = [tested(lags, name, []) | {"p": math.nan} for name in PREDICTIONS]
+    return pd.DataFrame([*table.to_dict("records"), *predicted], columns=list(THEORY)).astype(
+        THEORY
     )
-    spread = {"low": float(low), "high": float(high), "p": float(test.pvalue)}
-    return {"spearman": float(spearman(x, y)), **spread, **count}
 
 
-def spearman(x: Values, y: Values, axis: int = -1) -> Values:
-    """Pearson's correlation between the ranks of x and y, with mean ranks for ties.
+def tested(cells: pd.DataFrame, quantity: str, halves: list[pd.DataFrame]) -> dict[str, object]:
+    """One row of the table `theory`."""
+    found, p, pairs = agreement(cells, quantity)
+    replicated = [agreement(half, quantity).concordance for half in halves]
+    rows = cells[cells[quantity].notna()]
+    bounds = rows["horizon_censored"] | rows["horizon_below"]
+    return {
+        "quantity": quantity,
+        "concordance": found,
+        "p": p,
+        "tasks_left_out": on_tasks_left_out(cells, quantity),
+        "seeds_left_out": float(np.mean(replicated)) if replicated else math.nan,
+        "pairs": pairs,
+        "cells": len(rows),
+        "censored": int(bounds.sum()),
+    }
 
-    The correlation is NaN if x or y is constant.
-    """
-    ranks = [stats.rankdata(values, axis=axis) for values in (x, y)]
-    a, b = (rank - rank.mean(axis=axis, keepdims=True) for rank in ranks)
-    size = np.sqrt((a**2).sum(axis=axis) * (b**2).sum(axis=axis))
-    with np.errstate(invalid="ignore"):
-        return np.asarray((a * b).sum(axis=axis) / size)
+
+def theory_map(card: pd.DataFrame) -> pd.DataFrame:
+    """The concordance of each quantity with the horizon on each task: where it holds and fails."""
+    frames = [by_task(card, name).assign(quantity=name) for name in [*RANKED, PARAMETERS]]
+    return pd.concat(frames, ignore_index=True)[list(MAP)].astype(MAP)
 
 
 def holm(p: Values) -> Values:
@@ -116,63 +108,37 @@ def holm(p: Values) -> Values:
 
 
 def failing_lags(card: pd.DataFrame) -> pd.DataFrame:
-    """Each measured horizon, and its prediction by a regression fitted on all tasks but its own.
+    """Each measured horizon, and its predictions by regressions fitted on all tasks but its own.
 
-    The columns are task, model, horizon, predicted, error (relative), constant, constant_error and
-    censored. `constant` predicts the horizon without any quantity, as the geometric mean over the
-    other tasks. `predicted` and `constant` are NaN if the other tasks have fewer than FEWEST cells
-    with a horizon, or if no cell of the other tasks has a quantity.
+    The columns are those of FAILING. An error is |predicted − horizon| / horizon, and NaN for a
+    censored horizon, whose size is not known. `constant` predicts the horizon without any quantity,
+    as the geometric mean over the other tasks. A prediction is NaN if the other tasks have fewer
+    than FEWEST cells with a horizon, or if no cell of the other tasks has a quantity.
     """
-    cells = card[card["horizon"].notna()].rename(columns={"horizon_censored": "censored"})
-    cells = cells.assign(predicted=math.nan, constant=math.nan)
-    inputs, target = features(cells), np.log1p(cells["horizon"])
+    cells = card[card["horizon"].notna()].reset_index(drop=True)
+    cells = cells.assign(constant=math.nan)
     for task in cells["task"].unique():
         left_out = cells["task"] == task
-        is_known = np.isfinite(inputs[~left_out]).any()
-        if (~left_out).sum() < FEWEST or not is_known.any():
-            continue
-        known = inputs.loc[:, is_known]
-        log_horizon = predict(known[~left_out], target[~left_out], known[left_out])
-        cells.loc[left_out, "predicted"] = np.expm1(log_horizon.clip(min=0))
-        cells.loc[left_out, "constant"] = math.expm1(target[~left_out].mean())
-    cells["error"] = relative_error(cells["predicted"], cells)
-    cells["constant_error"] = relative_error(cells["constant"], cells)
-    return cells[list(FAILING)].reset_index(drop=True).astype(FAILING)
+        if (~left_out).sum() >= FEWEST:
+            cells.loc[left_out, "constant"] = math.exp(log_horizon(cells[~left_out]).mean())
+    inputs = features(cells)
+    for name, quantities in PREDICTIONS.items():
+        cells[name] = predict_left_out(inputs[quantities], cells, FEWEST)
+    is_exact = ~(cells["horizon_censored"] | cells["horizon_below"])
+    for name in (*PREDICTIONS, "constant"):
+        error = (cells[name] - cells["horizon"]).abs() / cells["horizon"].clip(lower=1)
+        cells[f"{name}_error"] = error.where(is_exact)
+    return cells[list(FAILING)].astype(FAILING)
 
 
 def features(cells: pd.DataFrame) -> pd.DataFrame:
     """The regression inputs ln(1 + quantity), with one column per quantity.
 
-    An infinite time gives an infinite input.
+    A Lyapunov exponent λ enters as the time −1/λ, which is ∞ if λ is not negative. An infinite time
+    gives an infinite input. A capacity below zero, which is an estimate of zero, counts as zero.
     """
-    decays = cells["lyapunov"] < 0
-    time = (-1 / cells["lyapunov"].where(decays)).mask(cells["lyapunov"] >= 0, math.inf)
-    times = cells[PREDICTORS].assign(lyapunov=time)
-    return times.apply(np.log1p)
-
-
-def predict(train: pd.DataFrame, target: pd.Series, test: pd.DataFrame) -> Values:
-    """Predict the target for the rows of `test` by a ridge regression fitted on `train`."""
-    longest = train.replace(math.inf, math.nan).max()
-    model = make_pipeline(
-        SimpleImputer(strategy="median", add_indicator=True),
-        StandardScaler(),
-        RidgeCV(alphas=PENALTIES),
-    )
-    model.fit(made_finite(train, longest), target)
-    return np.asarray(model.predict(made_finite(test, longest)))
-
-
-def made_finite(inputs: pd.DataFrame, longest: pd.Series) -> pd.DataFrame:
-    """The inputs, with each infinite value replaced by the value of `longest` for its column."""
-    return inputs.mask(inputs == math.inf, longest, axis=1)
-
-
-def relative_error(predicted: pd.Series, cells: pd.DataFrame) -> pd.Series:
-    """The relative error |predicted − horizon| / horizon, for each model on each task.
-
-    In the denominator, a horizon below one step counts as one step. If the horizon is censored, the
-    error is 0 for any prediction that is at least the longest measured lag.
-    """
-    error = (predicted - cells["horizon"]).abs() / cells["horizon"].clip(lower=1)
-    return error.mask(cells["censored"] & (predicted >= cells["horizon"]), 0.0)
+    inputs = cells[PREDICTORS].copy()
+    for name in (name for name in PREDICTORS if name.startswith("lyapunov")):
+        decays = cells[name] < 0
+        inputs[name] = (-1 / cells[name].where(decays)).mask(cells[name] >= 0, math.inf)
+    return inputs.clip(lower=0).apply(np.log1p)

@@ -6,31 +6,30 @@ memory  the skill of the answer: 1 if it is right, 0 on average for the trivial 
 sight   the average precision of the evidence (evidence_auprc), for right answers only
 trust   the average precision if the answer is right, and 0 if it is wrong
 
-The horizon of a value is the largest lag up to which the value stays above one half, computed like
-the memory horizon (quantities/memory_horizon.py). The gap is the memory horizon minus the trust
-horizon: memory that the explanation does not show. The half-life of the sight is the lag at which
-the average precision has fallen to half of its value at the shortest lags.
+The horizon of a value is the lag at which the value falls to one half, computed like the memory
+horizon (quantities/memory_horizon.py): by a logistic fit for each seed, as the median over seeds.
+The gap is the memory horizon minus the trust horizon: memory that the explanation does not show.
+The half-life of the sight is the lag at which the average precision has fallen to half of its value
+at the shortest lag.
 
 The table has a row for each model and explainer if the task is a classification task that knows its
 evidence and its lags.
 """
 
-import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import pandas as pd
 
-from lookback.storage.tables import read_npz
 from lookback.summarise.cells import CellResults, Row
-from lookback.summarise.hierarchical_bootstrap import percentiles
-from lookback.summarise.quantities.base import Estimate
-from lookback.summarise.quantities.memory_horizon import crossings, memory_horizon, skill_by_lag
+from lookback.summarise.logistic_fall import Curve
+from lookback.summarise.quantities.base import NOT_MEASURED, Estimate
+from lookback.summarise.quantities.memory_horizon import memory_horizon
 
 COLUMNS = {"task": "str", "model": "str", "explainer": "str"}
 for _name in ("memory", "sight", "trust", "half_life"):
     COLUMNS |= {_name: "float64", f"{_name}_low": "float64", f"{_name}_high": "float64"}
-    COLUMNS[f"{_name}_censored"] = "bool"
+    COLUMNS |= {f"{_name}_censored": "bool", f"{_name}_below": "bool"}
 COLUMNS |= {"gap": "float64", "answers": "int64", "right": "float64", "seeds": "int64"}
 
 
@@ -42,20 +41,20 @@ def trust_horizons(
     names = list(explainers)
     for cell in cells:
         for explainer in names:
-            frame, _ = cell.measured("explain", explainer, cell.paths.scores(explainer))
-            if frame is None:
+            explained, _ = cell.explained(explainer)
+            if explained is None:
                 continue
-            arrays = read_npz(cell.paths.attributions(explainer))
+            arrays = explained.arrays
             baseline = baselines[cell.task, cell.model]
             if not {"lag", "is_right"} <= arrays.keys() or np.isnan(baseline):
                 continue
             answers = answers_of(arrays, float(baseline))
-            answers = answers[answers["seed"].isin(frame["seed"])]
+            answers = answers[answers["seed"].isin(explained.scores["seed"])]
             if len(answers):
                 yield cell.name | {"explainer": explainer} | horizons(answers)
 
 
-def answers_of(arrays: dict[str, np.ndarray], baseline: float) -> pd.DataFrame:
+def answers_of(arrays: Mapping[str, np.ndarray], baseline: float) -> pd.DataFrame:
     """One row per explained answer with a known lag and score, from the arrays of an explainer.
 
     Columns: seed, sequence, lag, is_right, memory, sight.
@@ -94,20 +93,22 @@ def horizons(answers: pd.DataFrame) -> Row:
     for name, estimate in estimates.items():
         ends = {f"{name}_low": estimate.low, f"{name}_high": estimate.high}
         row |= {name: estimate.value, **ends, f"{name}_censored": estimate.censored}
+        row[f"{name}_below"] = estimate.below
     return row
 
 
 def half_life(rows: pd.DataFrame) -> Estimate:
-    """The lag at which the mean of `skill` has fallen to half of its value at the shortest lags.
+    """The lag at which `skill` has fallen to half of its value at the shortest lag.
 
-    `rows` has the columns that `memory_horizon` takes.
+    `rows` has the columns that `memory_horizon` takes. The value of each seed at the shortest lag
+    is that of its fitted curve. The interval takes this value as known.
     """
     if rows.empty:
-        return Estimate(math.nan)
-    curve = skill_by_lag(rows)
-    relative, draws = curve.skill / curve.skill[0], curve.draws / curve.draws[:, :1]
-    value = crossings(curve.lag, relative[None], curve.longest)[0]
-    low, high = percentiles(crossings(curve.lag, draws, curve.longest))
-    if curve.seeds == 1:
-        low = high = math.nan
-    return Estimate(float(value), low, high, bool((relative > 0.5).all()))
+        return NOT_MEASURED
+    parts = []
+    for _, answers in rows.groupby("seed"):
+        x = np.log(answers["lag"].to_numpy(np.float64).clip(min=1))
+        skill = answers["skill"].to_numpy(np.float64)
+        start = Curve.fitted(x, skill).values(x.min(keepdims=True))[0]
+        parts.append(answers.assign(skill=skill / start))
+    return memory_horizon(pd.concat(parts))

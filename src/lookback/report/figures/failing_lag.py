@@ -2,8 +2,7 @@
 
 Dashed: the predicted and the measured horizon are equal. Grey band: the error of the prediction is
 small enough to pass the test of theory. An open point has a censored horizon, which is beyond the
-longest lag measured. The prediction of an open point counts as correct if the point lies above the
-dashed line.
+longest lag measured or below the shortest.
 """
 
 import numpy as np
@@ -16,8 +15,10 @@ from lookback.summarise.theory import BAR_ERROR
 
 
 def draw(frame: pd.DataFrame) -> Figure:
-    """Columns of `frame`: task, model, horizon, predicted, censored; at least one is predicted."""
-    shown = frame[frame["predicted"].notna()].rename(columns={"censored": "horizon_censored"})
+    """Columns of `frame`: those of the table `failing_lag`; at least one cell is predicted."""
+    shown = frame[frame["predicted"].notna()]
+    bounds = shown["horizon_censored"] | shown["horizon_below"]
+    shown = shown.assign(horizon_censored=bounds)
     figure = new_figure(4.6)
     axes = figure.subplots()
     largest = max(shown["horizon"].max(), shown["predicted"].max(), 2.0)

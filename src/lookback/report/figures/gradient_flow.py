@@ -95,11 +95,11 @@ def _half_distances(frame: pd.DataFrame) -> Iterator[str]:
         for model in models(frame)
     }
     fading = sorted((half, model) for model, half in halves.items() if math.isfinite(half))
-    ends = [f"halves within {steps(half)} steps in {model}" for half, model in fading]
+    ends = [f"halves every {steps(half)} steps in {model}" for half, model in fading]
     if lasting := ", ".join(model for model, half in halves.items() if math.isinf(half)):
         ends.append(f"does not fade in {lasting}")
     if ends:
-        yield f"The effect of a small change of the whole state {'; '.join(ends)}."
+        yield f"Far from the answer, the effect of a change of the whole state {'; '.join(ends)}."
 
 
 def _unbroken(value: float) -> str:

@@ -1,9 +1,11 @@
 """Memory capacity: how well a linear read-out of the state recovers a past random input (R²).
 
 Upper panel: the linear capacity by delay, averaged over seeds. Dotted: before training. Pale: the
-raw R², before the bias of finite data is subtracted. Lower panel: the sum of the capacities over
+raw R², before the bias of finite data is subtracted. Middle panel: the sum of the capacities over
 all delays after training, with one shade per degree of the Legendre polynomial. A vertical tick
-marks the size of the state, which is an upper bound of the summed capacity.
+marks the size of the state, which is an upper bound of the summed capacity. Lowest panel: the
+linear capacity after training by the scale of the random input, in multiples of the scale of the
+task's own inputs (dashed), at which all other capacities are measured.
 """
 
 import pandas as pd
@@ -12,20 +14,23 @@ from matplotlib.figure import Figure
 
 from lookback.report.drawing import colours, legend_below, models, new_figure
 from lookback.report.numbers import number
-from lookback.summarise.quantities.linear_capacity import LINEAR, linear_capacity
+from lookback.summarise.quantities.linear_capacity import LINEAR, OWN_SCALE, linear_capacity
 
 VISIBLE = 0.01  # the axis ends at the last delay with a capacity above this value
 SHADES = (1.0, 0.55, 0.3)  # opacity of the first, the second and all higher degrees
 
 
 def draw(frame: pd.DataFrame) -> Figure:
-    """Columns of `frame`: task, model, seed, stage, degree, delay, raw, capacity, bound."""
+    """Columns: task, model, seed, stage, degree, scale, delay, raw, capacity, bound."""
     names = models(frame)
-    figure = new_figure(3.6 + 0.22 * len(names))
-    above, below = figure.subplots(2, height_ratios=[2.6, 0.4 + 0.22 * len(names)])
-    _by_delay(above, frame[frame["degree"] == LINEAR])
+    figure = new_figure(5.6 + 0.22 * len(names))
+    above, below, lowest = figure.subplots(3, height_ratios=[2.6, 0.4 + 0.22 * len(names), 2.0])
+    own = frame[frame["scale"] == OWN_SCALE]
+    _by_delay(above, own[own["degree"] == LINEAR])
     above.set(title=frame.iloc[0]["task"], xlabel="delay, steps", ylabel="linear capacity")
-    _totals(below, frame[frame["stage"] == "trained"])
+    _totals(below, own[own["stage"] == "trained"])
+    _by_scale(lowest, frame[(frame["stage"] == "trained") & (frame["degree"] == LINEAR)])
+    lowest.set(xlabel="scale of the input (1: the task's own)", ylabel="linear capacity")
     below.set(xlabel="sum over delays, by degree")
     legend_below(figure, above)
     return figure
@@ -46,11 +51,20 @@ def _by_delay(axes: Axes, frame: pd.DataFrame) -> None:
     axes.set(xlim=(-0.5, 1.02 * max(visible.max(), 10) if len(visible) else 10), ylim=(-0.03, 1.03))
 
 
+def _by_scale(axes: Axes, frame: pd.DataFrame) -> None:
+    sums = frame.groupby(["model", "scale", "seed"], observed=True)["capacity"].sum()
+    means = sums.groupby(level=["model", "scale"], observed=True).mean()
+    for model in models(frame):
+        axes.plot(means[model].index, means[model], ".-", color=colours(frame)[model])
+    axes.set_xscale("log")
+    axes.axvline(OWN_SCALE, color="#555555", ls="--", lw=1)
+
+
 def _totals(axes: Axes, frame: pd.DataFrame) -> None:
     names, sums = models(frame), totals(frame)
     for place, model in enumerate(names):
         start = 0.0
-        for degree, total in enumerate(sums.loc[model].clip(lower=0)):
+        for degree, total in enumerate(sums.loc[model]):
             shade = SHADES[min(degree, len(SHADES) - 1)]
             axes.barh(
                 place, total, left=start, height=0.6, color=colours(frame)[model], alpha=shade
@@ -84,4 +98,7 @@ def finding(frame: pd.DataFrame) -> str:
         text = f"{model} {number(after)} of at most {rows['bound'].iloc[0]:.0f}"
         parts.append((-after, f"{text} ({number(before)} before training)"))
     listed = ", ".join(text for _, text in sorted(parts))
-    return f"Linear memory capacity, in recovered inputs: {listed}."
+    return (
+        "Linear memory capacity at the scale of the task's own inputs, in recovered inputs: "
+        f"{listed}."
+    )

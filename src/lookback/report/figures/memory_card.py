@@ -1,7 +1,8 @@
 """Small panels: the memory horizon against each quantity that should predict it.
 
 Each point is one model on one task. An open point has a censored horizon, which is beyond the
-longest lag measured. A point at the right edge of a panel has an infinite value.
+longest lag measured or below the shortest. A point at the right edge of a panel has an infinite
+value.
 """
 
 import math
@@ -28,6 +29,8 @@ def draw(frame: pd.DataFrame) -> Figure:
     The columns of `frame` are those of the memory card.
     """
     frame = frame[frame["horizon"].notna()]
+    bounds = frame["horizon_censored"] | frame["horizon_below"]
+    frame = frame.assign(horizon_censored=bounds)
     measured = [name for name in RANKED if frame[name].notna().any()]
     rows = math.ceil(len(measured) / COLUMNS)
     figure = new_figure(0.8 + 1.75 * rows)

@@ -1,4 +1,4 @@
-"""The test score of each model, as the mean over seeds (bar) with its 95 % bootstrap interval.
+"""The test score of each model, as the mean over seeds (bar) with its 95 % interval.
 
 Small dots: the seeds. Dashed: the trivial baseline.
 """

@@ -2,7 +2,7 @@
 
 Noise with the standard deviation σ is added to each unit of the state at each step. Above: the mean
 skill over all answers and seeds; 0 is the trivial baseline, 1 is perfect. Below: the memory horizon
-from the same answers, up to the longest lag measured.
+from the same answers, up to the longest lag measured, and 0 if it is below the shortest.
 """
 
 import pandas as pd
@@ -23,7 +23,8 @@ def draw(frame: pd.DataFrame) -> Figure:
     for model in models(frame):
         rows, colour = frame[frame["model"] == model], colours(frame)[model]
         skill = rows.groupby("sigma")["skill"].mean()
-        horizon = [memory_horizon(rows[rows["sigma"] == sigma]).value for sigma in sigmas]
+        horizons = [memory_horizon(rows[rows["sigma"] == sigma]) for sigma in sigmas]
+        horizon = [0.0 if it.below else it.value for it in horizons]
         above.plot(range(len(sigmas)), skill, "o-", color=colour, label=model, ms=3)
         below.plot(range(len(sigmas)), horizon, "o-", color=colour, ms=3)
     above.axhline(0, color="black", lw=0.8)

@@ -6,26 +6,31 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 # Each quantity has one of these roles in the test of theory (summarise/theory.py).
-Role = Literal["outcome", "theory", "half behavioural", "descriptive"]
+Role = Literal["outcome", "theory", "initial theory", "rival", "half behavioural", "descriptive"]
 
 STEPS = "steps"
 RATE = "nats per step"
 SHARE = "share"
 INPUTS = "inputs"
 SIGMA = "σ"
+SEEDS = "seeds"
+UNITS = "units"
+FACTOR = "factor"
 
 
 class Estimate(NamedTuple):
     """The value of one quantity for one model on one task, with a 95 % interval if it is known.
 
     The bounds `low` and `high` of the 95 % interval are NaN if there is no interval. `censored`
-    means that the true value is at least `value`, because no longer lag was measured.
+    means that the true value is at least `value`, because no longer lag was measured. `below` means
+    that the true value is at most `value`, because no shorter lag was measured.
     """
 
     value: float
     low: float = math.nan
     high: float = math.nan
     censored: bool = False
+    below: bool = False
 
 
 NOT_MEASURED = Estimate(math.nan)
@@ -49,6 +54,7 @@ class Quantity:
     role: Role = "descriptive"
     has_interval: bool = False
     may_be_censored: bool = False
+    may_be_below: bool = False
     is_shown: bool = True  # whether the report shows the quantity in the memory card
     is_tracked: bool = True  # whether MLflow gets the quantity as a metric
 
@@ -60,12 +66,12 @@ class Quantity:
             columns |= {f"{self.name}_low": "float64", f"{self.name}_high": "float64"}
         if self.may_be_censored:
             columns[f"{self.name}_censored"] = "bool"
+        if self.may_be_below:
+            columns[f"{self.name}_below"] = "bool"
         return columns
 
     def entries(self, estimate: Estimate) -> dict[str, Any]:
         """Map the name of each column in `columns` to its value in the given estimate."""
-        values = (estimate.value, estimate.low, estimate.high, estimate.censored)
-        names = (self.name, f"{self.name}_low", f"{self.name}_high", f"{self.name}_censored")
-        return {
-            name: value for name, value in zip(names, values, strict=True) if name in self.columns
-        }
+        ends = ("", "_low", "_high", "_censored", "_below")
+        values = {f"{self.name}{end}": value for end, value in zip(ends, estimate, strict=True)}
+        return {name: values[name] for name in self.columns}

@@ -13,8 +13,10 @@ def decoding_distance(rows: pd.DataFrame) -> Estimate:
     The selectivity is the R² of the linear read-out minus the R² of its control task, averaged over
     seeds [hewitt2019]. The distance is the number of steps since the evidence. The result is 0 if
     the selectivity at the evidence is below `NOISE`. The result is censored if the selectivity
-    never falls to half of its value at the evidence.
+    never falls to half of its value at the evidence, within the distances that all seeds measured.
     """
+    shared = rows.groupby("distance")["seed"].transform("nunique") == rows["seed"].nunique()
+    rows = rows[shared]
     selectivity = (rows["skill"] - rows["control"]).groupby(rows["distance"]).mean()
     if selectivity.iloc[0] < NOISE:
         return Estimate(0.0)

@@ -1,49 +1,70 @@
-"""How fast the gradient fades with the distance from the answer (probe `gradient_flow`)."""
+"""After how many steps the gradient has halved (probe `gradient_flow`)."""
 
 import math
 import sys
 from typing import Literal
 
+import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from lookback.summarise.quantities.base import NOT_MEASURED, Estimate
-from lookback.summarise.rates import half_distance, rate
+from lookback.summarise.rates import rate
 
 LARGEST_LOG = math.log(sys.float_info.max)
 
 
 def gradient_half_distance(rows: pd.DataFrame, *, stage: Literal["initial", "trained"]) -> Estimate:
-    """The number of steps in which ‖∂L/∂h_t‖ halves, for the state whose gradient fades least.
+    """The number of steps before the answer at which ‖∂L/∂h_t‖ is half of its value at the answer.
 
-    The state h is a hidden or cell state of one layer. The rate at which the gradient of a state
-    fades is averaged over seeds. The result is ∞ if the gradient does not fade.
+    The state h is a hidden or cell state of one layer: the one whose gradient halves last. The
+    result is the lower median over seeds. The result is censored at the largest distance if the
+    gradient is still above one half there.
     """
-    rates = mean_rates(rows)
-    rates = rates[(rates["quantity"] == "gradient") & (rates["stage"] == stage)]
-    return NOT_MEASURED if rates.empty else Estimate(half_distance(rates["rate"].max()))
+    gradients = rows[(rows["quantity"] == "gradient") & (rows["stage"] == stage)]
+    halves = []
+    for _, state in gradients.groupby("state"):
+        by_seed = [halved(of["distance"], of["log_norm"]) for _, of in state.groupby("seed")]
+        known = np.sort([half for half in by_seed if not math.isnan(half)])
+        if len(known):
+            halves.append(float(known[(len(known) - 1) // 2]))
+    if not halves:
+        return NOT_MEASURED
+    longest = float(gradients["distance"].max())
+    half = max(halves)
+    return Estimate(min(half, longest), censored=math.isinf(half))
+
+
+def halved(distances: ArrayLike, log_norms: ArrayLike) -> float:
+    """The smallest distance at which a norm is half of its value at distance 0.
+
+    Between two distances, the logarithm of the norm is interpolated by a straight line. A norm
+    without a finite logarithm is zero. The result is ∞ if the norm is above one half at all
+    distances, and NaN if it is zero at distance 0 or at all others.
+    """
+    d, logs = np.asarray(distances, dtype=float), np.asarray(log_norms, dtype=float)
+    order = np.argsort(d)
+    d, logs = d[order], np.nan_to_num(logs[order], nan=-math.inf, posinf=math.inf)
+    if len(d) == 0 or d[0] > 0 or not np.isfinite(logs[0]) or np.isneginf(logs[1:]).all():
+        return math.nan
+    level = logs[0] - math.log(2)
+    if (logs > level).all():
+        return math.inf
+    first = int((logs <= level).argmax())
+    share = (logs[first - 1] - level) / (logs[first - 1] - logs[first])
+    share = 1.0 if np.isneginf(logs[first]) else share
+    return float(d[first - 1] + share * (d[first] - d[first - 1]))
 
 
 def jacobian_rate(rows: pd.DataFrame) -> Estimate:
-    """The slope of ln ‖∂s_T/∂s_t‖ over the distance T − t after training, in nats per step."""
-    rates = mean_rates(rows)
-    rates = rates[(rates["quantity"] == "jacobian") & (rates["stage"] == "trained")]
-    return NOT_MEASURED if rates.empty else Estimate(float(rates["rate"].max()))
+    """The slope of ln ‖∂s_T/∂s_t‖ over the distance T − t after training, in nats per step.
 
-
-def mean_rates(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rate at which each norm changes with distance, averaged over seeds.
-
-    The rate is the slope of the logarithm of the norm over distance. The columns are quantity,
-    stage («initial» or «trained»), state and rate. A seed is left out if its norm is nonzero at
-    fewer than two distances. The rate is NaN if all seeds are left out.
+    The slope is averaged over seeds. A seed without a slope (rates.py) is left out.
     """
-    kinds = ["quantity", "stage", "state"]
-    rates = [
-        (*keys, rate(seed_rows["distance"], seed_rows["log_norm"]))
-        for keys, seed_rows in rows.groupby([*kinds, "seed"])
-    ]
-    by_seed = pd.DataFrame(rates, columns=[*kinds, "seed", "rate"])
-    return by_seed.groupby(kinds)["rate"].mean().reset_index()
+    kept = rows[(rows["quantity"] == "jacobian") & (rows["stage"] == "trained")]
+    slopes = [rate(of["distance"], of["log_norm"]) for _, of in kept.groupby("seed")]
+    known = [slope for slope in slopes if not math.isnan(slope)]
+    return Estimate(float(np.mean(known))) if known else NOT_MEASURED
 
 
 def gradient_left(rows: pd.DataFrame) -> float:

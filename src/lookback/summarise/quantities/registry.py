@@ -7,20 +7,39 @@ upload to MLflow use QUANTITIES.
 
 from functools import partial
 
-from lookback.summarise.quantities.base import INPUTS, RATE, SHARE, SIGMA, STEPS, Estimate, Quantity
+from lookback.summarise.quantities.base import (
+    FACTOR,
+    INPUTS,
+    RATE,
+    SEEDS,
+    SHARE,
+    SIGMA,
+    STEPS,
+    UNITS,
+    Estimate,
+    Quantity,
+)
 from lookback.summarise.quantities.context_needed import KEPT, context_needed
 from lookback.summarise.quantities.decoding_distance import decoding_distance
 from lookback.summarise.quantities.gradient_half_distance import (
     gradient_half_distance,
     jacobian_rate,
 )
-from lookback.summarise.quantities.linear_capacity import linear_capacity
+from lookback.summarise.quantities.linear_capacity import (
+    linear_capacity,
+    nonlinear_capacity,
+    state_size,
+)
 from lookback.summarise.quantities.lyapunov_exponent import first_exponent
-from lookback.summarise.quantities.memory_horizon import DEFINITION, memory_horizon
+from lookback.summarise.quantities.memory_horizon import (
+    DEFINITION,
+    dead_seeds,
+    horizon_spread,
+    memory_horizon,
+)
 from lookback.summarise.quantities.noise_tolerance import noise_tolerance
 from lookback.summarise.quantities.skill import skill
 from lookback.summarise.quantities.time_constant import SLOW, timescale
-from lookback.summarise.rates import agreement
 
 QUANTITIES = (
     Quantity(
@@ -33,6 +52,24 @@ QUANTITIES = (
         role="outcome",
         has_interval=True,
         may_be_censored=True,
+        may_be_below=True,
+    ),
+    Quantity(
+        name="dead_seeds",
+        label="dead seeds",
+        unit=SEEDS,
+        probe="recall_by_lag",
+        measure=dead_seeds,
+        definition="the seeds whose skill is below the threshold at the shortest lag measured",
+    ),
+    Quantity(
+        name="horizon_spread",
+        label="spread of the horizon",
+        unit=FACTOR,
+        probe="recall_by_lag",
+        measure=horizon_spread,
+        definition="the longest horizon of a seed divided by the shortest, without dead seeds",
+        may_be_censored=True,
     ),
     Quantity(
         name="half_distance_trained",
@@ -40,8 +77,10 @@ QUANTITIES = (
         unit=STEPS,
         probe="gradient_flow",
         measure=partial(gradient_half_distance, stage="trained"),
-        definition="the steps in which ‖∂L/∂h_t‖ halves; ∞ if it does not fade",
+        definition="the steps before the answer at which ‖∂L/∂h_t‖ is half of its value at the "
+        "answer, median over seeds; «≥» if it is more than half at all distances",
         role="theory",
+        may_be_censored=True,
     ),
     Quantity(
         name="half_distance_initial",
@@ -50,7 +89,8 @@ QUANTITIES = (
         probe="gradient_flow",
         measure=partial(gradient_half_distance, stage="initial"),
         definition="the same for the network before training",
-        role="theory",
+        role="initial theory",
+        may_be_censored=True,
     ),
     Quantity(
         name="lyapunov",
@@ -60,6 +100,17 @@ QUANTITIES = (
         measure=first_exponent,
         definition="the rate at which a small change of the whole state grows forwards in time",
         role="theory",
+    ),
+    Quantity(
+        name="lyapunov_initial",
+        label="first Lyapunov exponent, before training",
+        unit=RATE,
+        probe="lyapunov",
+        measure=partial(first_exponent, stage="initial"),
+        definition="the same for the network before training",
+        role="initial theory",
+        is_shown=False,
+        is_tracked=False,
     ),
     Quantity(
         name="jacobian_rate",
@@ -73,10 +124,10 @@ QUANTITIES = (
     Quantity(
         name="rate_difference",
         label="difference of backward rate and exponent",
-        unit=SHARE,
+        unit=RATE,
         probe="",
-        measure=lambda row: Estimate(agreement(row["jacobian_rate"], row["lyapunov"])),
-        definition="as a share of the exponent",
+        measure=lambda row: Estimate(abs(row["jacobian_rate"] - row["lyapunov"])),
+        definition="without its sign",
         is_shown=False,
         is_tracked=False,
     ),
@@ -86,8 +137,53 @@ QUANTITIES = (
         unit=INPUTS,
         probe="memory_capacity",
         measure=linear_capacity,
-        definition="how many past inputs a linear read-out recovers, summed over delays",
+        definition="how many past inputs, at the scale of the task's own inputs, a linear read-out "
+        "recovers, summed over delays",
         role="theory",
+    ),
+    Quantity(
+        name="capacity_initial",
+        label="linear memory capacity, before training",
+        unit=INPUTS,
+        probe="memory_capacity",
+        measure=partial(linear_capacity, stage="initial"),
+        definition="the same for the network before training",
+        role="initial theory",
+        is_shown=False,
+        is_tracked=False,
+    ),
+    Quantity(
+        name="nonlinear_capacity",
+        label="nonlinear memory capacity",
+        unit=INPUTS,
+        probe="memory_capacity",
+        measure=partial(nonlinear_capacity, stage="trained"),
+        definition="how many nonlinear functions of past inputs a linear read-out recovers",
+        role="theory",
+        is_shown=False,
+        is_tracked=False,
+    ),
+    Quantity(
+        name="nonlinear_capacity_initial",
+        label="nonlinear memory capacity, before training",
+        unit=INPUTS,
+        probe="memory_capacity",
+        measure=partial(nonlinear_capacity, stage="initial"),
+        definition="the same for the network before training",
+        role="initial theory",
+        is_shown=False,
+        is_tracked=False,
+    ),
+    Quantity(
+        name="state_size",
+        label="units of the state",
+        unit=UNITS,
+        probe="memory_capacity",
+        measure=state_size,
+        definition="a plain rival of the theory",
+        role="rival",
+        is_shown=False,
+        is_tracked=False,
     ),
     Quantity(
         name="timescale",
