@@ -60,7 +60,7 @@ class ContextualDecomposition:
                 f"contextual decomposition is for an LSTM, and not for {type(encoder).__name__}"
             )
         if encoder.norms[0]:
-            raise NotApplicable("contextual decomposition has no rules here for layer norm")
+            raise NotApplicable("contextual decomposition has no rules for LSTM with layer norm")
         weight, bias = model.head.weight[output], model.head.bias[output]
         answers = explained_answer(model, batch, output, batch.inputs)
         inside = within(batch.lengths, time)

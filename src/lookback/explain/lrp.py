@@ -58,7 +58,7 @@ class LRP:
         if not isinstance(encoder, RNN | LSTM | GRU):
             raise NotApplicable(f"LRP has no rules here for {type(encoder).__name__}")
         if encoder.norms[0]:
-            raise NotApplicable("LRP has no rules here for layer norm")
+            raise NotApplicable(f"LRP has no rules for layer norm in {type(encoder).__name__}")
         trace = encoder.trace(batch.inputs, batch.lengths, batch.query)
         outside = ~within(batch.lengths, batch.inputs.shape[1]).unsqueeze(-1)
         known = {name: v.masked_fill(outside, 0.0) for name, v in trace.states.items()}
