@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 
 from lookback.data.adding import Adding
 from lookback.data.associative_recall import AssociativeRecall
@@ -15,7 +16,8 @@ from lookback.data.selective_copy import SelectiveCopy
 from lookback.data.task import SPLITS
 from lookback.data.temporal_order import TemporalOrder
 from lookback.models.network import build_network
-from lookback.predictor import Predictor
+from lookback.predictor import Predictor, _load_pyfunc
+from lookback.storage.atomic import write_json, write_text
 from lookback.training.evaluate import evaluate_with_predictions
 from tests.data.definitions import CASES as TASKS
 from tests.models.cases import CASES, shipped
@@ -189,3 +191,21 @@ def test_a_frame_of_tokens_is_answered_as_its_array():
     inputs = COPY.dataset("test").batch(slice(None)).inputs.numpy()
     model = predictor(COPY)
     assert np.array_equal(model.predict(pd.DataFrame(inputs)), model.predict(inputs))
+
+
+@pytest.mark.parametrize("name", ["rnn", "lstm", "gru", "attention", "lstm_transformer"])
+def test_a_model_saved_before_its_class_had_more_settings_answers_as_it_did(tmp_path, name):
+    model = predictor(ORDER, shipped(name))
+    newer = ("bias", "layer_norm", "recurrent_dropout")
+    older = {key: value for key, value in shipped(name).items() if key not in newer}
+    if "encoder" in older:
+        newer = (*newer, "bidirectional")
+        kept = {key: value for key, value in older["encoder"].items() if key not in newer}
+        older["encoder"] = kept
+    config = {"model": older, "recipe": {"initialisation": RECIPE["initialisation"]}}
+    write_text(tmp_path / "config.yaml", yaml.safe_dump(config))
+    write_json(tmp_path / "task.json", ORDER.facts().to_dict())
+    torch.save(model.network.state_dict(), tmp_path / "weights.ckpt")
+    inputs = ORDER.dataset("test").batch(slice(0, 1)).inputs.numpy()
+    loaded = _load_pyfunc(str(tmp_path))
+    np.testing.assert_array_equal(loaded.predict(inputs), model.predict(inputs))

@@ -23,6 +23,11 @@ from lookback.models.network import Network, build_network
 from lookback.storage.atomic import read_json
 
 LARGEST = 2**63 - 1  # the largest integer of a tensor
+# The settings that models got after lookback 0.1, with the values that change nothing.
+LATER = {
+    f"lookback.models.{name}": {"bias": "double", "layer_norm": False, "recurrent_dropout": 0.0}
+    for name in ("rnn.RNN", "lstm.LSTM", "gru.GRU")
+}
 PARAMS = ("lengths", "queries")  # the settings that `params` may hold
 
 
@@ -239,14 +244,24 @@ def _refuse(
         )
 
 
+def with_all_settings(model: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a model, completed as an older lookback meant them, which knew fewer.
+
+    The network that the completed settings make has the weights of the older one.
+    """
+    settings = {**LATER.get(model.get("_target_", ""), {}), **model}
+    if "encoder" in settings:
+        settings["encoder"] = {"bidirectional": False, **with_all_settings(settings["encoder"])}
+    return settings
+
+
 def _load_pyfunc(path: str) -> Predictor:
     folder = Path(path)
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     description = read_json(folder / "task.json")
     facts = Facts.from_dict(description)
-    if "encoder" in config["model"]:  # models of lookback 0.1 lack the setting `bidirectional`
-        config["model"]["encoder"].setdefault("bidirectional", False)
-    network = build_network(config["model"], config["recipe"]["initialisation"], facts, seed=0)
+    model = with_all_settings(config["model"])
+    network = build_network(model, config["recipe"]["initialisation"], facts, seed=0)
     network.load_state_dict(torch.load(folder / "weights.ckpt", weights_only=True))
     # task.json of lookback 0.1 lacks both entries. Such a model answers at the last step.
     shortest, asked = description.get("shortest", facts.length), description.get("asked", [-1])
