@@ -54,11 +54,11 @@ def test_the_end_says_where_the_report_is_and_what_each_stage_cost(finished_once
     assert stages["all"] == pytest.approx(tuple(total), abs=0.1 * len(stages))
 
 
-def test_the_report_and_mlflow_agree_to_the_last_digit(finished_once, monkeypatch):
+def test_the_report_and_mlflow_agree_to_the_last_digit(finished_once):
     import mlflow
 
-    monkeypatch.chdir(finished_once.root)
-    mlflow.set_tracking_uri("sqlite:///results/mlflow.db")
+    # MLflow keeps stores by their URI, so a relative path may name the store of another test.
+    mlflow.set_tracking_uri(f"sqlite:///{finished_once.root}/results/mlflow.db")
     runs = mlflow.search_runs(experiment_names=["small"])
     parents = runs[runs["tags.seed"].isna()].set_index("tags.model")
     table = pd.read_csv(finished_once.study / "report/tables/results_adding.csv")

@@ -38,12 +38,12 @@ def test_every_probe_of_every_cell_has_measured_or_says_why_not(memory):
     assert set(no_attention) == {"rnn", "gru"}
 
 
-def test_the_card_has_a_row_a_cell_and_the_page_and_mlflow_show_it(memory, monkeypatch):
+def test_the_card_has_a_row_a_cell_and_the_page_and_mlflow_show_it(memory):
     card = read_parquet(memory.study / "summary/memory_card.parquet")
     assert len(card) == 6
     assert card[["horizon", "half_distance_trained", "lyapunov", "capacity"]].notna().all(axis=None)
-    monkeypatch.chdir(memory.root)
-    mlflow.set_tracking_uri("sqlite:///results/mlflow.db")
+    # MLflow keeps stores by their URI, so a relative path may name the store of another test.
+    mlflow.set_tracking_uri(f"sqlite:///{memory.root}/results/mlflow.db")
     runs = mlflow.search_runs(experiment_names=["small"]).set_index(["tags.task", "tags.model"])
     cells = runs[runs["tags.seed"].isna()]["metrics.memory/lyapunov"]
     exponents = card.set_index(["task", "model"])["lyapunov"]
