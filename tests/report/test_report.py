@@ -157,7 +157,7 @@ def test_models_at_the_trivial_baseline_are_named_and_their_explanations_not_pra
 
 
 def test_a_task_on_which_a_control_finds_the_evidence_cannot_tell_explainers_apart(whole: Made):
-    near = "magnitude reaches 0.950 of 0.940 for gru"
+    near = "magnitude scores 0.950 and occlusion 0.940 for gru"
     assert f"By evidence_auc, this task cannot tell explainers apart: {near}" in whole.text
     assert "By deletion, this task cannot tell explainers apart" in whole.text  # of `adding` alone
     assert whole.text.count("cannot tell explainers apart") == 2

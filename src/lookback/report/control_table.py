@@ -67,9 +67,10 @@ def control_sentences(inputs: ReportInputs, task: str) -> Iterator[str]:
 
 
 def _listed(near: pd.DataFrame) -> str:
-    """Name the control of each model, as in «magnitude reaches 1.00 of 1.00 for gru»."""
+    """Name the control of each model, as in «magnitude scores 1.00 and occlusion 1.00 for gru»."""
     parts = []
     for row in near.to_dict("records"):
-        reached = f"{number(row[row['near']])} of {number(row['value'])}"
-        parts.append(f"{row['near']} reaches {reached} for {row['model']}")
+        control = f"{row['near']} scores {number(row[row['near']])}"
+        best = f"{row['explainer'].replace('_', ' ')} {number(row['value'])}"
+        parts.append(f"{control} and {best} for {row['model']}")
     return "; ".join(parts)

@@ -30,7 +30,10 @@ def memory(results: pd.DataFrame, probes: Mapping[str, pd.DataFrame]) -> dict[st
 
 
 def seed_halves(results: pd.DataFrame, probes: Mapping[str, pd.DataFrame]) -> list[pd.DataFrame]:
-    """Two memory cards with the quantities of one half of the seeds and the horizons of the other.
+    """Two memory cards, each with quantities and horizons from different halves of the seeds.
+
+    The first card has the quantities of one half and the horizons of the other half. The second
+    card has them the other way round.
 
     The list is empty if there are fewer than two seeds.
     """

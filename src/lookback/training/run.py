@@ -50,7 +50,7 @@ class Run:
 
     @cached_property
     def _own_task(self) -> Task:
-        """The task with the settings of the run, which draws no split again that is in use."""
+        """The task of the run, made once, so that a split in use is not drawn again."""
         return self.task()
 
     def task(self, **changes: Any) -> Task:
